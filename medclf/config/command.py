@@ -1,0 +1,106 @@
+"""What all entry points share: check, then hand over to Hydra. An error is one message, no traceback."""
+
+import functools
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from medclf.config import resolvers
+from medclf.config.checks import check
+from medclf.config.compose import Composer, jobs, parse
+from medclf.config.paths import conf_dir
+from medclf.config.schema import Config, validated
+from medclf.errors import ConfigError, MedclfError
+from medclf.runs import Run, refuse_finished
+
+Task = Callable[[Config, Path], float | None]
+"""A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+def run(task: Task, config_name: str, check_data: Callable[[Config], None]) -> None:
+    """Run a command from ``sys.argv``. Every error that can be known beforehand comes before a folder is made.
+
+    ``check_data`` looks at the images that the configuration names, and raises what a user should mend.
+    """
+    resolvers.register()
+    # Hydra hands exceptions on instead of printing a traceback of its own
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    try:
+        if "LOCAL_RANK" not in os.environ:  # a process that Lightning started has been checked by its parent
+            _check_command_line(config_name, check_data)
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_as_hydra_task(task))()
+    except MedclfError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def _as_hydra_task(task: Task) -> Callable[[DictConfig], float | None]:
+    @functools.wraps(task)
+    def hydra_task(node: DictConfig) -> float | None:
+        return task(validated(node), Path(HydraConfig.get().runtime.output_dir))
+
+    return hydra_task
+
+
+def _check_command_line(config_name: str, check_data: Callable[[Config], None]) -> None:
+    arguments = get_args_parser().parse_args()
+    if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
+        return
+    composer = Composer(arguments.config_name or config_name, arguments.config_dir)
+    if arguments.cfg:
+        composer.compose(arguments.overrides)
+        return
+    arguments.overrides = _with_resumed(arguments)
+    for overrides in jobs(arguments.overrides, arguments.multirun):
+        node = composer.compose(overrides)
+        folder = None if arguments.multirun else Path(node.hydra.run.dir)
+        config = validated(node)
+        if folder is not None and config.resume is None:
+            _refuse_used(folder)
+        check(config)
+        check_data(config)
+
+
+def _refuse_used(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"hydra.run.dir={folder}: already holds something, and a run overwrites nothing; "
+            f"name a new folder, or go on with the run there: resume={folder}"
+        )
+
+
+def _with_resumed(arguments: Namespace) -> list[str]:
+    """The overrides of the run to be resumed, those typed now after them; sys.argv is set to say the same."""
+    typed: list[str] = arguments.overrides
+    parsed = {item.get_key_element(): item for item in parse(typed)}
+    if "resume" not in parsed or parsed["resume"].value() is None:
+        return typed
+    if arguments.multirun:
+        raise ConfigError("resume: goes on with one run; leave out -m")
+    folder = Path(str(parsed["resume"].value()))
+    saved = folder / ".hydra" / "overrides.yaml"
+    if not saved.is_file():
+        raise ConfigError(f"resume={folder}: is no run folder ({saved} is not there)")
+    refuse_finished(Run(folder))
+    before = [str(item) for item in OmegaConf.load(saved)]
+    kept = [text for text, item in zip(before, parse(before), strict=True) if item.get_key_element() not in parsed]
+    overrides = [*kept, *typed, f"hydra.run.dir='{folder.as_posix()}'"]
+    sys.argv = [sys.argv[0], *(item for item in sys.argv[1:] if item not in typed), *overrides]
+    return overrides
+
+
+def _fail(error: MedclfError) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(2)

@@ -1,0 +1,137 @@
+"""What a composed configuration must look like. Types, ranges and unknown keys are checked here, all in one message."""
+
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from medclf.errors import ConfigError, did_you_mean
+
+SplitName = Literal["train", "val", "test"]
+
+
+def _has_target(node: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(node.get("_target_"), str):
+        raise ValueError("needs a _target_: the import path of the class to build, e.g. torch.optim.Adam")
+    return node
+
+
+Target = Annotated[dict[str, Any], AfterValidator(_has_target)]
+"""A node that Hydra instantiates: ``_target_`` and the arguments of what it names."""
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """A part of the configuration: no unknown keys, no change after checking."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Splits(Strict):
+    """How images come to train, val and test.
+
+    ``folders`` maps a folder's name to the part it holds; ``val`` and ``test`` are shares of the images that are cut
+    where no folder gives the part.
+    """
+
+    folders: dict[str, SplitName]
+    val: Fraction
+    test: Fraction
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Phantom(Strict):
+    """Counts of images (half of each class), side in pixels, and seed of the phantom."""
+
+    train: Annotated[int, Field(ge=8)]
+    validation: Annotated[int, Field(ge=4)]
+    size: Annotated[int, Field(ge=32)]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Dataset(Strict):
+    """Where the images are, what their classes are, and in what form the network sees them."""
+
+    name: str
+    root: str
+    source: str | None
+    layout: str | None
+    classes: Annotated[list[str], Field(min_length=2)] | None
+    class_folders: dict[str, str | list[str]]
+    positive: str | None
+    exclude: list[str]
+    group_pattern: str | None
+    splits: Splits
+    image_size: Annotated[int, Field(ge=16)]
+    channels: Literal[1, 3]
+    batch_size: Annotated[int, Field(ge=1)]
+    num_workers: Annotated[int, Field(ge=0)]
+    phantom: Phantom | None
+
+
+class Model(Strict):
+    """A backbone and a head; ``weights`` is none, default or a path."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: str
+    backbone: Target
+    head: Target
+    weights: str
+    frozen: bool
+
+
+class Augmentation(Strict):
+    """Random transforms of a training image, in order."""
+
+    name: str
+    transforms: list[Target]
+
+
+class Config(Strict):
+    """The whole configuration of a training run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    monitor: str
+    resume: str | None
+    dataset: Dataset
+    augmentation: Augmentation
+    model: Model
+    optimizer: Target
+    callbacks: dict[str, Target]
+    logger: Target
+    trainer: dict[str, Any]
+
+
+def validated(node: DictConfig) -> Config:
+    """The checked configuration.
+
+    Raises:
+        ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
+    """
+    try:
+        task = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
+        content = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
+        return Config.model_validate(content)
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        raise ConfigError(f"{key}: {str(error).splitlines()[0]} Set it: {key}=VALUE") from error
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(dict(item)) for item in error.errors())) from error
+
+
+def _line(item: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        return f"{key}: there is no such key; {did_you_mean(str(item['loc'][-1]), _siblings(item['loc']))}".rstrip("; ")
+    return f"{key}={item['input']}: {item['msg'].removeprefix('Value error, ')}"
+
+
+def _siblings(location: tuple[str | int, ...]) -> list[str]:
+    model: Any = Config
+    for part in location[:-1]:
+        field = getattr(model, "model_fields", {}).get(str(part))
+        model = field.annotation if field else None
+    return list(getattr(model, "model_fields", {}))

@@ -1,0 +1,101 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from medclf.config.schema import Dataset as DatasetConfig
+from medclf.data.store import load_images
+from medclf.data.table import PARTS, ImageTable
+
+
+class Batch(NamedTuple):
+    """Images (uint8, (n, channels, size, size)), their classes and their rows in the split (int64, (n,))."""
+
+    images: Tensor
+    target: Tensor
+    row: Tensor
+
+
+class ImageDataset(Dataset[Batch]):
+    """The images of one split, in memory; ``augment`` is applied each time one is asked for."""
+
+    def __init__(self, images: Tensor, target: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.images = images
+        self.target = target
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Batch:
+        image = self.images[index]
+        if self.augment is not None:
+            image = self.augment(image)
+        return Batch(image, self.target[index], torch.tensor(index))
+
+
+class ImageDataModule(lightning.LightningDataModule):
+    """Batches of the three splits of an image table; only training images are augmented.
+
+    Args:
+        table: the images and their splits.
+        config: where they are, their size, batch size and number of workers.
+        augment: takes and gives one uint8 image of shape (channels, size, size).
+        progress: whether reading shows a bar.
+    """
+
+    def __init__(
+        self, table: ImageTable, config: DatasetConfig, augment: Callable[[Tensor], Tensor], progress: bool = True
+    ) -> None:
+        super().__init__()
+        self.table = table
+        self.config = config
+        self.augment = augment
+        self.progress = progress
+        self.datasets: dict[str, ImageDataset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read every image, once.
+
+        Raises:
+            DataError: naming the images that cannot be read.
+        """
+        if self.datasets:
+            return
+        frame = self.table.frame
+        config = self.config
+        images = load_images(Path(config.root), list(frame["path"]), config.image_size, config.channels, self.progress)
+        target = torch.tensor([self.table.classes.index(label) for label in frame["class"]])
+        for part in PARTS:
+            rows = torch.from_numpy((frame["split"] == part).to_numpy())
+            self.datasets[part] = ImageDataset(images[rows], target[rows], self.augment if part == "train" else None)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Shuffled batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
+        dataset = self.datasets["train"]
+        return self._loader("train", shuffle=True, drop_last=len(dataset) % self.config.batch_size == 1)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Batches in the order of the table."""
+        return self._loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Batches in the order of the table."""
+        return self._loader("test")
+
+    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Batch]:
+        # only augmentation is work for another process
+        workers = self.config.num_workers if part == "train" else 0
+        return DataLoader(
+            self.datasets[part],
+            batch_size=self.config.batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,39 @@
+"""The image table: every image of a run, its class, its patient and its split."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+PARTS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The images of a run.
+
+    ``frame`` has a row an image: ``path`` (below root), ``class``, ``group`` (patient), ``split`` (train, val or test).
+    ``classes`` are in the order of the probabilities. ``notes`` are the findings that the log repeats.
+    """
+
+    frame: pd.DataFrame
+    classes: list[str]
+    notes: list[str]
+
+    def part(self, split: str) -> pd.DataFrame:
+        """The rows of one split, in order."""
+        return self.frame[self.frame["split"] == split].reset_index(drop=True)
+
+    def counts(self) -> str:
+        """Images per class and split as aligned lines."""
+        table = pd.crosstab(self.frame["class"], self.frame["split"], margins=True, margins_name="all")
+        return table.reindex(index=[*self.classes, "all"], columns=["train", "val", "test", "all"]).to_string()
+
+    def save(self, path: Path) -> None:
+        """Write the table as CSV."""
+        self.frame.to_csv(path, index=False)
+
+    def digest(self) -> str:
+        """Twelve hex digits that tell whether two runs had the same images in the same splits."""
+        return hashlib.sha256(self.frame.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:12]

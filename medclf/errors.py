@@ -1,0 +1,29 @@
+"""The errors whose message a user reads in place of a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MedclfError(Exception):
+    """Something the user can mend. The message says what is wrong, where, and how to mend it."""
+
+
+class ConfigError(MedclfError):
+    """The configuration is wrong."""
+
+
+class DataError(MedclfError):
+    """The images, or the folder they are in, are not what the configuration says."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The nearest of the known words as a question, or nothing: ``"did you mean 'busi'? "``."""
+    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean '{matches[0]}'? " if matches else ""
+
+
+def listed(items: Iterable[object], limit: int = 20) -> str:
+    """Items joined by commas, the first ``limit`` of them, with a count of the rest."""
+    words = [str(item) for item in items]
+    rest = f" and {len(words) - limit} more" if len(words) > limit else ""
+    return ", ".join(words[:limit]) + rest

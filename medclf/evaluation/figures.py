@@ -1,0 +1,49 @@
+"""Pictures of predictions and of images. Matplotlib's object interface: no global state, no window."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+
+def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
+    """Counts, and shares of each true class as shades, true classes downwards.
+
+    Args:
+        counts: shape (true class, predicted class).
+        classes: names in order.
+        title: stands above.
+    """
+    side = 2.4 + 0.9 * len(classes)
+    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        label = f"{count}\n{share:.0%}" if counts[row].sum() else f"{count}"
+        axes.text(column, row, label, ha="center", va="center", color="white" if share > 0.5 else "black")
+    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted class", ylabel="true class", title=title)
+    figure.colorbar(picture, label="share of the true class", shrink=0.8)
+    return figure
+
+
+def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 4) -> Figure:
+    """A page of images with a title over each.
+
+    Args:
+        images: shape (n, channels, height, width), 1 or 3 channels.
+        titles: one for each.
+        columns: images in a row.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.4 * rows), dpi=100, layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(figure.axes, images, titles, strict=False):
+        axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title, fontsize=9)
+    return figure

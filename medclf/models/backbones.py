@@ -1,0 +1,54 @@
+"""Backbones: networks that turn an image into a vector of ``num_features`` values."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+
+class SmallCNN(nn.Module):
+    """Convolution (3x3), ReLU and 2x2 max pooling, once for each entry of ``channels``.
+
+    The last pooling is adaptive: it brings any image to ``grid`` x ``grid`` values a channel, so that one network takes
+    images of every size.
+
+    Args:
+        in_channels: channels of the image.
+        channels: output channels of the convolutions, in order.
+        grid: side of the last feature map, in values.
+    """
+
+    def __init__(self, in_channels: int, channels: Sequence[int] = (16, 32, 64), grid: int = 7) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for position, (before, after) in enumerate(zip((in_channels, *channels), channels, strict=False), start=1):
+            pool = nn.AdaptiveMaxPool2d(grid) if position == len(channels) else nn.MaxPool2d(2)
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(inplace=True), pool]
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+        self.num_features = channels[-1] * grid * grid
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (n, in_channels, height, width) to features (n, num_features)."""
+        return torch.as_tensor(self.layers(images))
+
+
+class ResNet(nn.Module):
+    """A ResNet of torchvision (He et al., CVPR 2016) without its last layer. Grey enters as three equal channels.
+
+    Args:
+        in_channels: 1 or 3.
+        name: resnet18, resnet50, resnet101 or another that ``torchvision.models.get_model`` knows.
+    """
+
+    def __init__(self, in_channels: int, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.grey = in_channels == 1
+        self.network = get_model(name, weights=None)
+        self.num_features: int = self.network.fc.in_features
+        self.network.fc = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (n, in_channels, height, width) to features (n, num_features)."""
+        return torch.as_tensor(self.network(images.expand(-1, 3, -1, -1) if self.grey else images))

@@ -1,0 +1,121 @@
+"""The run folder: what lies where in it, and the record of how the run went. Imports no torch."""
+
+import json
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from medclf.errors import ConfigError
+
+PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
+
+
+class Run:
+    """A run folder and the files that a run leaves in it.
+
+    Args:
+        folder: made by Hydra; everything below is at a fixed place in it, so a moved run still works.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.best_checkpoint = self.checkpoints / "best.ckpt"
+        self.last_checkpoint = self.checkpoints / "last.ckpt"
+        self.figures = folder / "figures"
+        self.config = folder / "config.yaml"
+        self.splits = folder / "splits.csv"
+        self.predictions = folder / "predictions.csv"
+        self.metrics = folder / "metrics.json"
+        self.record = folder / "run.json"
+
+    @property
+    def status(self) -> str | None:
+        """``running`` (or killed), ``interrupted``, ``failed``, ``finished``; None where no run has been."""
+        return str(json.loads(self.record.read_text(encoding="utf-8"))["status"]) if self.record.is_file() else None
+
+    @property
+    def shown(self) -> str:
+        """The folder as a person types it: below the working folder, its relative path."""
+        here = Path.cwd()
+        return (self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder).as_posix()
+
+    def claim(self, resumed: bool) -> None:
+        """Take the folder for this run.
+
+        Raises:
+            ConfigError: when another run has it, or the run to be resumed has finished.
+        """
+        if resumed:
+            refuse_finished(self)
+            self._update(status="running")
+            return
+        try:
+            with self.record.open("x", encoding="utf-8") as file:
+                json.dump(_beginning(), file, indent=2)
+        except FileExistsError as error:
+            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one") from error
+
+    @contextmanager
+    def recorded(self) -> Iterator[dict[str, Any]]:
+        """Record how what stands within ends. What is put into the dict goes into the record of a finished run."""
+        facts: dict[str, Any] = {}
+        try:
+            yield facts
+        except (KeyboardInterrupt, SystemExit):
+            self._update(status="interrupted")
+            raise
+        except BaseException as error:
+            self._update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
+            raise
+        self._update(status="finished", **facts)
+
+    def _update(self, **facts: Any) -> None:
+        record = json.loads(self.record.read_text(encoding="utf-8"))
+        record.pop("error", None)
+        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else _now()})
+
+
+def refuse_finished(run: Run) -> None:
+    """Refuse to go on with a run that has ended.
+
+    Raises:
+        ConfigError: saying so.
+    """
+    if run.status == "finished":
+        raise ConfigError(f"resume={run.shown}: this run has finished; start a new one for other settings")
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files: the first of those that Lightning or a cluster started."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def _beginning() -> dict[str, Any]:
+    return {
+        "status": "running",
+        "started": _now(),
+        "ended": None,
+        "command": sys.argv[1:],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,29 @@
+"""``python -m medclf.train``: train, test and log one classifier; with ``-m`` a sweep of them."""
+
+from pathlib import Path
+
+from medclf.config import command
+from medclf.config.schema import Config
+
+
+def check_data(config: Config) -> None:
+    """Refuse images that cannot be trained on. Raises DataError or ConfigError."""
+    from medclf.data.dataset import check_images  # pandas, which --help does not pay
+
+    check_images(config)
+
+
+def train(config: Config, folder: Path) -> float:
+    """Train into a run folder. Returns the best value of ``monitor``, which a sweep can optimise."""
+    from medclf.training.run import train_and_test  # torch and lightning: once the config is known to be right
+
+    return train_and_test(config, folder)
+
+
+def main() -> None:
+    """Run the command line."""
+    command.run(train, "train", check_data)
+
+
+if __name__ == "__main__":
+    main()
