@@ -17,13 +17,13 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: naming key, value and remedy of the first part that does not fit.
     """
-    _check_trainer(config.trainer)
+    _check_trainer(config.trainer.model_dump())
     _check_dataset(config.dataset)
     _check_weights(config.model.weights)
+    check_monitor("monitor", config.monitor, config.dataset.classes)
     for name, callback in config.callbacks.items():
         if "monitor" in callback:
             check_monitor(f"callbacks.{name}.monitor", callback["monitor"], config.dataset.classes)
-    check_monitor("monitor", config.monitor, config.dataset.classes)
 
 
 def check_monitor(key: str, monitor: str, classes: list[str] | None) -> None:

@@ -65,8 +65,8 @@ def _check_command_line(config_name: str, check_data: Callable[[Config], None]) 
     arguments.overrides = _with_resumed(arguments)
     for overrides in jobs(arguments.overrides, arguments.multirun):
         node = composer.compose(overrides)
-        folder = None if arguments.multirun else Path(node.hydra.run.dir)
         config = validated(node)
+        folder = None if arguments.multirun else Path(node.hydra.run.dir)
         if folder is not None and config.resume is None:
             _refuse_used(folder)
         check(config)

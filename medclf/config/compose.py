@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
@@ -30,7 +31,7 @@ class Composer:
         """
         try:
             return self._compose(overrides)
-        except (HydraException, ValueError) as error:
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
             raise ConfigError(self._explain(error, overrides)) from error
 
     def _compose(self, overrides: list[str]) -> DictConfig:
@@ -42,12 +43,11 @@ class Composer:
     def _explain(self, error: Exception, overrides: list[str]) -> str:
         if isinstance(error, OverrideParseException):
             return _unreadable(error)
-        if isinstance(error, MissingConfigException) and error.options:
+        if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
             group, _, name = str(error.missing_cfg_file).rpartition("/")
-            options = [option for option in error.options if option != "base"]
-            return (
-                f"{group}={name}: there is no such {group}; {did_you_mean(name, options)}Valid: {listed(options, 50)}"
-            )
+            options = [option for option in error.options or [] if option != "base"]
+            valid = listed(options, 50) or "none yet"
+            return f"{group}={name}: there is no such {group}; {did_you_mean(name, options)}Valid: {valid}"
         unknown = re.search(r"Could not (?:override|delete) '([^'=@]+)", str(error))
         if isinstance(error, ConfigCompositionException) and unknown:
             key = unknown.group(1)
@@ -99,9 +99,8 @@ def parse(overrides: list[str]) -> list[Override]:
     Raises:
         ConfigError: for one that cannot be read.
     """
-    parser = OverridesParser.create()
     try:
-        return [parser.parse_override(item) for item in overrides]
+        return list(OverridesParser.create().parse_overrides(overrides))
     except OverrideParseException as error:
         raise ConfigError(_unreadable(error)) from error
 

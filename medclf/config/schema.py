@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from medclf.errors import ConfigError, did_you_mean
@@ -19,6 +19,10 @@ def _has_target(node: dict[str, Any]) -> dict[str, Any]:
 
 Target = Annotated[dict[str, Any], AfterValidator(_has_target)]
 """A node that Hydra instantiates: ``_target_`` and the arguments of what it names."""
+
+Precision = Literal[
+    "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32, 16, 64, "32", "16", "64", "bf16"
+]  # fmt: skip
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
@@ -90,6 +94,29 @@ class Augmentation(Strict):
     transforms: list[Target]
 
 
+class Trainer(BaseModel):
+    """The arguments of lightning.Trainer; those that are often changed are checked here, the others by Lightning."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    precision: Precision | None
+    max_epochs: Annotated[int, Field(ge=-1)] | None
+    min_epochs: Annotated[int, Field(ge=0)] | None
+    accumulate_grad_batches: Annotated[int, Field(ge=1)]
+    gradient_clip_val: Annotated[float, Field(ge=0)] | None
+    fast_dev_run: bool | int
+
+
+class Optimizer(BaseModel):
+    """``_target_`` and the arguments of a torch optimizer, of which all have a learning rate."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    target: Annotated[str, Field(alias="_target_")]
+    lr: Annotated[float, Field(gt=0)]
+
+
 class Config(Strict):
     """The whole configuration of a training run."""
 
@@ -99,10 +126,10 @@ class Config(Strict):
     dataset: Dataset
     augmentation: Augmentation
     model: Model
-    optimizer: Target
+    optimizer: Optimizer
     callbacks: dict[str, Target]
     logger: Target
-    trainer: dict[str, Any]
+    trainer: Trainer
 
 
 def validated(node: DictConfig) -> Config:
@@ -115,9 +142,10 @@ def validated(node: DictConfig) -> Config:
         task = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
         content = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
         return Config.model_validate(content)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: has no value; set it: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        key = error.full_key or ""
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]} Set it: {key}=VALUE") from error
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
         raise ConfigError("\n".join(_line(dict(item)) for item in error.errors())) from error
 
@@ -126,6 +154,8 @@ def _line(item: dict[str, Any]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         return f"{key}: there is no such key; {did_you_mean(str(item['loc'][-1]), _siblings(item['loc']))}".rstrip("; ")
+    if item["type"] == "missing":
+        return f"{key}: is missing; set it: {key}=VALUE"
     return f"{key}={item['input']}: {item['msg'].removeprefix('Value error, ')}"
 
 

@@ -71,7 +71,7 @@ class ImageDataModule(lightning.LightningDataModule):
         images = load_images(Path(config.root), list(frame["path"]), config.image_size, config.channels, self.progress)
         target = torch.tensor([self.table.classes.index(label) for label in frame["class"]])
         for part in PARTS:
-            rows = torch.from_numpy((frame["split"] == part).to_numpy())
+            rows = torch.tensor(list(frame["split"] == part))
             self.datasets[part] = ImageDataset(images[rows], target[rows], self.augment if part == "train" else None)
 
     def train_dataloader(self) -> DataLoader[Batch]:

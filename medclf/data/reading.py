@@ -33,7 +33,7 @@ def read_image(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
             if image.mode not in MODES:
                 raise UnreadableImageError(f"images of mode {image.mode} (more than 8 bits a channel) are not read yet")
             upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-            pixels = np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
+            pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(str(error)) from error
     return pixels.reshape(size, size, channels).transpose(2, 0, 1)

@@ -55,13 +55,13 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     _report_images(config, table)
     module = build_module(config, table)
     data = ImageDataModule(table, config.dataset, build_augmentation(config.augmentation), is_main_process())
+    trainer = build_trainer(config, run)
     data.setup()
     if is_main_process():
-        OmegaConf.save(config.model_dump(), run.config)
+        OmegaConf.save(config.model_dump(by_alias=True), run.config)
         table.save(run.splits)
-    trainer = build_trainer(config, run)
     facts |= {"split_hash": table.digest(), "training_seconds": _fit(trainer, module, data, config, run)}
-    if config.trainer["fast_dev_run"]:
+    if config.trainer.fast_dev_run:
         log.info("fast_dev_run: a trial of the code, nothing is kept and nothing tested.")
         return float("nan")
     if not run.best_checkpoint.is_file():
@@ -78,7 +78,12 @@ def build_module(config: Config, table: ImageTable) -> ClassifierModule:
     model = config.model.model_dump()
     dataset = config.dataset
     module = ClassifierModule(
-        model, dict(config.optimizer), table.classes, dataset.positive, dataset.channels, dataset.image_size
+        model,
+        config.optimizer.model_dump(by_alias=True),
+        table.classes,
+        dataset.positive,
+        dataset.channels,
+        dataset.image_size,
     )
     if config.resume is None:
         load_weights(module.network.backbone, config.model.weights)
@@ -168,6 +173,12 @@ def _quieten() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     # advice that does not hold here: images are in memory, and augmenting them is cheap
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    # Lightning's use of torch, nothing a user can mend
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

@@ -32,7 +32,7 @@ def log_results(
 
 def hyperparameters(config: Config) -> dict[str, Any]:
     """What one would compare runs by, flat."""
-    optimizer = {f"optimizer.{key}": value for key, value in config.optimizer.items() if key != "_target_"}
+    optimizer = config.optimizer.model_dump(exclude={"target"})
     return {
         "dataset": config.dataset.name,
         "model": config.model.name,
@@ -41,10 +41,10 @@ def hyperparameters(config: Config) -> dict[str, Any]:
         "augmentation": config.augmentation.name,
         "image_size": config.dataset.image_size,
         "batch_size": config.dataset.batch_size,
-        "max_epochs": config.trainer["max_epochs"],
-        "precision": str(config.trainer["precision"] or "32-true"),
-        "optimizer": config.optimizer["_target_"].rsplit(".", 1)[-1],
-        **optimizer,
+        "max_epochs": config.trainer.max_epochs,
+        "precision": str(config.trainer.precision or "32-true"),
+        "optimizer": config.optimizer.target.rsplit(".", 1)[-1],
+        **{f"optimizer.{key}": value for key, value in optimizer.items()},
         "split_seed": config.dataset.splits.seed,
         "seed": config.seed,
     }

@@ -21,7 +21,9 @@ def build_trainer(config: Config, run: Run) -> lightning.Trainer:
     callbacks = [_callback(name, node, run.checkpoints) for name, node in config.callbacks.items()]
     logger = _built("logger", {**config.logger, "save_dir": str(run.folder)})
     try:
-        return lightning.Trainer(**config.trainer, callbacks=callbacks, logger=logger, default_root_dir=run.folder)
+        return lightning.Trainer(
+            **config.trainer.model_dump(), callbacks=callbacks, logger=logger, default_root_dir=run.folder
+        )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error
 
