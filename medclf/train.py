@@ -8,7 +8,7 @@ from medclf.config.schema import Config
 
 def check_data(config: Config) -> None:
     """Refuse images that cannot be trained on. Raises DataError or ConfigError."""
-    from medclf.data.dataset import check_images  # pandas, which --help does not pay
+    from medclf.data.checks import check_images  # pandas, which --help does not pay
 
     check_images(config)
 

@@ -50,10 +50,10 @@ class Composer:
             return f"{group}={name}: there is no such {group}; {did_you_mean(name, options)}Valid: {valid}"
         unknown = re.search(r"Could not (?:override|delete) '([^'=@]+)", str(error))
         if isinstance(error, ConfigCompositionException) and unknown:
-            key = unknown.group(1)
-            return f"{key}: there is no such key; {did_you_mean_key(key, self._known_keys(overrides, key))}".rstrip(
-                "; "
-            )
+            key, known = unknown.group(1), self._known_keys(overrides, unknown.group(1))
+            if key in known:
+                return f"{key}: has no such entry; one is added by +{key}.NAME=VALUE"
+            return f"{key}: there is no such key; {did_you_mean_key(key, known)}".rstrip("; ")
         cause = f": {error.__cause__}" if error.__cause__ else ""
         return f"{error}{cause}"
 

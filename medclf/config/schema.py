@@ -63,7 +63,7 @@ class Dataset(Strict):
     source: str | None
     layout: str | None
     classes: Annotated[list[str], Field(min_length=2)] | None
-    class_folders: dict[str, str | list[str]]
+    class_folders: dict[str, str | list[str]] | None
     positive: str | None
     exclude: list[str]
     group_pattern: str | None

@@ -47,7 +47,7 @@ def find_images(config: Dataset) -> FoundImages:
     _check_root(root, config)
     files, excluded = _files(root, config.exclude)
     classes = config.classes or _discovered_classes(root, config)
-    class_of = _class_of_folder(classes, config.class_folders)
+    class_of = _class_of_folder(classes, config.class_folders or {})
     images = []
     for path in files:
         labels = {class_of[part] for part in path.parent.parts if part in class_of}

@@ -91,7 +91,8 @@ def _cut(frame: pd.DataFrame, part: str, fraction: float, seed: int) -> None:
     else:
         _check_class_sizes(pool)
         rows = pool.index.to_numpy()
-        _, chosen = train_test_split(rows, test_size=fraction, stratify=pool["class"], random_state=seed)
+        size = max(1, round(fraction * len(pool)))
+        _, chosen = train_test_split(rows, test_size=size, stratify=pool["class"], random_state=seed)
     frame.loc[chosen, "split"] = part
 
 

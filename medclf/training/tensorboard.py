@@ -25,14 +25,13 @@ def log_results(
     logger.log_metrics({f"test/{name}": value for name, value in results["test"].values.items()}, step)
     for tag, figure in figures.items():
         logger.experiment.add_figure(tag, figure, step, close=False)
-    final = {f"best/val_{name}": value for name, value in results["val"].values.items() if not math.isnan(value)}
+    final = {f"val_best/{name}": value for name, value in results["val"].values.items() if not math.isnan(value)}
     logger.log_hyperparams(hyperparameters(config), final, step)
     logger.save()
 
 
 def hyperparameters(config: Config) -> dict[str, Any]:
     """What one would compare runs by, flat."""
-    optimizer = config.optimizer.model_dump(exclude={"target"})
     return {
         "dataset": config.dataset.name,
         "model": config.model.name,
@@ -44,7 +43,7 @@ def hyperparameters(config: Config) -> dict[str, Any]:
         "max_epochs": config.trainer.max_epochs,
         "precision": str(config.trainer.precision or "32-true"),
         "optimizer": config.optimizer.target.rsplit(".", 1)[-1],
-        **{f"optimizer.{key}": value for key, value in optimizer.items()},
+        **config.optimizer.model_dump(exclude={"target"}),
         "split_seed": config.dataset.splits.seed,
         "seed": config.seed,
     }

@@ -1,0 +1,98 @@
+"""Every file of conf/ composes, and says what the code expects."""
+
+import inspect
+from pathlib import Path
+
+import lightning
+import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from medclf.config import resolvers
+from medclf.config.checks import check
+from medclf.config.compose import Composer, jobs
+from medclf.config.paths import conf_dir
+from medclf.config.schema import Config, validated
+
+resolvers.register()
+
+GROUPS = ("augmentation", "callbacks", "dataset", "logger", "model", "optimizer", "trainer")
+CHOICES = [
+    f"{group}={path.stem}"
+    for group in GROUPS
+    for path in sorted((conf_dir() / group).glob("*.yaml"))
+    if path.stem != "base"
+]
+
+
+def compose(*overrides: str) -> Config:
+    return validated(Composer("train").compose(list(overrides)))
+
+
+def test_the_promised_choices_are_there():
+    promised = {f"dataset={name}" for name in ("phantom thyroid trachea pneumonia covid busi hip_mri folder").split()}
+    promised |= {f"model={name}" for name in ("cnn", "resnet18", "resnet50", "resnet101")}
+    promised |= {f"trainer={name}" for name in ("default", "cpu", "gpu", "ddp")}
+    assert promised <= set(CHOICES)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes(choice):
+    config = compose(choice, *(["dataset.root=images"] if choice == "dataset=folder" else []))
+    check(config)
+    group, name = choice.split("=")
+    if hasattr(getattr(config, group), "name"):
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_target_can_be_imported(path: Path):
+    def targets(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["_target_"]] if "_target_" in node else []
+            return own + [target for value in node.values() for target in targets(value)]
+        return [target for value in node for target in targets(value)] if isinstance(node, list) else []
+
+    for target in targets(OmegaConf.to_container(OmegaConf.load(path))):
+        assert get_class(target)
+        assert target.startswith(("medclf.", "lightning.", "torch"))
+
+
+def test_trainer_takes_every_argument_of_lightning():
+    arguments = inspect.signature(lightning.Trainer).parameters
+    ours = set(OmegaConf.load(conf_dir() / "trainer" / "default.yaml"))
+    assert ours == set(arguments) - {"callbacks", "logger", "default_root_dir"}
+
+
+def test_overrides_work_as_one_would_guess():
+    config = compose(
+        "dataset=busi", "dataset.root=x", "dataset.batch_size=7", "model=resnet50", "model.frozen=true",
+        "trainer.max_epochs=25", "trainer.accelerator=cpu", "seed=0",
+    )  # fmt: skip
+    assert (config.dataset.root, config.dataset.batch_size, config.seed) == ("x", 7, 0)
+    assert (config.model.name, config.model.frozen) == ("resnet50", True)
+    assert (config.trainer.max_epochs, config.trainer.accelerator) == (25, "cpu")
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/auroc_macro", "max"), ("val/accuracy", "max")])
+def test_the_better_direction_follows_the_monitor(monitor, mode):
+    config = compose(f"monitor={monitor}", "callbacks=early_stopping")
+    for name in ("best_checkpoint", "early_stopping"):
+        assert (config.callbacks[name]["monitor"], config.callbacks[name]["mode"]) == (monitor, mode)
+
+
+def test_jobs_cover_each_value_of_each_choice():
+    overrides = ["model=cnn,resnet18", "seed=0,1,2", "optimizer.lr=0.1"]
+    assert list(jobs(overrides, multirun=False)) == [overrides]
+    assert [job[:2] for job in jobs(overrides, multirun=True)] == [
+        ["model=cnn", "seed=0"],
+        ["model=resnet18", "seed=0"],
+        ["model=cnn", "seed=1"],
+        ["model=cnn", "seed=2"],
+    ]
+
+
+def test_run_folders_of_one_second_differ():
+    node = [Composer("train").compose([]).hydra.run.dir for _ in range(2)]
+    assert node[0] != node[1]
+    assert node[0].startswith("runs/phantom/cnn/seed0_")

@@ -1,0 +1,100 @@
+"""Small generated images, and two ways to type a command: in this process (fast) and as a real one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = [
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "trainer.enable_progress_bar=false",
+    "trainer.enable_model_summary=false",
+    "dataset.image_size=32",
+    "dataset.batch_size=8",
+]
+"""Overrides that make a run of any dataset take a second."""
+
+TINY_PHANTOM = [*TINY, "dataset.phantom.train=40", "dataset.phantom.validation=16", "dataset.phantom.size=32"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+def train_process(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Answer:
+    """Type the command for real."""
+    command = [sys.executable, "-m", "medclf.train", *arguments]
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """The same in this process, in a fresh folder."""
+    from medclf.train import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["medclf", *arguments])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Answer(code, *capfd.readouterr())
+
+    return run
+
+
+def write_image(path: Path, value: int = 0, mode: str = "L", size: tuple[int, int] = (40, 30)) -> None:
+    """A noisy image whose brightness is about ``value``; the noise depends on the path's name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng([value, *path.name.encode()])
+    shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
+    pixels = np.clip(value + rng.normal(0, 20, shape), 0, 255).astype(np.uint8)
+    Image.fromarray(pixels, mode).save(path)
+
+
+def write_classes(root: Path, classes: dict[str, int], pattern: str = "image ({index}).png") -> None:
+    """So many images of each class folder; classes differ in brightness."""
+    for position, (name, count) in enumerate(classes.items()):
+        for index in range(1, count + 1):
+            write_image(root / name / pattern.format(index=index), 60 + 50 * position)
+
+
+@pytest.fixture
+def two_classes(tmp_path: Path) -> Path:
+    """A folder with classes ``cat`` (30 images) and ``dog`` (20)."""
+    root = tmp_path / "images"
+    write_classes(root, {"cat": 30, "dog": 20})
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    """The folder and the output of one small run on the phantom, typed for real."""
+    cwd = tmp_path_factory.mktemp("finished")
+    answer = train_process(*TINY_PHANTOM, "seed=0", cwd=cwd)
+    assert answer.code == 0, answer.text
+    (folder,) = (cwd / "runs" / "phantom" / "cnn").iterdir()
+    return folder, answer

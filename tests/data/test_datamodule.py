@@ -1,0 +1,78 @@
+import pickle
+
+import pytest
+import torch
+from conftest import write_classes
+from test_folders import dataset
+
+from medclf.config import resolvers
+from medclf.config.compose import Composer
+from medclf.config.schema import validated
+from medclf.data.augmentation import build_augmentation
+from medclf.data.datamodule import ImageDataModule
+from medclf.data.folders import find_images
+from medclf.data.splits import split_images
+
+resolvers.register()
+
+
+def augmentation(name):
+    return build_augmentation(validated(Composer("train").compose([f"augmentation={name}"])).augmentation)
+
+
+def module(root, *overrides, augment="none"):
+    config = dataset(root, "dataset.image_size=16", "dataset.batch_size=8", *overrides)
+    data = ImageDataModule(split_images(find_images(config), config), config, augmentation(augment), progress=False)
+    data.setup()
+    return data
+
+
+def test_batches(two_classes):
+    data = module(two_classes)
+    for part, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        batches = list(loader)
+        rows = torch.cat([batch.row for batch in batches])
+        assert rows.tolist() == list(range(len(data.table.part(part))))
+        labels = [data.table.classes[index] for batch in batches for index in batch.target.tolist()]
+        assert labels == list(data.table.part(part)["class"])
+        assert batches[0].images.dtype == torch.uint8
+        assert batches[0].images.shape[1:] == (3, 16, 16)
+
+
+def test_training_batches_are_shuffled_and_complete(two_classes):
+    loader = module(two_classes).train_dataloader()
+    first, second = ([row for batch in loader for row in batch.row.tolist()] for _ in range(2))
+    assert sorted(first) == sorted(second) == list(range(len(first)))
+    assert first != second
+
+
+def test_only_training_images_are_augmented(two_classes):
+    plain, augmented = module(two_classes), module(two_classes, augment="flip")
+    for part in ("val", "test"):
+        assert torch.equal(plain.datasets[part].images, augmented.datasets[part].images)
+        assert augmented.datasets[part].augment is None
+    image = augmented.datasets["train"].images[0]
+    outcomes = {augmented.datasets["train"][0].images.numpy().tobytes() for _ in range(50)}
+    assert outcomes == {image.numpy().tobytes(), image.flip(-1).contiguous().numpy().tobytes()}
+
+
+@pytest.mark.parametrize("name", ["none", "flip", "flip_rotate_autocontrast"])
+def test_augmentation_keeps_the_form_of_an_image(name):
+    image = torch.randint(0, 255, (1, 20, 20), dtype=torch.uint8)
+    outcome = augmentation(name)(image)
+    assert outcome.dtype == torch.uint8
+    assert outcome.shape == image.shape
+    assert torch.equal(outcome, image) or name != "none"
+
+
+def test_last_batch_of_one_image_is_left_out(tmp_path):
+    for part, count in (("train", 17), ("val", 3), ("test", 3)):
+        write_classes(tmp_path / part, {"a": count, "b": count - 1})
+    assert [len(batch.row) for batch in module(tmp_path).train_dataloader()] == [8, 8, 8, 8]
+
+
+def test_workers(two_classes):
+    data = module(two_classes, "dataset.num_workers=2")
+    assert sum(len(batch.row) for batch in data.train_dataloader()) == len(data.datasets["train"])
+    # what a worker of Windows or macOS is sent
+    assert len(pickle.loads(pickle.dumps(data.datasets["train"]))) == len(data.datasets["train"])  # noqa: S301
