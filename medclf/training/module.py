@@ -59,8 +59,8 @@ class ClassifierModule(lightning.LightningModule):
         self._step(batch, self.val_outputs)
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Rows in the split (n,) and class probabilities (n, classes) in float64."""
-        return batch.row, self(batch.images).double().softmax(1)
+        """Rows in the split (n,) and class probabilities (n, classes) in float64, both on the CPU."""
+        return batch.row.cpu(), _probabilities(self(batch.images))
 
     def on_train_epoch_end(self) -> None:
         """Logs what the epoch's training batches gave."""
@@ -99,23 +99,28 @@ class ClassifierModule(lightning.LightningModule):
 
 
 class _EpochOutputs(torch.nn.Module):
-    """Probabilities, targets and mean loss of an epoch, gathered from all processes; metrics are of the whole split."""
+    """Logits, targets and mean loss of an epoch, gathered from all processes; metrics are of the whole split."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.probabilities = CatMetric()
+        self.logits = CatMetric()
         self.target = CatMetric()
         self.loss = MeanMetric()
 
     def update(self, logits: Tensor, target: Tensor, loss: Tensor) -> None:
-        self.probabilities.update(logits.float().softmax(1))
+        self.logits.update(logits)
         self.target.update(target)
         self.loss.update(loss, len(target))
 
     def compute(self, classes: list[str], positive: str | None) -> tuple[Tensor, Metrics]:
         loss = self.loss.compute()
-        probabilities = self.probabilities.compute().reshape(-1, len(classes))
-        metrics = classification_metrics(probabilities, self.target.compute().long(), classes, positive)
-        for metric in (self.probabilities, self.target, self.loss):
+        probabilities = _probabilities(self.logits.compute().reshape(-1, len(classes)))
+        metrics = classification_metrics(probabilities, self.target.compute().cpu().long(), classes, positive)
+        for metric in (self.logits, self.target, self.loss):
             metric.reset()
         return loss, metrics
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    # float64, which not every device has: softmax in less makes ties of confident predictions
+    return logits.cpu().double().softmax(1)

@@ -32,9 +32,8 @@ def predict_splits(
 
 
 def _from_all_processes(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    local = [(index.cpu(), probabilities.cpu()) for index, probabilities in batches]
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return local
+        return batches
     gathered: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(gathered, local)
+    torch.distributed.all_gather_object(gathered, batches)
     return [batch for process in gathered for batch in process]

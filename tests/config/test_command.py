@@ -16,8 +16,8 @@ except SystemExit as stop:
     code = stop.code
 else:
     code = 0
-heavy = [name for name in ("torch", "lightning", "torchvision", "torchmetrics", "sklearn", "scipy") if name in sys.modules]
-print("IMPORTED", heavy)
+heavy = {"torch", "lightning", "torchvision", "torchmetrics", "sklearn", "scipy"}
+print("IMPORTED", sorted(heavy & set(sys.modules)))
 sys.exit(code)
 """
 

@@ -30,7 +30,10 @@ def compose(*overrides: str) -> Config:
 
 
 def test_the_promised_choices_are_there():
-    promised = {f"dataset={name}" for name in ("phantom thyroid trachea pneumonia covid busi hip_mri folder").split()}
+    promised = {
+        f"dataset={name}"
+        for name in ["phantom", "thyroid", "trachea", "pneumonia", "covid", "busi", "hip_mri", "folder"]
+    }
     promised |= {f"model={name}" for name in ("cnn", "resnet18", "resnet50", "resnet101")}
     promised |= {f"trainer={name}" for name in ("default", "cpu", "gpu", "ddp")}
     assert promised <= set(CHOICES)
@@ -74,7 +77,9 @@ def test_overrides_work_as_one_would_guess():
     assert (config.trainer.max_epochs, config.trainer.accelerator) == (25, "cpu")
 
 
-@pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/auroc_macro", "max"), ("val/accuracy", "max")])
+@pytest.mark.parametrize(
+    ("monitor", "mode"), [("val/loss", "min"), ("val/auroc_macro", "max"), ("val/accuracy", "max")]
+)
 def test_the_better_direction_follows_the_monitor(monitor, mode):
     config = compose(f"monitor={monitor}", "callbacks=early_stopping")
     for name in ("best_checkpoint", "early_stopping"):

@@ -75,4 +75,4 @@ def test_workers(two_classes):
     data = module(two_classes, "dataset.num_workers=2")
     assert sum(len(batch.row) for batch in data.train_dataloader()) == len(data.datasets["train"])
     # what a worker of Windows or macOS is sent
-    assert len(pickle.loads(pickle.dumps(data.datasets["train"]))) == len(data.datasets["train"])  # noqa: S301
+    assert len(pickle.loads(pickle.dumps(data.datasets["train"]))) == len(data.datasets["train"])

@@ -3,9 +3,9 @@
 import pytest
 from conftest import write_classes, write_image
 
-from medclf.config.schema import validated
 from medclf.config import resolvers
 from medclf.config.compose import Composer
+from medclf.config.schema import validated
 from medclf.data.folders import find_images
 from medclf.errors import DataError
 
@@ -176,5 +176,3 @@ def test_images_in_and_outside_split_folders(tmp_path):
 def test_a_loop_of_links_ends(two_classes):
     (two_classes / "cat" / "loop").symlink_to(two_classes, target_is_directory=True)
     assert len(found(two_classes).images) == 50
-
-

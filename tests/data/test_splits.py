@@ -81,7 +81,7 @@ def test_the_split_has_its_own_seed(two_classes):
 
 def test_class_too_small_for_three_splits(tmp_path):
     write_classes(tmp_path, {"a": 30, "b": 2})
-    with pytest.raises(DataError, match="too few images .* b has 2"):
+    with pytest.raises(DataError, match=r"too few images .* b has 2"):
         table(tmp_path, "dataset.batch_size=8")
 
 
