@@ -17,7 +17,7 @@ class LastCheckpoint(ModelCheckpoint):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save before the first epoch."""
         super().on_train_start(trainer, pl_module)
-        if trainer.current_epoch == 0 and not self._should_skip_saving_checkpoint(trainer):
+        if trainer.current_epoch == 0 and not getattr(trainer, "fast_dev_run", False):
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
 
 

@@ -86,12 +86,14 @@ class ClassifierModule(lightning.LightningModule):
         return loss
 
     def _log_epoch(self, stage: str, outputs: "_EpochOutputs") -> None:
-        loss, metrics = outputs.compute(self.classes, self.positive)
+        loss = outputs.loss.compute()
         if not torch.isfinite(loss):
             raise MedclfError(
                 f"the {stage} loss of epoch {self.current_epoch} is {float(loss)}: training has diverged and stops; "
                 "a smaller optimizer.lr, or trainer.gradient_clip_val=1, may mend it"
             )
+        metrics = outputs.compute(self.classes, self.positive)
+        outputs.reset()
         shown = stage == "val"
         self.log(f"{stage}/loss", loss, prog_bar=True)
         for name, value in metrics.values.items():
@@ -103,22 +105,23 @@ class _EpochOutputs(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.logits = CatMetric()
+        # not-a-number must be seen, not left out
+        self.logits = CatMetric(nan_strategy="disable")
         self.target = CatMetric()
-        self.loss = MeanMetric()
+        self.loss = MeanMetric(nan_strategy="disable")
 
     def update(self, logits: Tensor, target: Tensor, loss: Tensor) -> None:
         self.logits.update(logits)
         self.target.update(target)
         self.loss.update(loss, len(target))
 
-    def compute(self, classes: list[str], positive: str | None) -> tuple[Tensor, Metrics]:
-        loss = self.loss.compute()
-        probabilities = _probabilities(self.logits.compute().reshape(-1, len(classes)))
-        metrics = classification_metrics(probabilities, self.target.compute().cpu().long(), classes, positive)
+    def compute(self, classes: list[str], positive: str | None) -> Metrics:
+        logits = self.logits.compute().reshape(-1, len(classes))
+        return classification_metrics(_probabilities(logits), self.target.compute().cpu().long(), classes, positive)
+
+    def reset(self) -> None:
         for metric in (self.logits, self.target, self.loss):
             metric.reset()
-        return loss, metrics
 
 
 def _probabilities(logits: Tensor) -> Tensor:

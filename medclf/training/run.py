@@ -43,6 +43,7 @@ def train_and_test(config: Config, folder: Path) -> float:
     _quieten()
     run = Run(folder)
     if not is_main_process():
+        log.setLevel(logging.WARNING)
         return _train_and_test(config, run, {})
     run.claim(resumed=config.resume is not None)
     with run.recorded() as facts:
@@ -176,6 +177,12 @@ def _quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     # advice that does not hold here: images are in memory, and augmenting them is cheap
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # every process computes the same figures from all outputs
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    # so it is when a run goes on
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
+    # a frozen backbone is meant to be
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # Lightning's use of torch, nothing a user can mend
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
 
