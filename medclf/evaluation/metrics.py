@@ -1,6 +1,6 @@
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,11 +22,23 @@ from medclf.errors import listed
 
 @dataclass(frozen=True)
 class Metrics:
-    """Values by name, in the order of ``metric_names``; ``reasons`` says of each NaN why it is one."""
+    """What a split's predictions are worth.
 
-    values: dict[str, float]
-    reasons: dict[str, str]
-    n: int
+    ``values`` by name in the order of ``metric_names``; ``n`` by name, the images that the value is about; ``reasons``
+    by name, why a value is NaN. ``images`` is the size of the split.
+    """
+
+    images: int
+    values: dict[str, float] = field(default_factory=dict)
+    n: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, compute: Callable[[], Tensor], why_not: str | None = None, n: int | None = None) -> None:
+        """Add a metric: its value, or NaN where there is a reason why it has none; ``n`` is all images if not given."""
+        self.values[name] = math.nan if why_not else float(compute())
+        self.n[name] = self.images if n is None else n
+        if why_not:
+            self.reasons[name] = why_not
 
 
 def classification_metrics(
@@ -48,53 +60,41 @@ def classification_metrics(
         classes: their names in the order of the columns.
         positive: the class that sensitivity is about, for two classes; None: the last one.
     """
+    metrics = Metrics(len(target))
     if len(target) == 0:
-        return Metrics({}, {}, 0)
+        return metrics
     count = len(classes)
-    positive = positive or classes[-1]
     predicted = probabilities.argmax(1)
-    metrics = _Metrics({}, {})
     absent = _reason("no image is of class {}", target, classes)
     never = _reason("class {} was never predicted", predicted, classes)
     macro: dict[str, Any] = {"num_classes": count, "average": "macro", "validate_args": False}
 
-    metrics.add("accuracy", None, lambda: (predicted == target).double().mean())
-    metrics.add("balanced_accuracy", absent, lambda: multiclass_recall(predicted, target, **macro))
-    metrics.add("precision_macro", never, lambda: multiclass_precision(predicted, target, **macro))
-    metrics.add("recall_macro", absent, lambda: multiclass_recall(predicted, target, **macro))
-    metrics.add("f1_macro", absent, lambda: multiclass_f1_score(predicted, target, **macro))
+    metrics.add("accuracy", lambda: (predicted == target).double().mean())
+    metrics.add("balanced_accuracy", lambda: multiclass_recall(predicted, target, **macro), absent)
+    metrics.add("precision_macro", lambda: multiclass_precision(predicted, target, **macro), never)
+    metrics.add("recall_macro", lambda: multiclass_recall(predicted, target, **macro), absent)
+    metrics.add("f1_macro", lambda: multiclass_f1_score(predicted, target, **macro), absent)
     if count > 2:
-        metrics.add("auroc_macro", absent, lambda: multiclass_auroc(probabilities, target, **macro))
+        metrics.add("auroc_macro", lambda: multiclass_auroc(probabilities, target, **macro), absent)
     else:
-        _add_binary(metrics, probabilities, target, classes, classes.index(positive))
-    return Metrics(metrics.values, metrics.reasons, len(target))
+        _add_binary(metrics, probabilities, target, classes, classes.index(positive or classes[-1]))
+    return metrics
 
 
-@dataclass(frozen=True)
-class _Metrics:
-    values: dict[str, float]
-    reasons: dict[str, str]
-
-    def add(self, name: str, why_not: str | None, compute: Callable[[], Tensor]) -> None:
-        """The value of a metric, or NaN where there is a reason why it has none."""
-        self.values[name] = math.nan if why_not else float(compute())
-        if why_not:
-            self.reasons[name] = why_not
-
-
-def _add_binary(metrics: _Metrics, probabilities: Tensor, target: Tensor, classes: list[str], positive: int) -> None:
+def _add_binary(metrics: Metrics, probabilities: Tensor, target: Tensor, classes: list[str], positive: int) -> None:
     truth = (target == positive).long()
     called = (probabilities.argmax(1) == positive).long()
     name, other = classes[positive], classes[1 - positive]
-    no_positive = None if truth.any() else f"no image is of class {name}"
-    no_negative = f"no image is of class {other}" if truth.all() else None
-    not_called = None if called.any() else f"class {name} was never predicted"
+    positives, calls = int(truth.sum()), int(called.sum())
+    no_positive = None if positives else f"no image is of class {name}"
+    no_negative = f"no image is of class {other}" if positives == len(truth) else None
+    not_called = None if calls else f"class {name} was never predicted"
     # either class against the other gives the same area
-    metrics.add("auroc_macro", no_positive or no_negative, lambda: binary_auroc(probabilities[:, positive], truth))
-    metrics.add("sensitivity", no_positive, lambda: binary_recall(called, truth))
-    metrics.add("specificity", no_negative, lambda: binary_specificity(called, truth))
-    metrics.add("precision_positive", not_called, lambda: binary_precision(called, truth))
-    metrics.add("f1_positive", no_positive, lambda: binary_f1_score(called, truth))
+    metrics.add("auroc_macro", lambda: binary_auroc(probabilities[:, positive], truth), no_positive or no_negative)
+    metrics.add("sensitivity", lambda: binary_recall(called, truth), no_positive, positives)
+    metrics.add("specificity", lambda: binary_specificity(called, truth), no_negative, len(truth) - positives)
+    metrics.add("precision_positive", lambda: binary_precision(called, truth), not_called, calls)
+    metrics.add("f1_positive", lambda: binary_f1_score(called, truth), no_positive)
 
 
 def _reason(text: str, values: Tensor, classes: list[str]) -> str | None:

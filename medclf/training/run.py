@@ -124,7 +124,9 @@ def _test(
     run.figures.mkdir(exist_ok=True)
     figures = {}
     for part in EVALUATED:
-        figure = confusion_matrix_figure(*confusion_matrix(predictions, part), title=f"{part}, n = {results[part].n}")
+        figure = confusion_matrix_figure(
+            *confusion_matrix(predictions, part), title=f"{part}, n = {results[part].images}"
+        )
         figure.savefig(run.figures / f"confusion_matrix_{part}.png")
         figures[f"confusion_matrix/{part}"] = figure
     if isinstance(trainer.logger, TensorBoardLogger):

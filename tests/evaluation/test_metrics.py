@@ -66,7 +66,7 @@ def test_against_scikit_learn(classes, kind, seed):
         torch.from_numpy(probabilities), torch.from_numpy(target), names, names[positive] if classes == 2 else None
     )
     assert not metrics.reasons
-    assert metrics.n == 60
+    assert metrics.images == 60
     assert metrics.values == pytest.approx(expected(probabilities, target, positive), abs=1e-6)
     assert tuple(metrics.values) == metric_names(classes)
 
@@ -90,6 +90,11 @@ def test_hand_calculation():
     assert values["specificity"] == pytest.approx(3 / 4)
     assert values["balanced_accuracy"] == pytest.approx((4 / 6 + 3 / 4) / 2)
     assert values["precision_positive"] == pytest.approx(4 / 5)
+
+
+def test_each_value_has_the_number_of_images_it_is_about():
+    n = of([0, 0, 0, 0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1, 0, 0]).n
+    assert (n["accuracy"], n["sensitivity"], n["specificity"], n["precision_positive"]) == (10, 6, 4, 5)
 
 
 def test_absent_class():

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from medclf.evaluation.figures import confusion_matrix_figure, image_page
@@ -77,11 +78,17 @@ def test_image_page(channels):
 
 
 def test_what_is_not_defined_is_said():
-    metrics = Metrics({"accuracy": 0.5, "auroc_macro": float("nan")}, {"auroc_macro": "no image is of class b"}, 4)
+    metrics = Metrics(4)
+    metrics.add("accuracy", lambda: torch.tensor(0.5))
+    metrics.add("auroc_macro", lambda: torch.tensor(0.0), "no image is of class b", n=3)
     assert as_json(metrics) == {
-        "n": 4, "accuracy": 0.5, "auroc_macro": None, "not_defined": {"auroc_macro": "no image is of class b"},
-    }  # fmt: skip
+        "n": 4,
+        "accuracy": 0.5,
+        "auroc_macro": None,
+        "n_of": {"accuracy": 4, "auroc_macro": 3},
+        "not_defined": {"auroc_macro": "no image is of class b"},
+    }
     lines = metrics_table(metrics, "test").splitlines()
     assert lines[1].split() == ["accuracy", "0.5000", "4"]
-    assert lines[2].split() == ["auroc_macro", "NaN", "4"]
+    assert lines[2].split() == ["auroc_macro", "NaN", "3"]
     assert "auroc_macro is not defined: no image is of class b" in lines[3]

@@ -47,7 +47,7 @@ def test_the_output_ends_with_the_test_table_and_where_to_look(finished):
     for name in metric_names(2):
         value = content["test"][name]
         shown = "NaN" if value is None else f"{value:.4f}"
-        assert [name, shown, "16"] in [line.split() for line in answer.out.splitlines()]
+        assert [name, shown, str(content["test"]["n_of"][name])] in [line.split() for line in answer.out.splitlines()]
     assert f"Run folder:  runs/phantom/cnn/{folder.name}" in answer.out
     assert "tensorboard --logdir runs" in answer.out
     assert "Tested once" in (folder / "train.log").read_text(encoding="utf-8")
