@@ -66,18 +66,18 @@ def _check_command_line(config_name: str, check_data: Callable[[Config], None]) 
     for overrides in jobs(arguments.overrides, arguments.multirun):
         node = composer.compose(overrides)
         config = validated(node)
-        folder = None if arguments.multirun else Path(node.hydra.run.dir)
-        if folder is not None and config.resume is None:
-            _refuse_used(folder)
+        if config.resume is None:
+            _refuse_used(*("sweep", node.hydra.sweep.dir) if arguments.multirun else ("run", node.hydra.run.dir))
         check(config)
         check_data(config)
 
 
-def _refuse_used(folder: Path) -> None:
+def _refuse_used(kind: str, name: str) -> None:
+    folder = Path(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        go_on = f", or go on with the run there: resume={name}" if kind == "run" else ""
         raise ConfigError(
-            f"hydra.run.dir={folder}: already holds something, and a run overwrites nothing; "
-            f"name a new folder, or go on with the run there: resume={folder}"
+            f"hydra.{kind}.dir={name}: already holds something, and a run overwrites nothing; name a new folder{go_on}"
         )
 
 

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
+
+LISTABLE = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 
 
 @dataclass(frozen=True)
@@ -76,21 +78,28 @@ def did_you_mean_key(key: str, known: Iterable[str]) -> str:
 
 
 def jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
-    """The overrides of the jobs to check: each value of each swept key once, the first value for the other keys."""
+    """The overrides of the jobs to check: each value of each swept key once, the first value for the other keys.
+
+    Keys swept over what cannot be listed here (an interval, a glob) are left at their default.
+    """
     if not multirun:
         yield overrides
         return
     parsed = parse(overrides)
-    values = [list(item.sweep_string_iterator()) if item.is_sweep_override() else [] for item in parsed]
-    first = [
-        f"{item.get_key_element()}={choice[0]}" if choice else text
-        for item, choice, text in zip(parsed, values, overrides, strict=True)
-    ]
+    listable = [item for item in parsed if not item.is_sweep_override() or item.value_type in LISTABLE]
+    values = [_values(item) for item in listable]
+    first = [choice[0] for choice in values]
     yield first
-    for position, (item, choice) in enumerate(zip(parsed, values, strict=True)):
+    for position, (item, choice) in enumerate(zip(listable, values, strict=True)):
         if item.is_choice_sweep():
             for value in choice[1:]:
-                yield [*first[:position], f"{item.get_key_element()}={value}", *first[position + 1 :]]
+                yield [*first[:position], value, *first[position + 1 :]]
+
+
+def _values(item: Override) -> list[str]:
+    if not item.is_sweep_override():
+        return [str(item.input_line)]
+    return [f"{item.get_key_element()}={value}" for value in item.sweep_string_iterator()]
 
 
 def parse(overrides: list[str]) -> list[Override]:

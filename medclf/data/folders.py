@@ -83,11 +83,15 @@ def _files(root: Path, exclude: list[str]) -> tuple[list[PurePosixPath], int]:
 
 
 def _image_paths(root: Path) -> Iterator[PurePosixPath]:
-    for folder, subfolders, names in os.walk(root):
+    for folder, subfolders, names in os.walk(root, onerror=_refuse_unreadable):
         subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
         for name in names:
             if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
                 yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise DataError(f"{error.filename}: this folder cannot be read: {error.strerror}") from error
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -122,7 +126,7 @@ def _group(path: PurePosixPath, pattern: str | None) -> str:
     found = re.search(pattern, path.name) if pattern else None
     if found is None:
         return str(path)
-    return found.group(1) if found.re.groups else found.group(0)
+    return (found.group(1) if found.re.groups else found.group(0)) or str(path)
 
 
 def _split(path: PurePosixPath, config: Dataset) -> SplitName | None:

@@ -23,7 +23,7 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
     frame = pd.DataFrame(
         [(i.path, i.label, i.group, i.split) for i in found.images], columns=["path", "class", "group", "split"]
     )
-    notes = _left_out(found)
+    notes = _left_out(found, config)
     frame["split"] = frame["split"].fillna("train").astype(str)
     if "val" in given and "test" not in given:
         frame["split"] = frame["split"].replace("val", "test")
@@ -127,8 +127,11 @@ def _check_every_class_everywhere(frame: pd.DataFrame, classes: list[str], confi
             )
 
 
-def _left_out(found: FoundImages) -> list[str]:
+def _left_out(found: FoundImages, config: Dataset) -> list[str]:
     notes = []
+    alone = sum(image.group == image.path for image in found.images) if config.group_pattern else 0
+    if alone:
+        notes.append(f"In {alone} file names dataset.group_pattern finds no patient: each counts as one of its own.")
     if found.excluded:
         notes.append(f"{found.excluded} files are left out by dataset.exclude.")
     if found.outside:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-import warnings
 from pathlib import Path
 
 import lightning
@@ -23,6 +22,7 @@ from medclf.evaluation.summary import as_json, metrics_table
 from medclf.models.weights import load_weights
 from medclf.runs import Run, is_main_process, write_json
 from medclf.training.module import ClassifierModule
+from medclf.training.noise import quieten
 from medclf.training.predict import predict_splits
 from medclf.training.tensorboard import log_results
 from medclf.training.trainer import build_trainer
@@ -40,7 +40,7 @@ def train_and_test(config: Config, folder: Path) -> float:
     Raises:
         MedclfError: for what a user can mend; all but a diverging loss comes before the first epoch.
     """
-    _quieten()
+    quieten()
     run = Run(folder)
     if not is_main_process():
         log.setLevel(logging.WARNING)
@@ -76,15 +76,13 @@ def build_module(config: Config, table: ImageTable) -> ClassifierModule:
     Raises:
         ConfigError: for parts that do not fit, and weights that cannot be had.
     """
-    model = config.model.model_dump()
-    dataset = config.dataset
     module = ClassifierModule(
-        model,
-        config.optimizer.model_dump(by_alias=True),
-        table.classes,
-        dataset.positive,
-        dataset.channels,
-        dataset.image_size,
+        model=config.model.model_dump(),
+        optimizer=config.optimizer.model_dump(by_alias=True),
+        classes=table.classes,
+        positive=config.dataset.positive,
+        channels=config.dataset.channels,
+        image_size=config.dataset.image_size,
     )
     if config.resume is None:
         load_weights(module.network.backbone, config.model.weights)
@@ -168,26 +166,3 @@ def _report_results(test: Metrics, run: Run, epoch: int, monitor: str, monitored
     log.info("Tested once: the checkpoint of epoch %d, the best by %s = %.4f", epoch, monitor, monitored)
     log.info("Results\n\n%s\n\nRun folder:  %s", metrics_table(test, "test"), run.shown)
     log.info("Look at it:  tensorboard --logdir %s", "runs" if below_runs else run.shown)
-
-
-def _quieten() -> None:
-    # Hydra's handlers show Lightning's messages; its own would show them twice
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
-    # advice that does not hold here: images are in memory, and augmenting them is cheap
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # every process computes the same figures from all outputs
-    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    # so it is when a run goes on
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty.*")
-    # a frozen backbone is meant to be
-    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
-    # Lightning's use of torch, nothing a user can mend
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-
-
-def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()

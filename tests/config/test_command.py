@@ -109,11 +109,12 @@ def test_wrong_value_of_a_sweep_stops_it_before_its_first_job(train, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_used_run_folder_is_refused(train, tmp_path):
+@pytest.mark.parametrize("arguments", [["hydra.run.dir=used"], ["-m", "seed=0,1", "hydra.sweep.dir=used"]])
+def test_used_folder_is_refused(train, tmp_path, arguments):
     used = tmp_path / "used"
     used.mkdir()
     (used / "notes.txt").write_text("mine", encoding="utf-8")
-    answer = train(f"hydra.run.dir={used}")
+    answer = train(*arguments)
     assert answer.code == 2
     assert "overwrites nothing" in answer.err
     assert [path.name for path in used.iterdir()] == ["notes.txt"]

@@ -97,6 +97,11 @@ def test_jobs_cover_each_value_of_each_choice():
     ]
 
 
+def test_what_cannot_be_listed_is_left_out_of_the_check():
+    overrides = ["model=glob(*)", "optimizer.lr=interval(0.1,1)", "seed=range(3,9)", "trainer=cpu"]
+    assert list(jobs(overrides, multirun=True)) == [["seed=3", "trainer=cpu"]]
+
+
 def test_run_folders_of_one_second_differ():
     node = [Composer("train").compose([]).hydra.run.dir for _ in range(2)]
     assert node[0] != node[1]

@@ -103,6 +103,11 @@ def test_batch_larger_than_the_training_split(two_classes):
         table(two_classes, "dataset.batch_size=36")
 
 
+def test_files_whose_patient_is_not_found_are_said(two_classes):
+    notes = table(two_classes, r"dataset.group_pattern='\((1\d)\)'", "dataset.batch_size=8").notes
+    assert "In 30 file names dataset.group_pattern finds no patient: each counts as one of its own." in notes
+
+
 def test_left_out_files_are_said(two_classes):
     notes = table(two_classes, "dataset.exclude=['*(2?).png']", "dataset.batch_size=8").notes
     assert "11 files are left out by dataset.exclude." in notes

@@ -1,0 +1,32 @@
+"""What a run does not show: messages shown twice, advertisements, and advice that does not hold here."""
+
+import logging
+import warnings
+
+UNFOUNDED = (
+    # images are in memory, and augmenting them is cheap
+    ".*does not have many workers.*",
+    # every process computes the same figures from all outputs
+    ".*sync_dist=True.*",
+    # so it is when a run goes on
+    "Checkpoint directory .* exists and is not empty.*",
+    # a frozen backbone is meant to be
+    ".*in eval mode at the start of training.*",
+    # Lightning's use of torch, nothing a user can mend
+    ".*isinstance.treespec, LeafSpec.*",
+)
+
+
+def quieten() -> None:
+    """Leave every message of Lightning to Hydra's handlers, and leave out those that help nobody."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
+    for message in UNFOUNDED:
+        warnings.filterwarnings("ignore", message=message)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
