@@ -11,6 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medclf.config import resolvers
+from medclf.config.compose import Composer
+from medclf.config.schema import Dataset, validated
+
+resolvers.register()
+
 TINY = [
     "trainer=cpu",
     "trainer.max_epochs=2",
@@ -80,6 +86,13 @@ def write_classes(root: Path, classes: dict[str, int], pattern: str = "image ({i
     for position, (name, count) in enumerate(classes.items()):
         for index in range(1, count + 1):
             write_image(root / name / pattern.format(index=index), 60 + 50 * position)
+
+
+def dataset(root: Path, *overrides: str, name: str = "folder") -> Dataset:
+    """The config of a dataset at a root; what is remembered of its images lies beside the root."""
+    store = root.parent / "store"
+    words = [f"dataset={name}", f"dataset.root='{root}'", f"dataset.store='{store}'", *overrides]
+    return validated(Composer("train").compose(words)).dataset
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from medclf.config import resolvers
 from medclf.config.compose import Composer
 from medclf.config.schema import Dataset, validated
-from medclf.data.folders import find_images
-from medclf.data.splits import split_images
-from medclf.data.store import load_images
+from medclf.data.dataset import load_image_table
+from medclf.data.sources.find import find_images
+from medclf.data.store import open_store
 
 resolvers.register()
 DATA = Path(os.environ["MEDCLF_DATA"]).absolute() if os.environ.get("MEDCLF_DATA") else None
+STORE = tempfile.TemporaryDirectory()
 pytestmark = pytest.mark.skipif(DATA is None, reason="MEDCLF_DATA names no folder of real images")
 
 
@@ -23,7 +25,8 @@ def dataset(name: str, folder: str, *overrides: str) -> Dataset:
     root = DATA / folder
     if not root.is_dir():
         pytest.skip(f"{folder} is not among the real images")
-    return validated(Composer("train").compose([f"dataset={name}", f"dataset.root='{root}'", *overrides])).dataset
+    words = [f"dataset={name}", f"dataset.root='{root}'", f"dataset.store='{STORE.name}'"]
+    return validated(Composer("train").compose([*words, *overrides])).dataset
 
 
 def test_busi_has_its_published_counts():
@@ -38,17 +41,31 @@ def test_busi_as_published_leaves_out_every_mask():
     assert len(found.images) == 90
     assert found.excluded > 90 / 2
     assert not any("mask" in image.path for image in found.images)
-    images = load_images(Path(config.root), [image.path for image in found.images], 32, 3, progress=False)
-    assert images.float().std(dim=(1, 2, 3)).min() > 5
 
 
 def test_pneumonia_keeps_its_test_part_and_its_patients_together():
     config = dataset("pneumonia", "chest_xray_sample", "dataset.batch_size=8")
-    table = split_images(find_images(config), config)
+    table = load_image_table(config, progress=False)
     assert set(table.part("test")["path"].str.split("/").str[-3]) == {"test"}
     own = table.frame[table.frame["split"] != "test"]
     assert (own.groupby("group")["split"].nunique() == 1).all()
     assert not (table.frame["group"] == table.frame["path"]).any(), "a file whose patient was not found"
+
+
+def test_busi_has_one_picture_under_two_labels():
+    config = dataset("busi", "busi_original_sample", "dataset.batch_size=8")
+    table = load_image_table(config, progress=False)
+    assert len(table.frame) == 88
+    assert any("benign (433).png = malignant/malignant (145).png" in note for note in table.notes)
+    store = open_store(table, config, progress=False)
+    assert min(store[row].float().std() for row in range(len(store))) > 5
+
+
+def test_busi_has_about_as_many_groups_as_patients():
+    """780 images of 600 patients whom it does not name: pictures that look alike are grouped."""
+    table = load_image_table(dataset("busi", "busi_256"), progress=False)
+    assert 560 < table.frame["group"].nunique() < 640
+    assert (table.frame.groupby("group")["split"].nunique() == 1).all()
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,17 @@ class Splits(Strict):
     """How images come to train, val and test.
 
     ``folders`` maps a folder's name to the part it holds; ``val`` and ``test`` are shares of the images that are cut
-    where no folder gives the part.
+    where no folder gives the part. With ``folds``, ``fold`` is the test split. ``file`` is a splits.csv to read
+    instead.
     """
 
     folders: dict[str, SplitName]
     val: Fraction
     test: Fraction
     seed: Annotated[int, Field(ge=0)]
+    folds: Annotated[int, Field(ge=2)] | None
+    fold: Annotated[int, Field(ge=0)]
+    file: str | None
 
 
 class Phantom(Strict):
@@ -55,6 +59,30 @@ class Phantom(Strict):
     seed: Annotated[int, Field(ge=0)]
 
 
+class Table(Strict):
+    """A CSV file below root, and the names of its columns; ``group`` and ``split`` where it has them."""
+
+    file: str
+    path: str
+    label: str
+    group: str | None
+    split: str | None
+
+
+class Duplicates(Strict):
+    """``near``: bits out of 256 by which perceptual hashes of one picture may differ; None: only equal files count."""
+
+    near: Annotated[int, Field(ge=0, le=64)] | None
+    on_conflict: Literal["drop", "error", "keep"]
+
+
+class Clahe(Strict):
+    """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994): clip limit, and tiles along a side."""
+
+    clip_limit: Annotated[float, Field(gt=0)]
+    tiles: Annotated[int, Field(ge=1)]
+
+
 class Dataset(Strict):
     """Where the images are, what their classes are, and in what form the network sees them."""
 
@@ -62,14 +90,25 @@ class Dataset(Strict):
     root: str
     source: str | None
     layout: str | None
+    kaggle: str | None
+    format: Literal["folders", "table", "medmnist"]
+    archive: str | None
+    table: Table
+    expected: dict[str, int] | None
     classes: Annotated[list[str], Field(min_length=2)] | None
     class_folders: dict[str, str | list[str]] | None
     positive: str | None
     exclude: list[str]
     group_pattern: str | None
+    duplicates: Duplicates
+    on_unreadable: Literal["error", "drop"]
     splits: Splits
+    store: str
     image_size: Annotated[int, Field(ge=16)]
     channels: Literal[1, 3]
+    resize: Literal["squash", "letterbox", "crop"]
+    clahe: Clahe | None
+    normalization: Literal["imagenet", "dataset"]
     batch_size: Annotated[int, Field(ge=1)]
     num_workers: Annotated[int, Field(ge=0)]
     phantom: Phantom | None

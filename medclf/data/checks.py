@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medclf.config.checks import check_monitor, check_positive
 from medclf.config.schema import Config
-from medclf.data.folders import find_images
+from medclf.data.sources.find import find_images, is_extracted
 from medclf.data.splits import check_batch_size, expected_train_images
 
 
@@ -18,6 +18,8 @@ def check_images(config: Config) -> None:
     dataset = config.dataset
     if dataset.phantom is not None and not Path(dataset.root).exists():
         return  # it is made when the run begins
+    if not is_extracted(dataset):
+        return  # so is an archive extracted
     found = find_images(dataset)
     check_positive(dataset.positive, found.classes)
     check_monitor("monitor", config.monitor, found.classes)

@@ -1,15 +1,18 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medclf.config.schema import Dataset as DatasetConfig
-from medclf.data.store import load_images
+from medclf.data.store import ImageStore, open_store
 from medclf.data.table import PARTS, ImageTable
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_SD = (0.229, 0.224, 0.225)
 
 
 class Batch(NamedTuple):
@@ -21,18 +24,28 @@ class Batch(NamedTuple):
 
 
 class ImageDataset(Dataset[Batch]):
-    """The images of one split, in memory; ``augment`` is applied each time one is asked for."""
+    """The images of one split; ``augment`` is applied each time one is asked for.
 
-    def __init__(self, images: Tensor, target: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.images = images
+    Args:
+        store: of all splits.
+        rows: of the store, those of this split.
+        target: the class of each, int64.
+        augment: takes and gives one uint8 image of shape (channels, size, size).
+    """
+
+    def __init__(
+        self, store: ImageStore, rows: list[int], target: Tensor, augment: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        self.store = store
+        self.rows = rows
         self.target = target
         self.augment = augment
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Batch:
-        image = self.images[index]
+        image = self.store[self.rows[index]]
         if self.augment is not None:
             image = self.augment(image)
         return Batch(image, self.target[index], torch.tensor(index))
@@ -59,20 +72,28 @@ class ImageDataModule(lightning.LightningDataModule):
         self.datasets: dict[str, ImageDataset] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Read every image, once.
+        """Open the image store, or build it.
 
         Raises:
-            DataError: naming the images that cannot be read.
+            DataError: for an image that cannot be read, and a disk that is full.
         """
         if self.datasets:
             return
         frame = self.table.frame
-        config = self.config
-        images = load_images(Path(config.root), list(frame["path"]), config.image_size, config.channels, self.progress)
+        store = open_store(self.table, self.config, self.progress)
         target = torch.tensor([self.table.classes.index(label) for label in frame["class"]])
         for part in PARTS:
-            rows = torch.tensor(list(frame["split"] == part))
-            self.datasets[part] = ImageDataset(images[rows], target[rows], self.augment if part == "train" else None)
+            rows = np.flatnonzero(frame["split"] == part).tolist()
+            self.datasets[part] = ImageDataset(store, rows, target[rows], self.augment if part == "train" else None)
+
+    def normalization(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel as the config says: ImageNet's, or of the training split."""
+        if self.config.normalization == "dataset":
+            train = self.datasets["train"]
+            return train.store.statistics(train.rows)
+        if self.config.channels == 3:
+            return list(IMAGENET_MEAN), list(IMAGENET_SD)
+        return [sum(IMAGENET_MEAN) / 3], [sum(IMAGENET_SD) / 3]
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""

@@ -1,18 +1,139 @@
+"""From the config of group ``dataset`` to its image table: found, looked at, cleaned, split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medclf.config.schema import Dataset
-from medclf.data.folders import find_images
+from medclf.data.duplicates import Duplicates, distance, find_duplicates, linked
+from medclf.data.fingerprint import Fingerprint, fingerprints
 from medclf.data.phantom import ensure_phantom
+from medclf.data.sources.find import extract_archive, find_images, image_root
+from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.data.splits import split_images
 from medclf.data.table import ImageTable
+from medclf.errors import DataError, listed
+
+SAME_PICTURE = 2
+"""Bits of 256 by which the hashes of one picture differ that was saved in another size or format."""
 
 
-def load_image_table(config: Dataset) -> ImageTable:
-    """Find the images of a dataset and split them; the phantom is made first where it is not there.
+@dataclass(frozen=True)
+class Examined:
+    """The images of a dataset and what was found by looking into them.
+
+    ``found`` and ``prints`` (aligned) are the images that are kept; the others are in ``unreadable`` (path: reason) and
+    in ``conflicts`` (a list of paths for each picture under several labels). ``duplicates`` are rows of ``found``.
+    """
+
+    root: Path
+    found: FoundImages
+    prints: list[Fingerprint]
+    duplicates: Duplicates
+    unreadable: dict[str, str]
+    conflicts: list[list[str]]
+
+
+def load_image_table(config: Dataset, progress: bool = True) -> ImageTable:
+    """Find the images of a dataset, look into each, and split them.
+
+    The phantom is made, and an archive extracted, where that has not been done. Images of one patient and copies of one
+    picture come into the same split. What cannot be read, and pictures under two labels, go as the config says.
 
     Raises:
-        DataError, ConfigError: as find_images and split_images.
+        DataError, ConfigError: for what a user should mend.
+    """
+    examined = examine(config, progress)
+    found, notes = examined.found, findings(examined, config)
+    groups = linked([image.group for image in found.images], examined.duplicates.pairs)
+    joined = [replace(image, group=group) for image, group in zip(found.images, groups, strict=True)]
+    table = split_images(replace(found, images=joined), config)
+    content = [image.sha256 for image in examined.prints]
+    return replace(table, root=examined.root, content=content, notes=[*notes, *table.notes])
+
+
+def examine(config: Dataset, progress: bool = True) -> Examined:
+    """Find the images of a dataset and take their fingerprints; those that cannot be used are put aside.
+
+    Raises:
+        DataError: where there are such and the config says ``error``.
     """
     if config.phantom is not None:
         ensure_phantom(Path(config.root), config.phantom)
-    return split_images(find_images(config), config)
+    extract_archive(config)
+    found, root = find_images(config), image_root(config)
+    prints = fingerprints(root, [image.path for image in found.images], Path(config.store), progress)
+    unreadable = {i.path: p.error for i, p in zip(found.images, prints, strict=True) if p.error}
+    _refuse_unreadable(unreadable, len(prints), config)
+    found, prints = _without(set(unreadable), found, prints)
+    duplicates = find_duplicates(prints, config.duplicates.near)
+    conflicts = _conflicts(found.images, prints, duplicates)
+    if conflicts and config.duplicates.on_conflict != "keep":
+        _refuse_conflicts(conflicts, config)
+        found, prints = _without({path for paths in conflicts for path in paths}, found, prints)
+        duplicates = find_duplicates(prints, config.duplicates.near)
+    return Examined(root, found, prints, duplicates, unreadable, conflicts)
+
+
+def findings(examined: Examined, config: Dataset) -> list[str]:
+    """What the log of a run says of its images, a line each; nothing of what is as it should be."""
+    found, lines = examined.found, []
+    if found.excluded:
+        lines.append(f"{found.excluded} files are left out by dataset.exclude.")
+    if found.outside:
+        lines.append(f"{found.outside} images lie outside every class folder and are left out.")
+    if examined.unreadable:
+        lines.append(
+            f"{len(examined.unreadable)} files cannot be read and are dropped: {listed(examined.unreadable, 5)}."
+        )
+    if examined.conflicts:
+        done = "kept" if config.duplicates.on_conflict == "keep" else "dropped with all their copies"
+        shown = listed((" = ".join(paths) for paths in examined.conflicts), 5)
+        lines.append(f"{len(examined.conflicts)} pictures stand under two labels and are {done}: {shown}.")
+    exact, near = len(examined.duplicates.exact), len(examined.duplicates.near)
+    if exact or near:
+        lines.append(f"{exact} images are equal to an earlier one, {near} pairs look alike: they stay in one split.")
+    alone = sum(image.group == image.path for image in found.images) if config.group_pattern else 0
+    if alone:
+        lines.append(f"In {alone} file names dataset.group_pattern finds no patient: each counts as one of its own.")
+    return lines
+
+
+def _without(
+    paths: set[str], found: FoundImages, prints: Sequence[Fingerprint]
+) -> tuple[FoundImages, list[Fingerprint]]:
+    kept = [(image, value) for image, value in zip(found.images, prints, strict=True) if image.path not in paths]
+    left = {image.label for image, _ in kept}
+    emptied = [label for label in found.classes if label not in left]
+    if emptied:
+        raise DataError(f"no image is left of class {listed(emptied)}: all are unreadable or under two labels")
+    return replace(found, images=[image for image, _ in kept]), [value for _, value in kept]
+
+
+def _conflicts(images: Sequence[FoundImage], prints: Sequence[Fingerprint], duplicates: Duplicates) -> list[list[str]]:
+    same = [pair for pair in duplicates.near.tolist() if distance(prints[pair[0]], prints[pair[1]]) <= SAME_PICTURE]
+    pictures: dict[str, list[int]] = {}
+    rows = linked([str(row) for row in range(len(images))], duplicates.exact_and(same))
+    for row, picture in enumerate(rows):
+        pictures.setdefault(picture, []).append(row)
+    several = [members for members in pictures.values() if len({images[row].label for row in members}) > 1]
+    return [[images[row].path for row in members] for members in several]
+
+
+def _refuse_unreadable(unreadable: dict[str, str], count: int, config: Dataset) -> None:
+    if unreadable and config.on_unreadable == "error":
+        lines = [f"\n  {path}: {reason}" for path, reason in unreadable.items()]
+        more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
+        raise DataError(
+            f"dataset.root={config.root}: {len(unreadable)} of {count} images cannot be read; mend or remove them, or "
+            f"set dataset.on_unreadable=drop:{''.join(lines[:20])}{more}"
+        )
+
+
+def _refuse_conflicts(conflicts: list[list[str]], config: Dataset) -> None:
+    if config.duplicates.on_conflict == "error":
+        lines = "\n  ".join(" = ".join(paths) for paths in conflicts[:20])
+        raise DataError(
+            f"dataset.root={config.root}: {len(conflicts)} pictures stand under two labels; mend them, or set "
+            f"dataset.duplicates.on_conflict=drop:\n  {lines}"
+        )

@@ -1,39 +1,100 @@
+"""Decoding: from a file of any kind to 8-bit pixels."""
+
+import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
+from medclf.data.sources.medmnist import load_array
+from medclf.errors import DataError
+
+EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB", "HSV"})
 """Pillow's names of the kinds of image with up to 8 bits a channel."""
+DICOM = frozenset({".dcm", ".dicom"})
+MAX_PIXELS = 2**27
+"""A picture of more pixels than any scanner gives is taken for a decompression bomb."""
+
+# our own limit is checked before decoding; Pillow's would warn from every thread
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", message=".*Palette images with Transparency.*")
 
 
 class UnreadableImageError(Exception):
-    """A file that is no image, a damaged one, or one of a kind that is not read yet."""
+    """A file that is no image, a damaged one, or one of a kind that is not read."""
 
 
-def read_image(path: Path, size: int, channels: int) -> NDArray[np.uint8]:
-    """Decode an image and squash it to a square.
-
-    Turned as its EXIF orientation says; transparency is dropped; resized with Pillow's antialiased bilinear filter.
-
-    Args:
-        path: the file.
-        size: side of the square in pixels.
-        channels: 1 for grey (ITU-R 601 luma), 3 for RGB.
-
-    Returns:
-        Array of shape (channels, size, size), values 0 to 255.
+def read_bytes(root: Path, path: str) -> bytes:
+    """What identifies an image: its file's bytes, or the pixels of ``ARRAYS.npy#INDEX``.
 
     Raises:
         UnreadableImageError: with the reason.
     """
     try:
-        with Image.open(path) as image:
-            if image.mode not in MODES:
-                raise UnreadableImageError(f"images of mode {image.mode} (more than 8 bits a channel) are not read yet")
-            upright = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
-            pixels = np.array(upright.resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return _array_image(root, path).tobytes() if ".npy#" in path else (root / path).read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from error
+
+
+def decode(root: Path, path: str, grey: bool, at_least: int | None = None, content: bytes | None = None) -> Image.Image:
+    """Decode an image to 8 bits, ``L`` or ``RGB``.
+
+    Turned as its EXIF orientation says; transparency is dropped; 16-bit and floating values are scaled from their own
+    smallest and largest to 0 to 255; grey from colour is ITU-R 601 luma. DICOM as ``medclf.data.dicom`` says.
+
+    Args:
+        root: folder that the path is below.
+        path: a file, or ``ARRAYS.npy#INDEX``.
+        grey: one channel instead of three.
+        at_least: a JPEG may be decoded to a smaller size, not below this many pixels a side: several times as fast.
+        content: the file's bytes, if they are read already.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    mode = "L" if grey else "RGB"
+    if ".npy#" in path:
+        return Image.fromarray(_array_image(root, path)).convert(mode)
+    data = read_bytes(root, path) if content is None else content
+    if Path(path).suffix.lower() in DICOM:
+        from medclf.data.dicom import decode_dicom  # needs the extra "dicom"
+
+        return Image.fromarray(decode_dicom(data)).convert(mode)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UnreadableImageError(
+                    f"{image.width}x{image.height} pixels, over {MAX_PIXELS}: a decompression bomb?"
+                )
+            if at_least is not None:
+                image.draft(mode, (at_least, at_least))
+            upright = ImageOps.exif_transpose(image)
+            return upright.convert(mode) if upright.mode in EIGHT_BITS else _scaled(np.asarray(upright)).convert(mode)
+    except UnidentifiedImageError as error:
+        raise UnreadableImageError("the file is empty" if not data else "not an image of a known kind") from error
+    except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError) as error:
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
+
+
+def _array_image(root: Path, path: str) -> NDArray[np.uint8]:
+    name, _, index = path.rpartition("#")
+    try:
+        pixels = np.array(load_array(root / name)[int(index)])
+    except DataError as error:
         raise UnreadableImageError(str(error)) from error
-    return pixels.reshape(size, size, channels).transpose(2, 0, 1)
+    return pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
+
+
+def _scaled(values: NDArray[np.generic]) -> Image.Image:
+    return Image.fromarray(to_eight_bits(values))
+
+
+def to_eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Values of any type to 0 to 255, from the smallest to the largest; a constant image is 0."""
+    floats = values.astype(np.float64)
+    low, high = floats.min(), floats.max()
+    if not np.isfinite([low, high]).all():
+        raise UnreadableImageError("holds values that are no numbers")
+    return np.asarray(np.rint((floats - low) * (255 / max(high - low, 1e-300) if high > low else 0)), dtype=np.uint8)

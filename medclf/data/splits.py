@@ -1,62 +1,62 @@
-"""Train, validation and test: as the folders give them, else cut by class and patient with a seed of their own."""
+"""Train, validation and test: as the source gives them, read from a file, or cut by class and patient.
+
+Whatever is cut has a seed of its own, so that all runs on a dataset have the same split.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, Splits
-from medclf.data.folders import FoundImages
+from medclf.data.sources.found import FoundImages
 from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, listed
 
+DRAWS = 20
+Rows = NDArray[np.int64]
+
 
 def split_images(found: FoundImages, config: Dataset) -> ImageTable:
-    """Give every image its split.
+    """Give every image its split; a patient (``group``) is in one.
 
-    A validation part without a test part becomes the test part: it was not held out from anyone's choices otherwise.
+    By ``splits.file``, else by ``splits.folds``, else as the source gives it, with what is missing cut off. A given
+    validation part without a test part becomes the test part. In a published split patients may be in several parts:
+    that is counted and said.
 
     Raises:
-        DataError: when a class is too small to be in every split.
-        ConfigError: when a batch is larger than the training part.
+        DataError: when a class is too small to be in every split, or the file does not fit.
+        ConfigError: when a batch is larger than the training part, or there is no such fold.
     """
-    given = given_parts(found, config)
-    frame = pd.DataFrame(
-        [(i.path, i.label, i.group, i.split) for i in found.images], columns=["path", "class", "group", "split"]
-    )
-    notes = _left_out(found, config)
-    frame["split"] = frame["split"].fillna("train").astype(str)
-    if "val" in given and "test" not in given:
-        frame["split"] = frame["split"].replace("val", "test")
-        notes.append("The set has no test part: its validation part is the test split, our own is cut from train.")
-    seed = config.splits.seed
-    shares = cut_shares(given, config.splits)
-    if "test" in shares:
-        _cut(frame, "test", shares["test"], seed)
-        notes.append(f"The test split, {shares['test']:.0%} of all images, is cut with dataset.splits.seed={seed}.")
-    if "val" in shares:
-        _cut(frame, "val", shares["val"] / (1 - shares.get("test", 0.0)), seed)
-        whole = "all images" if "test" in shares else "the given train part"
-        notes.append(f"The validation split, {shares['val']:.0%} of {whole}, is cut with dataset.splits.seed={seed}.")
-    notes += _shared_groups(frame)
+    rows = [(image.path, image.label, image.group, image.split) for image in found.images]
+    frame = pd.DataFrame(rows, columns=["path", "class", "group", "split"])
+    if config.splits.file is not None:
+        notes = _read(frame, Path(config.splits.file), config)
+    elif config.splits.folds is not None:
+        notes = _cut_fold(frame, config.splits, config.splits.folds)
+    else:
+        notes = _as_given(frame, given_parts(found, config), config.splits)
     _check_every_class_everywhere(frame, found.classes, config)
     check_batch_size(config, int((frame["split"] == "train").sum()))
     return ImageTable(frame, found.classes, notes)
 
 
 def given_parts(found: FoundImages, config: Dataset) -> set[str]:
-    """The parts that folders give: none, or train and others.
+    """The parts that the source gives: none, or train and others.
 
     Raises:
         DataError: when there are others without train.
     """
-    given = {image.split for image in found.images if image.split is not None}
+    given = {str(image.split) for image in found.images if image.split is not None}
     if given and "train" not in given:
-        raise DataError(f"dataset.root={config.root}: has a {listed(sorted(given))} folder but no train folder")
-    return set(given)
+        raise DataError(f"dataset.root={config.root}: has a {listed(sorted(given))} part but no train part")
+    return given
 
 
 def cut_shares(given: set[str], splits: Splits) -> dict[str, float]:
-    """The parts to be cut, each as a share of the images that no folder gives to another part."""
+    """The parts to be cut, each as a share of the images that the source gives to no other part."""
     shares = {} if given & {"val", "test"} else {"test": splits.test}
     return shares if {"val", "test"} <= given else {**shares, "val": splits.val}
 
@@ -75,46 +75,104 @@ def check_batch_size(config: Dataset, train_images: int) -> None:
 
 
 def expected_train_images(found: FoundImages, config: Dataset) -> int:
-    """About as many training images as there will be, known before anything is cut."""
+    """About the most training images there can be, known before anything is cut."""
+    if config.splits.file is not None or config.splits.folds is not None:
+        return len(found.images)
     given = given_parts(found, config)
     pool = sum(image.split in (None, "train") for image in found.images)
     return round(pool * (1 - sum(cut_shares(given, config.splits).values()))) + 1
 
 
+def _as_given(frame: pd.DataFrame, given: set[str], splits: Splits) -> list[str]:
+    notes = []
+    frame["split"] = frame["split"].fillna("train").astype(str)
+    if "val" in given and "test" not in given:
+        frame["split"] = frame["split"].replace("val", "test")
+        notes.append("The set has no test part: its validation part is the test split, our own is cut from train.")
+    shares = cut_shares(given, splits)
+    if "test" in shares:
+        _cut(frame, "test", shares["test"], splits.seed)
+        notes.append(f"The test split, {shares['test']:.0%} of all images, is cut with seed {splits.seed}.")
+    if "val" in shares:
+        _cut(frame, "val", shares["val"] / (1 - shares.get("test", 0.0)), splits.seed)
+        whole = "all images" if "test" in shares else "the given train part"
+        notes.append(f"The validation split, {shares['val']:.0%} of {whole}, is cut with seed {splits.seed}.")
+    shared = _groups_in_several(frame)
+    if shared:
+        several = f"{len(shared)} patients (or copies of a picture) are in more than one part of the published split"
+        notes.append(f"{several}: {listed(shared, 5)}.")
+    return notes
+
+
+def _cut_fold(frame: pd.DataFrame, splits: Splits, folds: int) -> list[str]:
+    from sklearn.model_selection import StratifiedGroupKFold  # a second of import, which a config error does not pay
+
+    if splits.fold >= folds:
+        raise ConfigError(f"dataset.splits.fold={splits.fold}: the {folds} folds are 0 to {folds - 1}")
+    given = frame["split"].notna().any()
+    frame["split"] = "train"
+    _check_class_sizes(frame, folds)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=splits.seed)
+    chosen = list(splitter.split(frame, frame["class"], frame["group"]))[splits.fold][1]
+    frame.loc[chosen, "split"] = "test"
+    _cut(frame, "val", splits.val, splits.seed)
+    notes = [f"The test split is fold {splits.fold} of {folds}, cut with seed {splits.seed}."]
+    notes.append(f"The validation split is {splits.val:.0%} of the other folds.")
+    return [*notes, "The parts that the source gives are not used."] if given else notes
+
+
+def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"dataset.splits.file={file}: cannot be read: {error}") from error
+    missing = [name for name in ("path", "split") if name not in table]
+    if missing:
+        raise DataError(f"{file}: has no column {listed(missing)}; columns: {listed(table.columns)}")
+    split_of = dict(zip(table["path"], table["split"], strict=True))
+    _refuse(file, "images have no row", [path for path in frame["path"] if path not in split_of])
+    _refuse(file, "splits are none of train, val, test", sorted(set(split_of.values()) - set(PARTS)))
+    frame["split"] = frame["path"].map(split_of).astype(str)
+    _refuse(file, "patients (or copies of a picture) are in several splits", _groups_in_several(frame))
+    notes = [f"The split is read from {file}."]
+    unused = len(set(split_of) - set(frame["path"]))
+    return [*notes, f"{unused} rows of it are of images that are not used."] if unused else notes
+
+
+def _refuse(file: Path, what: str, items: list[str]) -> None:
+    if items:
+        raise DataError(f"dataset.splits.file={file}: {len(items)} {what}: {listed(items)}")
+
+
 def _cut(frame: pd.DataFrame, part: str, fraction: float, seed: int) -> None:
-    """Move a share of the training rows to another part."""
-    from sklearn.model_selection import train_test_split  # a second of import, which a config error does not pay
+    """Move about a share of the training rows to another part: class shares kept, no patient torn apart.
+
+    Patients are drawn several times, stratified by their commonest class; the draw whose number of images comes
+    nearest to the share of each class is taken.
+    """
+    from sklearn.model_selection import train_test_split
 
     pool = frame[frame["split"] == "train"]
-    if pool["group"].nunique() < len(pool):
-        chosen = _cut_groups(pool, fraction, seed)
-    else:
-        _check_class_sizes(pool)
-        rows = pool.index.to_numpy()
-        size = max(1, round(fraction * len(pool)))
-        _, chosen = train_test_split(rows, test_size=size, stratify=pool["class"], random_state=seed)
-    frame.loc[chosen, "split"] = part
+    _check_class_sizes(pool, 3)
+    group = pool["group"].factorize()[0]
+    label, classes = pool["class"].factorize()
+    images = np.zeros((group.max() + 1, len(classes)), dtype=np.int64)
+    np.add.at(images, (group, label), 1)
+    random = np.random.RandomState(seed)
+    size = max(1, round(fraction * len(images)))
+    draws: Iterable[Rows] = (
+        train_test_split(np.arange(len(images)), test_size=size, stratify=images.argmax(1), random_state=random)[1]
+        for _ in range(DRAWS if len(images) < len(pool) else 1)
+    )
+    best = min(draws, key=lambda draw: float(np.abs(images[draw].sum(0) - fraction * images.sum(0)).max()))
+    frame.loc[pool.index[np.isin(group, best)], "split"] = part
 
 
-def _cut_groups(pool: pd.DataFrame, fraction: float, seed: int) -> NDArray[np.int64]:
-    """Rows of about ``fraction`` of the pool, class shares kept, no patient torn apart: some of up to 20 folds."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    folds = min(20, int(pool.groupby("class")["group"].nunique().min()))
-    if folds < 3:
-        raise DataError("a class has fewer than three patients; train, val and test need one each")
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    chosen = [test for _, test in splitter.split(pool, pool["class"], pool["group"])]
-    rows: NDArray[np.int64] = pool.index.to_numpy()[np.concatenate(chosen[: max(1, round(fraction * folds))])]
-    return rows
-
-
-def _check_class_sizes(pool: pd.DataFrame) -> None:
-    small = {label: count for label, count in pool["class"].value_counts().items() if count < 3}
+def _check_class_sizes(pool: pd.DataFrame, least: int) -> None:
+    counts = pool.groupby("class")["group"].nunique()
+    small = [f"{label} has {count}" for label, count in counts.items() if count < least]
     if small:
-        raise DataError(
-            f"too few images to be in train, val and test: {listed(f'{k} has {v}' for k, v in small.items())}"
-        )
+        raise DataError(f"too few images (of different patients) for the splits, {least} are needed: {listed(small)}")
 
 
 def _check_every_class_everywhere(frame: pd.DataFrame, classes: list[str], config: Dataset) -> None:
@@ -127,21 +185,6 @@ def _check_every_class_everywhere(frame: pd.DataFrame, classes: list[str], confi
             )
 
 
-def _left_out(found: FoundImages, config: Dataset) -> list[str]:
-    notes = []
-    alone = sum(image.group == image.path for image in found.images) if config.group_pattern else 0
-    if alone:
-        notes.append(f"In {alone} file names dataset.group_pattern finds no patient: each counts as one of its own.")
-    if found.excluded:
-        notes.append(f"{found.excluded} files are left out by dataset.exclude.")
-    if found.outside:
-        notes.append(f"{found.outside} images lie outside every class folder and are left out.")
-    return notes
-
-
-def _shared_groups(frame: pd.DataFrame) -> list[str]:
+def _groups_in_several(frame: pd.DataFrame) -> list[str]:
     parts = frame.groupby("group")["split"].nunique()
-    shared = sorted(parts[parts > 1].index)
-    if not shared:
-        return []
-    return [f"{len(shared)} patients are in more than one split of the published set: {listed(shared, 5)}."]
+    return sorted(parts[parts > 1].index)

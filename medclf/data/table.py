@@ -1,7 +1,7 @@
 """The image table: every image of a run, its class, its patient and its split."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -14,12 +14,15 @@ class ImageTable:
     """The images of a run.
 
     ``frame`` has a row an image: ``path`` (below root), ``class``, ``group`` (patient), ``split`` (train, val or test).
-    ``classes`` are in the order of the probabilities. ``notes`` are the findings that the log repeats.
+    ``classes`` are in the order of the probabilities. ``notes`` are the findings that the log repeats. ``root`` is the
+    folder of the paths; ``content`` has the hash of each image's file, in the order of ``frame``.
     """
 
     frame: pd.DataFrame
     classes: list[str]
     notes: list[str]
+    root: Path = Path()
+    content: list[str] = field(default_factory=list)
 
     def part(self, split: str) -> pd.DataFrame:
         """The rows of one split, in order."""

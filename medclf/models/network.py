@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -7,9 +8,6 @@ from torch import Tensor, nn
 
 from medclf.errors import ConfigError
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_SD = (0.229, 0.224, 0.225)
-
 
 class Network(nn.Module):
     """Normalisation, backbone and head: from bytes to logits.
@@ -17,22 +15,23 @@ class Network(nn.Module):
     Args:
         backbone: has ``num_features``; takes normalised images (n, channels, height, width).
         head: takes features (n, num_features), gives logits (n, classes).
-        channels: 1 or 3. Colour is normalised by ImageNet's mean and standard deviation, grey by their averages.
+        mean: of each channel, as a share of 255.
+        sd: the standard deviation of each channel, as a share of 255.
         frozen: the backbone keeps its weights, and its BatchNorm its statistics.
     """
 
     mean: Tensor
     sd: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, channels: int, frozen: bool) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, mean: Sequence[float], sd: Sequence[float], frozen: bool
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.frozen = frozen
-        grey = channels == 1
-        for name, values in (("mean", IMAGENET_MEAN), ("sd", IMAGENET_SD)):
-            value = torch.tensor([sum(values) / 3] if grey else values).reshape(1, -1, 1, 1)
-            self.register_buffer(name, value, persistent=False)
+        for name, values in (("mean", mean), ("sd", sd)):
+            self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
         if frozen:
             backbone.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast so, on a CPU too
@@ -50,18 +49,22 @@ class Network(nn.Module):
         return self
 
 
-def build_network(model: dict[str, Any], channels: int, image_size: int, num_classes: int) -> Network:
+def build_network(
+    model: dict[str, Any], mean: Sequence[float], sd: Sequence[float], image_size: int, num_classes: int
+) -> Network:
     """Build the network that a model config describes, with random weights.
 
     Args:
         model: the config of group ``model`` as a plain dict.
-        channels: 1 for grey, 3 for colour.
+        mean: of each channel (one if grey, three if colour), as a share of 255.
+        sd: the standard deviation of each channel, as a share of 255.
         image_size: side of the images in pixels, to try the network on two of them.
         num_classes: number of logits expected.
 
     Raises:
         ConfigError: when backbone or head cannot be built, or do not fit each other or the classes.
     """
+    channels = len(mean)
     try:
         backbone = instantiate(model["backbone"], in_channels=channels)
     except HydraException as error:
@@ -75,7 +78,7 @@ def build_network(model: dict[str, Any], channels: int, image_size: int, num_cla
         head = instantiate({"in_features": backbone.num_features, "num_classes": num_classes, **model["head"]})
     except HydraException as error:
         raise ConfigError(f"model.head: cannot be built: {error}") from error
-    network = Network(backbone, head, channels, bool(model["frozen"]))
+    network = Network(backbone, head, mean, sd, bool(model["frozen"]))
     _try(network, channels, image_size, num_classes)
     return network
 

@@ -24,7 +24,8 @@ class ClassifierModule(lightning.LightningModule):
         optimizer: the config of group ``optimizer``.
         classes: names in the order of the logits.
         positive: the class that sensitivity is about, for two classes; None: the last one.
-        channels: 1 for grey images, 3 for colour.
+        mean: of each channel, as a share of 255: one value for grey images, three for colour.
+        sd: the standard deviation of each channel, as a share of 255.
         image_size: side of the images in pixels.
     """
 
@@ -34,7 +35,8 @@ class ClassifierModule(lightning.LightningModule):
         optimizer: dict[str, Any],
         classes: list[str],
         positive: str | None,
-        channels: int,
+        mean: list[float],
+        sd: list[float],
         image_size: int,
     ) -> None:
         super().__init__()
@@ -42,7 +44,7 @@ class ClassifierModule(lightning.LightningModule):
         self.optimizer_config = optimizer
         self.classes = classes
         self.positive = positive
-        self.network = build_network(model, channels, image_size, len(classes))
+        self.network = build_network(model, mean, sd, image_size, len(classes))
         self.train_outputs = _EpochOutputs()
         self.val_outputs = _EpochOutputs()
 

@@ -52,12 +52,12 @@ def train_and_test(config: Config, folder: Path) -> float:
 
 def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    table = load_image_table(config.dataset)
+    table = load_image_table(config.dataset, is_main_process())
     _report_images(config, table)
-    module = build_module(config, table)
     data = ImageDataModule(table, config.dataset, build_augmentation(config.augmentation), is_main_process())
     trainer = build_trainer(config, run)
     data.setup()
+    module = build_module(config, data)
     if is_main_process():
         OmegaConf.save(config.model_dump(by_alias=True), run.config)
         table.save(run.splits)
@@ -70,18 +70,20 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     return _test(trainer, module, data, config, run)
 
 
-def build_module(config: Config, table: ImageTable) -> ClassifierModule:
-    """The module of a config for the classes of a table, with the pretrained weights that the config names.
+def build_module(config: Config, data: ImageDataModule) -> ClassifierModule:
+    """The module of a config for the images of a data module, with the pretrained weights that the config names.
 
     Raises:
         ConfigError: for parts that do not fit, and weights that cannot be had.
     """
+    mean, sd = data.normalization()
     module = ClassifierModule(
         model=config.model.model_dump(),
         optimizer=config.optimizer.model_dump(by_alias=True),
-        classes=table.classes,
+        classes=data.table.classes,
         positive=config.dataset.positive,
-        channels=config.dataset.channels,
+        mean=mean,
+        sd=sd,
         image_size=config.dataset.image_size,
     )
     if config.resume is None:

@@ -41,7 +41,7 @@ def test_the_promised_choices_are_there():
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice):
-    config = compose(choice, *(["dataset.root=images"] if choice == "dataset=folder" else []))
+    config = compose(choice, *(["dataset.root=images"] if choice in ("dataset=folder", "dataset=table") else []))
     check(config)
     group, name = choice.split("=")
     if hasattr(getattr(config, group), "name"):

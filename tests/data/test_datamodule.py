@@ -2,18 +2,13 @@ import pickle
 
 import pytest
 import torch
-from conftest import write_classes
-from test_folders import dataset
+from conftest import dataset, write_classes
 
-from medclf.config import resolvers
 from medclf.config.compose import Composer
 from medclf.config.schema import validated
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.folders import find_images
-from medclf.data.splits import split_images
-
-resolvers.register()
+from medclf.data.dataset import load_image_table
 
 
 def augmentation(name):
@@ -22,7 +17,7 @@ def augmentation(name):
 
 def module(root, *overrides, augment="none"):
     config = dataset(root, "dataset.image_size=16", "dataset.batch_size=8", *overrides)
-    data = ImageDataModule(split_images(find_images(config), config), config, augmentation(augment), progress=False)
+    data = ImageDataModule(load_image_table(config, progress=False), config, augmentation(augment), progress=False)
     data.setup()
     return data
 
@@ -49,9 +44,10 @@ def test_training_batches_are_shuffled_and_complete(two_classes):
 def test_only_training_images_are_augmented(two_classes):
     plain, augmented = module(two_classes), module(two_classes, augment="flip")
     for part in ("val", "test"):
-        assert torch.equal(plain.datasets[part].images, augmented.datasets[part].images)
+        rows = range(len(plain.datasets[part]))
+        assert all(torch.equal(plain.datasets[part][i].images, augmented.datasets[part][i].images) for i in rows)
         assert augmented.datasets[part].augment is None
-    image = augmented.datasets["train"].images[0]
+    image = plain.datasets["train"][0].images
     outcomes = {augmented.datasets["train"][0].images.numpy().tobytes() for _ in range(50)}
     assert outcomes == {image.numpy().tobytes(), image.flip(-1).contiguous().numpy().tobytes()}
 
@@ -76,3 +72,16 @@ def test_workers(two_classes):
     assert sum(len(batch.row) for batch in data.train_dataloader()) == len(data.datasets["train"])
     # what a worker of Windows or macOS is sent
     assert len(pickle.loads(pickle.dumps(data.datasets["train"]))) == len(data.datasets["train"])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalization(two_classes, channels):
+    data = module(two_classes, f"dataset.channels={channels}")
+    mean, sd = data.normalization()
+    assert len(mean) == len(sd) == channels
+    assert sum(mean) / channels == pytest.approx((0.485 + 0.456 + 0.406) / 3)
+    own = module(two_classes, f"dataset.channels={channels}", "dataset.normalization=dataset")
+    pixels = torch.stack([own.datasets["train"].store[row] for row in own.datasets["train"].rows]).double() / 255
+    mean, sd = own.normalization()
+    assert mean == pytest.approx(pixels.mean((0, 2, 3)).tolist())
+    assert sd == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())

@@ -16,6 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_sco
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from medclf.config.schema import validated
 from medclf.evaluation.names import metric_names
 from medclf.training.module import ClassifierModule
 
@@ -101,11 +102,12 @@ def test_the_checkpoint_alone_gives_the_predictions(finished):
     module = ClassifierModule.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True).eval()
     assert module.classes == ["organ_absent", "organ_present"]
     config = OmegaConf.load(folder / "config.yaml")
-    from medclf.data.reading import read_image
+    from medclf.data.preprocessing import preprocess
+    from medclf.data.reading import decode
 
     root = folder.parents[3] / config.dataset.root
     for row in predictions(folder)[:5]:
-        image = torch.from_numpy(read_image(root / row["path"], 32, 1))
+        image = torch.from_numpy(preprocess(decode(root, row["path"], grey=True), validated(config).dataset))
         with torch.no_grad():
             probability = module(image[None]).double().softmax(1)[0]
         assert probability[1].item() == pytest.approx(float(row["prob_organ_present"]), abs=1e-5)

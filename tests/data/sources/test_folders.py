@@ -1,19 +1,10 @@
 """Every published layout, and what is wrong in a folder."""
 
 import pytest
-from conftest import write_classes, write_image
+from conftest import dataset, write_classes, write_image
 
-from medclf.config import resolvers
-from medclf.config.compose import Composer
-from medclf.config.schema import validated
-from medclf.data.folders import find_images
+from medclf.data.sources.find import find_images
 from medclf.errors import DataError
-
-resolvers.register()
-
-
-def dataset(root, *overrides, name="folder"):
-    return validated(Composer("train").compose([f"dataset={name}", f"dataset.root='{root}'", *overrides])).dataset
 
 
 def found(root, *overrides, name="folder"):

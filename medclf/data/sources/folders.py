@@ -1,74 +1,41 @@
 """Finding images in class folders, with or without split folders. Imports neither pandas nor torch."""
 
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from medclf.config.schema import Dataset, SplitName
+from medclf.data.sources.found import FoundImage, FoundImages, group_of
 from medclf.errors import DataError, did_you_mean, listed
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom"})
 
 
-@dataclass(frozen=True)
-class FoundImage:
-    """One image: its path below root (with ``/``), its class, its patient, and the part its folder gives or None."""
-
-    path: str
-    label: str
-    group: str
-    split: SplitName | None
-
-
-@dataclass(frozen=True)
-class FoundImages:
-    """The images below a root, sorted by path; the classes in order; and what was left out."""
-
-    images: list[FoundImage]
-    classes: list[str]
-    excluded: int
-    outside: int
-
-
-def find_images(config: Dataset) -> FoundImages:
-    """Find the images of a dataset.
+def find(root: Path, config: Dataset) -> FoundImages:
+    """Find the images in class folders below root.
 
     A file belongs to the class, and to the split, whose folder stands anywhere on its path below root. Hidden files
     and folders, links to folders, and what ``exclude`` names are passed over.
 
     Raises:
-        DataError: when root is missing, a class has no image, an image has two classes, or some images lie in split
-            folders and some do not.
+        DataError: when a class has no image, an image has two classes, some images lie in split folders and some do
+            not, or a folder cannot be read.
     """
-    root = Path(config.root)
-    _check_root(root, config)
     files, excluded = _files(root, config.exclude)
     classes = config.classes or _discovered_classes(root, config)
-    class_of = _class_of_folder(classes, config.class_folders or {})
+    class_of = class_of_folder(classes, config.class_folders or {})
     images = []
     for path in files:
         labels = {class_of[part] for part in path.parent.parts if part in class_of}
         if len(labels) > 1:
             raise DataError(f"{root / path}: lies in the folders of several classes: {listed(sorted(labels))}")
         if labels:
-            images.append(FoundImage(str(path), labels.pop(), _group(path, config.group_pattern), _split(path, config)))
-    _check_classes(images, classes, class_of, config)
+            group = group_of(str(path), config.group_pattern)
+            images.append(FoundImage(str(path), labels.pop(), group, _split(path, config)))
+    _check_classes(root, images, classes, class_of)
     _check_split_folders(images, config)
     return FoundImages(images, classes, excluded, len(files) - len(images))
-
-
-def _check_root(root: Path, config: Dataset) -> None:
-    if root.is_dir():
-        return
-    what = "is a file, not a folder" if root.exists() else "there is no such folder"
-    raise DataError(
-        f"dataset.root={config.root}: {what} (looked for {root.absolute()}). "
-        f"Expected in it: {config.layout or 'class folders'}. To be had from: {config.source or 'not stated'}. "
-        "Then set dataset.root=FOLDER"
-    )
 
 
 def _files(root: Path, exclude: list[str]) -> tuple[list[PurePosixPath], int]:
@@ -114,7 +81,8 @@ def _discovered_classes(root: Path, config: Dataset) -> list[str]:
     return classes
 
 
-def _class_of_folder(classes: list[str], folders: dict[str, str | list[str]]) -> dict[str, str]:
+def class_of_folder(classes: list[str], folders: dict[str, str | list[str]]) -> dict[str, str]:
+    """The class that each folder name, or label of a table, means: its own name where nothing else is said."""
     class_of: dict[str, str] = {}
     for label in classes:
         names = folders.get(label, label)
@@ -122,24 +90,17 @@ def _class_of_folder(classes: list[str], folders: dict[str, str | list[str]]) ->
     return class_of
 
 
-def _group(path: PurePosixPath, pattern: str | None) -> str:
-    found = re.search(pattern, path.name) if pattern else None
-    if found is None:
-        return str(path)
-    return (found.group(1) if found.re.groups else found.group(0)) or str(path)
-
-
 def _split(path: PurePosixPath, config: Dataset) -> SplitName | None:
     parts = (config.splits.folders.get(part.lower()) for part in path.parent.parts)
     return next((part for part in parts if part is not None), None)
 
 
-def _check_classes(images: list[FoundImage], classes: list[str], class_of: dict[str, str], config: Dataset) -> None:
+def _check_classes(root: Path, images: list[FoundImage], classes: list[str], class_of: dict[str, str]) -> None:
     found = {image.label for image in images}
     empty = [label for label in classes if label not in found]
     if not empty:
         return
-    present = sorted({path.name for path in Path(config.root).rglob("*") if path.is_dir()})
+    present = sorted({path.name for path in root.rglob("*") if path.is_dir()})
     lines = []
     for label in empty:
         names = [name for name, owner in class_of.items() if owner == label]
@@ -148,7 +109,7 @@ def _check_classes(images: list[FoundImage], classes: list[str], class_of: dict[
             f"class '{label}': its folder {listed(names)} {state}; {did_you_mean(names[0], present)}".rstrip("; ")
         )
     raise DataError(
-        f"dataset.root={config.root}: " + "\n".join(lines) + f"\nFolders found: {listed(present) or 'none'}. "
+        f"dataset.root={root}: " + "\n".join(lines) + f"\nFolders found: {listed(present) or 'none'}. "
         "Mend the folder, or set dataset.class_folders={CLASS: FOLDER}, or leave the class out of dataset.classes"
     )
 

@@ -1,0 +1,123 @@
+"""What is known of each file: its content's hash, size and kind, and a perceptual hash; remembered between runs."""
+
+import hashlib
+import io
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import imagehash
+from PIL import Image
+from tqdm import tqdm
+
+from medclf.data.reading import DICOM, UnreadableImageError, decode, read_bytes
+from medclf.errors import DataError
+
+HASH_SIDE = 16
+CHUNK = 512
+Stamp = tuple[str, int, int]
+"""What tells whether a file has changed: absolute path, size in bytes, time of change in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Facts of one image. Where ``error`` says why it cannot be read, the others but ``sha256`` are empty or 0.
+
+    ``perceptual`` is a hash of 256 bits as hex, of the low frequencies of the discrete cosine transform (pHash, by
+    imagehash): nearly the same for one picture in another size, format or brightness. ``mode`` is Pillow's name of the
+    kind of image.
+    """
+
+    sha256: str
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    perceptual: str = ""
+    error: str = ""
+
+
+def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool = True) -> list[Fingerprint]:
+    """The fingerprints of images, in order; files that have not changed since the last time are not read again.
+
+    Args:
+        root: folder that the paths are below.
+        paths: one for each image.
+        store: folder in which fingerprints are remembered.
+        progress: whether to show a bar.
+
+    Raises:
+        DataError: when the store cannot be written.
+    """
+    stamps = [_stamp(root, path) for path in paths]
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(store / "fingerprints.sqlite", timeout=120)) as database:
+            _create(database)
+            known = _remembered(database, stamps)
+            unknown = [index for index, stamp in enumerate(stamps) if stamp not in known]
+            bar = tqdm(total=len(unknown), desc="Looking at images", disable=not (progress and unknown), leave=False)
+            with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+                for begin in range(0, len(unknown), CHUNK):
+                    chunk = unknown[begin : begin + CHUNK]
+                    taken = list(pool.map(lambda index: fingerprint(root, paths[index]), chunk))
+                    new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
+                    _remember(database, new)
+                    known |= new
+                    bar.update(len(chunk))
+    except (OSError, sqlite3.Error) as error:
+        raise DataError(f"dataset.store={store}: cannot be written: {error}") from error
+    return [known[stamp] for stamp in stamps]
+
+
+def fingerprint(root: Path, path: str) -> Fingerprint:
+    """Read one image whole and take its fingerprint."""
+    sha256 = ""
+    try:
+        content = read_bytes(root, path)
+        sha256 = hashlib.sha256(content).hexdigest()
+        grey = decode(root, path, grey=True, at_least=4 * HASH_SIDE, content=content)
+        width, height, mode = _form(path, content, grey)
+        return Fingerprint(sha256, width, height, mode, str(imagehash.phash(grey, hash_size=HASH_SIDE)))
+    except UnreadableImageError as error:
+        return Fingerprint(sha256, error=str(error))
+
+
+def _form(path: str, content: bytes, decoded: Image.Image) -> tuple[int, int, str]:
+    """Width, height and kind as they are in the file."""
+    if ".npy#" in path or Path(path).suffix.lower() in DICOM:
+        return decoded.width, decoded.height, "array" if ".npy#" in path else "DICOM"
+    with Image.open(io.BytesIO(content)) as image:
+        return image.width, image.height, image.mode
+
+
+def _stamp(root: Path, path: str) -> Stamp:
+    file = root / path.rpartition("#")[0] if ".npy#" in path else root / path
+    try:
+        status = file.stat()
+    except OSError:
+        return str((root / path).absolute()), -1, -1
+    return str((root / path).absolute()), status.st_size, status.st_mtime_ns
+
+
+def _create(database: sqlite3.Connection) -> None:
+    columns = ", ".join(field.name for field in fields(Fingerprint))
+    database.execute(f"CREATE TABLE IF NOT EXISTS fingerprint1 (file PRIMARY KEY, size, changed, {columns})")
+
+
+def _remembered(database: sqlite3.Connection, stamps: Iterable[Stamp]) -> dict[Stamp, Fingerprint]:
+    wanted = set(stamps)
+    folder = os.path.commonpath([stamp[0] for stamp in wanted]) if wanted else ""
+    rows = database.execute("SELECT * FROM fingerprint1 WHERE file >= ? AND file < ?", (folder, folder + chr(0x10FFFF)))
+    found = {(str(row[0]), int(row[1]), int(row[2])): Fingerprint(*row[3:]) for row in rows}
+    return {stamp: value for stamp, value in found.items() if stamp in wanted and stamp[1] >= 0}
+
+
+def _remember(database: sqlite3.Connection, new: dict[Stamp, Fingerprint]) -> None:
+    marks = ", ".join("?" * (3 + len(fields(Fingerprint))))
+    rows = [(*stamp, *astuple(value)) for stamp, value in new.items()]
+    with database:
+        database.executemany(f"INSERT OR REPLACE INTO fingerprint1 VALUES ({marks})", rows)  # noqa: S608

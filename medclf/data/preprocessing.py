@@ -1,0 +1,43 @@
+"""What is done to every image once: contrast, and the square that the network sees."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from medclf.config.schema import Clahe, Dataset
+
+BILINEAR = Image.Resampling.BILINEAR
+
+
+def preprocess(image: Image.Image, config: Dataset) -> NDArray[np.uint8]:
+    """Equalise and resize an image as the config says, with Pillow's antialiased bilinear filter.
+
+    Args:
+        image: mode ``L`` for one channel, ``RGB`` for three.
+        config: ``image_size``, ``resize`` and ``clahe`` are used.
+
+    Returns:
+        Array of shape (channels, image_size, image_size), values 0 to 255.
+    """
+    if config.clahe is not None:
+        image = Image.fromarray(equalise(np.asarray(image), config.clahe))
+    square = (config.image_size, config.image_size)
+    if config.resize == "letterbox":
+        image = ImageOps.pad(image, square, BILINEAR)
+    elif config.resize == "crop":
+        image = ImageOps.fit(image, square, BILINEAR)
+    else:
+        image = image.resize(square, BILINEAR)
+    pixels = np.array(image)
+    return pixels.reshape(*square, -1).transpose(2, 0, 1)
+
+
+def equalise(pixels: NDArray[np.uint8], config: Clahe) -> NDArray[np.uint8]:
+    """CLAHE by OpenCV; of colour images the lightness (CIELAB L) alone, so that hues stay."""
+    clahe = cv2.createCLAHE(config.clip_limit, (config.tiles, config.tiles))
+    if pixels.ndim == 2:
+        return np.asarray(clahe.apply(pixels), dtype=np.uint8)
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    lab[..., 0] = clahe.apply(lab[..., 0])
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)

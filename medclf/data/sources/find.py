@@ -1,0 +1,53 @@
+from pathlib import Path
+
+from medclf.config.schema import Dataset
+from medclf.data.sources import class_table, folders, medmnist
+from medclf.data.sources.archive import archive_of, extract
+from medclf.data.sources.found import FoundImages
+from medclf.errors import DataError
+
+READERS = {"folders": folders.find, "table": class_table.find, "medmnist": medmnist.find}
+
+
+def find_images(config: Dataset) -> FoundImages:
+    """Find the images of a dataset, its class, patient and given split with each.
+
+    Raises:
+        DataError: when there are none, or something about them is wrong: what, where, and how to mend it.
+    """
+    _check_root(config)
+    return READERS[config.format](image_root(config), config)
+
+
+def image_root(config: Dataset) -> Path:
+    """The folder that the images' paths are below: root, or where its archive is extracted."""
+    archive = archive_of(config)
+    return Path(config.root) if archive is None else archive.with_suffix("")
+
+
+def is_extracted(config: Dataset) -> bool:
+    """Whether the images can be looked at now, without extracting an archive first."""
+    return archive_of(config) is None or image_root(config).is_dir()
+
+
+def extract_archive(config: Dataset) -> None:
+    """Extract the archive of a dataset, once, beside it; nothing where there is none.
+
+    Raises:
+        DataError: for an archive that is damaged or wants to write elsewhere.
+    """
+    archive = archive_of(config)
+    if archive is not None and not is_extracted(config):
+        extract(archive, image_root(config))
+
+
+def _check_root(config: Dataset) -> None:
+    root = Path(config.root)
+    if root.is_dir() or archive_of(config) is not None:
+        return
+    what = "is a file, not a folder" if root.exists() else "there is no such folder"
+    raise DataError(
+        f"dataset.root={config.root}: {what} (looked for {root.absolute()}). "
+        f"Expected in it: {config.layout or 'class folders'}. To be had from: {config.source or 'not stated'}. "
+        "Then set dataset.root=FOLDER"
+    )

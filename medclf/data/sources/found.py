@@ -1,0 +1,33 @@
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from medclf.config.schema import SplitName
+
+
+@dataclass(frozen=True)
+class FoundImage:
+    """One image: path below root (with ``/``), class, patient, and the part that the source gives or None."""
+
+    path: str
+    label: str
+    group: str
+    split: SplitName | None
+
+
+@dataclass(frozen=True)
+class FoundImages:
+    """The images of a source, sorted by path; the classes in order; and how many files were left out, and why."""
+
+    images: list[FoundImage]
+    classes: list[str]
+    excluded: int = 0
+    outside: int = 0
+
+
+def group_of(path: str, pattern: str | None) -> str:
+    """The patient that a file's name tells, or its whole path: an image that is a patient of its own."""
+    found = re.search(pattern, PurePosixPath(path).name) if pattern else None
+    if found is None:
+        return path
+    return (found.group(1) if found.re.groups else found.group(0)) or path

@@ -1,0 +1,61 @@
+"""MedMNIST (Yang et al., Scientific Data 2023): one .npz file with images and labels of its three splits.
+
+The archive is extracted once to .npy files, which are memory-mapped: nothing is loaded whole, nothing is unpickled.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from medclf.config.schema import Dataset, SplitName
+from medclf.data.sources.found import FoundImage, FoundImages
+from medclf.errors import DataError, listed
+
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+def find(root: Path, config: Dataset) -> FoundImages:
+    """The images of the arrays below root; an image's path is ``train_images.npy#INDEX``.
+
+    Raises:
+        DataError: for a missing array, one of pickled objects or of another shape, and more than one label an image.
+    """
+    labels = {split: _labels(root, split) for split in SPLITS}
+    numbers = sorted({int(label) for values in labels.values() for label in values})
+    classes = config.classes or [str(number) for number in numbers]
+    if numbers[-1] >= len(classes):
+        raise DataError(
+            f"dataset.root={config.root}: has labels up to {numbers[-1]}, but {len(classes)} classes are named"
+        )
+    images = [
+        FoundImage(path, classes[int(label)], path, split)
+        for split, values in labels.items()
+        for index, label in enumerate(values)
+        for path in [f"{split}_images.npy#{index}"]
+    ]
+    return FoundImages(images, classes)
+
+
+def _labels(root: Path, split: SplitName) -> "np.ndarray[tuple[int], np.dtype[np.integer]]":
+    images, labels = load_array(root / f"{split}_images.npy"), load_array(root / f"{split}_labels.npy")
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
+        raise DataError(
+            f"{root}: {split}_images has shape {images.shape} and type {images.dtype}; expected uint8 images"
+        )
+    flat = labels.reshape(len(labels), -1)
+    if flat.shape != (len(images), 1) or not np.issubdtype(flat.dtype, np.integer):
+        raise DataError(f"{root}: {split}_labels has shape {labels.shape}; expected one whole number an image")
+    return np.asarray(flat[:, 0])
+
+
+def load_array(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+    """Memory-map an array file.
+
+    Raises:
+        DataError: when it is not there, is damaged or holds pickled objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (OSError, ValueError) as error:
+        present = listed(sorted(file.name for file in path.parent.glob("*.npy")))
+        raise DataError(f"{path}: cannot be read as an array: {error}. Arrays there: {present or 'none'}") from error
