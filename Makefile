@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format tensorboard clean
+.PHONY: help setup train test bench lint format tensorboard clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ train: setup ## train, test and log a classifier; embedded phantom images unless
 
 test: setup lint ## check lint, format and types, then run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: setup ## measure speed and memory against plain code (ARGS=5000 for the full size)
+	$(BIN)/python experiments/bench_data.py $(ARGS)
 
 lint: setup ## check lint, format and types
 	$(BIN)/ruff check .

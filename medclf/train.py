@@ -6,10 +6,12 @@ from medclf.config import command
 from medclf.config.schema import Config
 
 
-def check_data(config: Config) -> None:
-    """Refuse images that cannot be trained on. Raises DataError or ConfigError."""
+def check(config: Config) -> None:
+    """Refuse what cannot be trained. Raises ConfigError or DataError."""
+    from medclf.config.checks import check as check_config
     from medclf.data.checks import check_images  # pandas, which --help does not pay
 
+    check_config(config)
     check_images(config)
 
 
@@ -22,7 +24,7 @@ def train(config: Config, folder: Path) -> float:
 
 def main() -> None:
     """Run the command line."""
-    command.run(train, "train", check_data)
+    command.run(train, "train", Config, check)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def check(config: Config) -> None:
         ConfigError: naming key, value and remedy of the first part that does not fit.
     """
     _check_trainer(config.trainer.model_dump())
-    _check_dataset(config.dataset)
+    check_dataset(config.dataset)
     _check_weights(config.model.weights)
     check_monitor("monitor", config.monitor, config.dataset.classes)
     for name, callback in config.callbacks.items():
@@ -62,7 +62,12 @@ def _check_trainer(trainer: dict[str, object]) -> None:
             )
 
 
-def _check_dataset(dataset: Dataset) -> None:
+def check_dataset(dataset: Dataset) -> None:
+    """Compare the parts of a dataset's config with each other.
+
+    Raises:
+        ConfigError: naming key, value and remedy of the first part that does not fit.
+    """
     classes = dataset.classes
     if classes is not None:
         if len(set(classes)) < len(classes):
@@ -73,6 +78,11 @@ def _check_dataset(dataset: Dataset) -> None:
             f"dataset.splits.val={dataset.splits.val}, dataset.splits.test={dataset.splits.test}: "
             "together they leave no image for training; lower one"
         )
+    if dataset.splits.folds is not None and dataset.splits.fold >= dataset.splits.folds:
+        folds = dataset.splits.folds
+        raise ConfigError(f"dataset.splits.fold={dataset.splits.fold}: the {folds} folds are 0 to {folds - 1}")
+    if dataset.splits.file is not None and not Path(dataset.splits.file).is_file():
+        raise ConfigError(f"dataset.splits.file={dataset.splits.file}: no such file")
     if dataset.group_pattern is not None:
         try:
             re.compile(dataset.group_pattern)

@@ -13,32 +13,35 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from medclf.config import resolvers
-from medclf.config.checks import check
 from medclf.config.compose import Composer, jobs, parse
 from medclf.config.paths import conf_dir
-from medclf.config.schema import Config, validated
+from medclf.config.schema import Checked, validated
 from medclf.errors import ConfigError, MedclfError
 from medclf.runs import Run, refuse_finished
 
-Task = Callable[[Config, Path], float | None]
+Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
-def run(task: Task, config_name: str, check_data: Callable[[Config], None]) -> None:
+def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
     """Run a command from ``sys.argv``. Every error that can be known beforehand comes before a folder is made.
 
-    ``check_data`` looks at the images that the configuration names, and raises what a user should mend.
+    Args:
+        task: the work.
+        name: of the command's file in ``conf/``.
+        kind: what its configuration must look like.
+        check: raises what a user should mend, in the configuration and in the images that it names.
     """
     resolvers.register()
     # Hydra hands exceptions on instead of printing a traceback of its own
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         if "LOCAL_RANK" not in os.environ:  # a process that Lightning started has been checked by its parent
-            _check_command_line(config_name, check_data)
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(_as_hydra_task(task))()
+            _check_command_line(name, kind, check)
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(_as_hydra_task(task, kind))()
     except MedclfError as error:
         _fail(error)
     except KeyboardInterrupt:
@@ -46,30 +49,29 @@ def run(task: Task, config_name: str, check_data: Callable[[Config], None]) -> N
         sys.exit(INTERRUPTED)
 
 
-def _as_hydra_task(task: Task) -> Callable[[DictConfig], float | None]:
+def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictConfig], float | None]:
     @functools.wraps(task)
     def hydra_task(node: DictConfig) -> float | None:
-        return task(validated(node), Path(HydraConfig.get().runtime.output_dir))
+        return task(validated(node, kind), Path(HydraConfig.get().runtime.output_dir))
 
     return hydra_task
 
 
-def _check_command_line(config_name: str, check_data: Callable[[Config], None]) -> None:
+def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
     arguments = get_args_parser().parse_args()
     if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
         return
-    composer = Composer(arguments.config_name or config_name, arguments.config_dir)
+    composer = Composer(arguments.config_name or name, arguments.config_dir)
     if arguments.cfg:
         composer.compose(arguments.overrides)
         return
     arguments.overrides = _with_resumed(arguments)
     for overrides in jobs(arguments.overrides, arguments.multirun):
         node = composer.compose(overrides)
-        config = validated(node)
-        if config.resume is None:
+        config = validated(node, kind)
+        if getattr(config, "resume", None) is None:
             _refuse_used(*("sweep", node.hydra.sweep.dir) if arguments.multirun else ("run", node.hydra.run.dir))
         check(config)
-        check_data(config)
 
 
 def _refuse_used(kind: str, name: str) -> None:

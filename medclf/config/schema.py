@@ -1,6 +1,6 @@
 """What a composed configuration must look like. Types, ranges and unknown keys are checked here, all in one message."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -171,8 +171,25 @@ class Config(Strict):
     trainer: Trainer
 
 
-def validated(node: DictConfig) -> Config:
-    """The checked configuration.
+class AuditConfig(Strict):
+    """The whole configuration of ``python -m medclf.audit``."""
+
+    dataset: Dataset
+
+
+class PrepareConfig(Strict):
+    """The whole configuration of ``python -m medclf.prepare``; ``export`` is a folder for the prepared images."""
+
+    dataset: Dataset
+    download: bool
+    export: str | None
+
+
+Checked = TypeVar("Checked", bound=Strict)
+
+
+def validated(node: DictConfig, kind: type[Checked]) -> Checked:
+    """The checked configuration of a command.
 
     Raises:
         ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
@@ -180,26 +197,30 @@ def validated(node: DictConfig) -> Config:
     try:
         task = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
         content = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
-        return Config.model_validate(content)
+        return kind.model_validate(content)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: has no value; set it: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(dict(item)) for item in error.errors())) from error
+        raise ConfigError("\n".join(_line(dict(item), kind) for item in error.errors())) from error
 
 
-def _line(item: dict[str, Any]) -> str:
+def _line(item: dict[str, Any], kind: type[Strict]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return f"{key}: there is no such key; {did_you_mean(str(item['loc'][-1]), _siblings(item['loc']))}".rstrip("; ")
+        return (
+            f"{key}: there is no such key; {did_you_mean(str(item['loc'][-1]), _siblings(item['loc'], kind))}".rstrip(
+                "; "
+            )
+        )
     if item["type"] == "missing":
         return f"{key}: is missing; set it: {key}=VALUE"
     return f"{key}={item['input']}: {item['msg'].removeprefix('Value error, ')}"
 
 
-def _siblings(location: tuple[str | int, ...]) -> list[str]:
-    model: Any = Config
+def _siblings(location: tuple[str | int, ...], kind: type[Strict]) -> list[str]:
+    model: Any = kind
     for part in location[:-1]:
         field = getattr(model, "model_fields", {}).get(str(part))
         model = field.annotation if field else None

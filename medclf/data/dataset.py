@@ -1,5 +1,6 @@
 """From the config of group ``dataset`` to its image table: found, looked at, cleaned, split."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,11 +23,13 @@ SAME_PICTURE = 2
 class Examined:
     """The images of a dataset and what was found by looking into them.
 
-    ``found`` and ``prints`` (aligned) are the images that are kept; the others are in ``unreadable`` (path: reason) and
-    in ``conflicts`` (a list of paths for each picture under several labels). ``duplicates`` are rows of ``found``.
+    ``counts`` are of all images found, by class. ``found`` and ``prints`` (aligned) are the images that are kept; the
+    others are in ``unreadable`` (path: reason) and in ``conflicts`` (a list of paths for each picture under several
+    labels). ``duplicates`` are rows of ``found``.
     """
 
     root: Path
+    counts: Counter[str]
     found: FoundImages
     prints: list[Fingerprint]
     duplicates: Duplicates
@@ -43,7 +46,15 @@ def load_image_table(config: Dataset, progress: bool = True) -> ImageTable:
     Raises:
         DataError, ConfigError: for what a user should mend.
     """
-    examined = examine(config, progress)
+    return table_of(examine(config, progress), config)
+
+
+def table_of(examined: Examined, config: Dataset) -> ImageTable:
+    """The image table of images that were looked into: split, with the findings as its notes.
+
+    Raises:
+        DataError, ConfigError: where they cannot be split.
+    """
     found, notes = examined.found, findings(examined, config)
     groups = linked([image.group for image in found.images], examined.duplicates.pairs)
     joined = [replace(image, group=group) for image, group in zip(found.images, groups, strict=True)]
@@ -62,6 +73,7 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
         ensure_phantom(Path(config.root), config.phantom)
     extract_archive(config)
     found, root = find_images(config), image_root(config)
+    counts = Counter(image.label for image in found.images)
     prints = fingerprints(root, [image.path for image in found.images], Path(config.store), progress)
     unreadable = {i.path: p.error for i, p in zip(found.images, prints, strict=True) if p.error}
     _refuse_unreadable(unreadable, len(prints), config)
@@ -72,7 +84,7 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
         _refuse_conflicts(conflicts, config)
         found, prints = _without({path for paths in conflicts for path in paths}, found, prints)
         duplicates = find_duplicates(prints, config.duplicates.near)
-    return Examined(root, found, prints, duplicates, unreadable, conflicts)
+    return Examined(root, counts, found, prints, duplicates, unreadable, conflicts)
 
 
 def findings(examined: Examined, config: Dataset) -> list[str]:
@@ -89,10 +101,10 @@ def findings(examined: Examined, config: Dataset) -> list[str]:
     if examined.conflicts:
         done = "kept" if config.duplicates.on_conflict == "keep" else "dropped with all their copies"
         shown = listed((" = ".join(paths) for paths in examined.conflicts), 5)
-        lines.append(f"{len(examined.conflicts)} pictures stand under two labels and are {done}: {shown}.")
+        lines.append(f"Under two labels, and {done}: {shown}.")
     exact, near = len(examined.duplicates.exact), len(examined.duplicates.near)
     if exact or near:
-        lines.append(f"{exact} images are equal to an earlier one, {near} pairs look alike: they stay in one split.")
+        lines.append(f"Equal to an earlier image: {exact}. Pairs that look alike: {near}. They stay in one split.")
     alone = sum(image.group == image.path for image in found.images) if config.group_pattern else 0
     if alone:
         lines.append(f"In {alone} file names dataset.group_pattern finds no patient: each counts as one of its own.")

@@ -28,7 +28,7 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
 
     Raises:
         DataError: when a class is too small to be in every split, or the file does not fit.
-        ConfigError: when a batch is larger than the training part, or there is no such fold.
+        ConfigError: when a batch is larger than the training part.
     """
     rows = [(image.path, image.label, image.group, image.split) for image in found.images]
     frame = pd.DataFrame(rows, columns=["path", "class", "group", "split"])
@@ -107,8 +107,6 @@ def _as_given(frame: pd.DataFrame, given: set[str], splits: Splits) -> list[str]
 def _cut_fold(frame: pd.DataFrame, splits: Splits, folds: int) -> list[str]:
     from sklearn.model_selection import StratifiedGroupKFold  # a second of import, which a config error does not pay
 
-    if splits.fold >= folds:
-        raise ConfigError(f"dataset.splits.fold={splits.fold}: the {folds} folds are 0 to {folds - 1}")
     given = frame["split"].notna().any()
     frame["split"] = "train"
     _check_class_sizes(frame, folds)

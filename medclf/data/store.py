@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -13,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,41 +29,38 @@ CHUNK = 64
 
 
 class ImageStore:
-    """Preprocessed images in a memory-mapped .npy file of uint8, shape (images, channels, size, size).
+    """Preprocessed images in one .npy file of uint8, shape (images, channels, size, size).
 
-    Only the path is sent to another process, which maps the file itself.
+    ``numpy.load(path, mmap_mode="r")`` maps it whole. Here an image is read by its offset: what has been read then counts
+    as the system's cache and not as this process's memory, which stays the same for any number of images.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._images: NDArray[np.uint8] | None = None
-
-    @property
-    def images(self) -> NDArray[np.uint8]:
-        """The mapped array, read-only."""
-        if self._images is None:
-            self._images = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        return self._images
+        images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.shape = images.shape
+        self._begin = images.offset
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.shape[0]
 
     def __getitem__(self, row: int) -> Tensor:
-        """One image, uint8, shape (channels, size, size): a copy."""
-        return torch.from_numpy(np.array(self.images[row]))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_images": None}
+        """One image, uint8, shape (channels, size, size)."""
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        size = math.prod(self.shape[1:])
+        pixels = np.fromfile(self.path, dtype=np.uint8, count=size, offset=self._begin + row * size)
+        return torch.from_numpy(pixels.reshape(self.shape[1:]))
 
     def statistics(self, rows: Sequence[int]) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel over some images, as shares of 255."""
-        total, squares = np.zeros(self.images.shape[1]), np.zeros(self.images.shape[1])
-        for begin in range(0, len(rows), CHUNK):
-            pixels = self.images[list(rows[begin : begin + CHUNK])].astype(np.float64) / 255
-            total += pixels.mean((2, 3)).sum(0)
-            squares += (pixels**2).mean((2, 3)).sum(0)
+        total, squares = torch.zeros(self.shape[1]).double(), torch.zeros(self.shape[1]).double()
+        for row in rows:
+            pixels = self[row].double() / 255
+            total += pixels.mean((1, 2))
+            squares += pixels.square().mean((1, 2))
         mean = total / len(rows)
-        return mean.tolist(), np.sqrt(np.maximum(squares / len(rows) - mean**2, 1e-12)).tolist()
+        return mean.tolist(), (squares / len(rows) - mean.square()).clamp(min=1e-12).sqrt().tolist()
 
 
 def open_store(table: ImageTable, config: Dataset, progress: bool = True) -> ImageStore:
@@ -94,7 +91,7 @@ def _key(table: ImageTable, config: Dataset) -> str:
 def _build(path: Path, table: ImageTable, config: Dataset, progress: bool) -> None:
     paths = list(table.frame["path"])
     shape = (len(paths), config.channels, config.image_size, config.image_size)
-    size, free = int(np.prod(shape)), shutil.disk_usage(path.parent).free
+    size, free = math.prod(shape), shutil.disk_usage(path.parent).free
     if size > free:
         raise DataError(
             f"dataset.store={config.store}: {size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free; make "

@@ -1,0 +1,28 @@
+"""``python -m medclf.audit``: what is in a dataset, and what is wrong with it."""
+
+from pathlib import Path
+
+from medclf.config import command
+from medclf.config.checks import check_dataset
+from medclf.config.schema import AuditConfig
+
+
+def check(config: AuditConfig) -> None:
+    """Refuse a config whose parts do not fit. Raises ConfigError."""
+    check_dataset(config.dataset)
+
+
+def audit(config: AuditConfig, folder: Path) -> None:
+    """Print the audit of a dataset and leave it, with a table and pictures, in a folder."""
+    from medclf.data.audit_report import audit_dataset
+
+    audit_dataset(config.dataset, folder)
+
+
+def main() -> None:
+    """Run the command line."""
+    command.run(audit, "audit", AuditConfig, check)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""What is in a dataset and what is wrong with it, said before a network is trained."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from medclf.config.schema import Dataset
+from medclf.data.dataset import Examined
+from medclf.data.table import ImageTable
+from medclf.errors import listed
+
+SENSITIVITIES = (0.8, 0.9, 0.95)
+IMBALANCED = 10
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A fingerprint of a dataset.
+
+    ``facts`` are names and values as a person reads them; ``findings`` what should be looked at, a line each;
+    ``images`` the image table with width, height, mode, hashes and what was found of each image.
+    """
+
+    facts: dict[str, str]
+    counts: str
+    findings: list[str]
+    images: pd.DataFrame
+
+    def text(self) -> str:
+        """The audit as lines."""
+        width = max(map(len, self.facts))
+        facts = [f"{name:<{width}}  {value}" for name, value in self.facts.items()]
+        found = [f"- {line}" for line in self.findings] or ["- nothing that stands out"]
+        return "\n".join([*facts, "", self.counts, "", "Findings", *found])
+
+
+def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
+    """Describe the images of a dataset and name what is wrong with them.
+
+    Args:
+        examined: what was found by looking into the images.
+        table: the same images with their splits.
+        config: of the dataset.
+    """
+    prints, frame = examined.prints, table.frame
+    sizes = Counter(f"{image.width}x{image.height}" for image in prints)
+    images = frame.assign(
+        width=[image.width for image in prints],
+        height=[image.height for image in prints],
+        mode=[image.mode for image in prints],
+        sha256=[image.sha256 for image in prints],
+        perceptual_hash=[image.perceptual for image in prints],
+    )
+    facts = {
+        "dataset": config.name,
+        "root": str(examined.root),
+        "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude",
+        "patients": f"{frame['group'].nunique()} groups (patients, or pictures that look alike)",
+        "sizes": f"{len(sizes)} different, commonest {listed(f'{size} ({n})' for size, n in sizes.most_common(3))}",
+        "modes": listed(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),
+        "split hash": table.digest(),
+    }
+    lines = [*table.notes, *_expected(examined, config), *_imbalance(frame), *_small(images, config)]
+    lines += [*_leaks(examined, table), *_labels(examined), *expected_intervals(frame, table.classes)]
+    return Audit(facts, table.counts(), lines, images)
+
+
+def expected_intervals(frame: pd.DataFrame, classes: list[str]) -> list[str]:
+    """How wide the 95 % interval (Wilson 1927) of each class's sensitivity will be with the test images there are."""
+    lines = []
+    test = frame[frame["split"] == "test"]
+    for label in classes:
+        n = int((test["class"] == label).sum())
+        shown = listed(_wilson(round(value * n), n) for value in SENSITIVITIES)
+        lines.append(f"Sensitivity for {label} and its 95 % interval, if the test finds: {shown}.")
+    return lines
+
+
+def _wilson(hits: int, n: int) -> str:
+    interval = binomtest(hits, n).proportion_ci(method="wilson")
+    return f"{hits} of {n} -> {hits / n:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def _expected(examined: Examined, config: Dataset) -> list[str]:
+    if config.expected is None:
+        return []
+    counts = examined.counts
+    off = [f"{label} {counts[label]} instead of {n}" for label, n in config.expected.items() if counts[label] != n]
+    return [f"Not the published number of images: {listed(off)}."] if off else []
+
+
+def _imbalance(frame: pd.DataFrame) -> list[str]:
+    counts = frame["class"].value_counts()
+    if counts.max() < IMBALANCED * counts.min():
+        return []
+    return [f"Class {counts.idxmax()} has {counts.max() / counts.min():.0f} times the images of {counts.idxmin()}."]
+
+
+def _small(images: pd.DataFrame, config: Dataset) -> list[str]:
+    small = images[np.minimum(images["width"], images["height"]) < config.image_size]
+    if small.empty:
+        return []
+    return [f"{len(small)} images are smaller than dataset.image_size={config.image_size} and are enlarged."]
+
+
+def _leaks(examined: Examined, table: ImageTable) -> list[str]:
+    """Copies of one picture in several published parts, where the source gives them."""
+    split = table.frame["split"].to_numpy()
+    pairs = [(a, b) for a, b in examined.duplicates.pairs.tolist() if split[a] != split[b]]
+    if not pairs:
+        return []
+    paths = list(table.frame["path"])
+    shown = listed((f"{paths[a]} ~ {paths[b]}" for a, b in pairs), 5)
+    return [f"{len(pairs)} pairs of like pictures lie in different parts of the published split: {shown}."]
+
+
+def _labels(examined: Examined) -> list[str]:
+    images = examined.found.images
+    pairs = [(a, b) for a, b in examined.duplicates.pairs.tolist() if images[a].label != images[b].label]
+    if not pairs:
+        return []
+    shown = listed((f"{images[a].path} ~ {images[b].path}" for a, b in pairs), 10)
+    return [f"{len(pairs)} pairs of like pictures have different labels; look at them: {shown}."]

@@ -1,0 +1,74 @@
+"""An audit as a person reads it: printed, and in a folder with a table and pictures."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medclf.config.schema import Dataset
+from medclf.data.audit import Audit, audit
+from medclf.data.dataset import Examined, examine, table_of
+from medclf.data.reading import decode
+from medclf.data.table import ImageTable
+from medclf.evaluation.figures import image_page
+
+log = logging.getLogger(__name__)
+SIDE = 192
+ROW = 6
+PAIRS = 9
+Shown = tuple[Path, str, str]
+"""An image on a page: root, path below it, title."""
+
+
+def audit_dataset(config: Dataset, folder: Path) -> Audit:
+    """Look into every image of a dataset, print what was found, and save ``audit.txt``, ``images.csv`` and two pages.
+
+    Raises:
+        DataError, ConfigError: for what hinders even the audit.
+    """
+    examined = examine(config.model_copy(update={"on_unreadable": "drop"}))
+    table = table_of(examined, config.model_copy(update={"batch_size": 1}))
+    result = audit(examined, table, config)
+    (folder / "audit.txt").write_text(result.text() + "\n", encoding="utf-8")
+    result.images.to_csv(folder / "images.csv", index=False)
+    _samples_page(table, folder / "samples.png")
+    _like_page(examined, folder / "like_pictures.png")
+    log.info("Audit\n\n%s\n\nTable and pictures: %s", result.text(), folder)
+    return result
+
+
+def _samples_page(table: ImageTable, path: Path) -> None:
+    """A row of images of each class."""
+    random = np.random.default_rng(0)
+    chosen: list[Shown | None] = []
+    for label in table.classes:
+        paths = table.frame.loc[table.frame["class"] == label, "path"].to_numpy()
+        picked = sorted(random.choice(paths, min(ROW, len(paths)), replace=False))
+        chosen += [(table.root, name, f"{label}\n{Path(name).name[:24]}") for name in picked]
+        chosen += [None] * (ROW - len(picked))
+    _save_page(chosen, ROW, path)
+
+
+def _like_page(examined: Examined, path: Path) -> None:
+    """Pairs that look alike, side by side, those under two labels first; no page where there are none."""
+    images = examined.found.images
+    pairs = [(images[a], images[b]) for a, b in examined.duplicates.pairs.tolist()]
+    pairs.sort(key=lambda pair: pair[0].label == pair[1].label)
+    named = [(members[0], members[1]) for members in examined.conflicts] + [(a.path, b.path) for a, b in pairs]
+    if named:
+        names = [name for pair in named[:PAIRS] for name in pair]
+        _save_page([(examined.root, name, "\n".join(Path(name).parts[-2:])) for name in names], ROW, path)
+
+
+def _save_page(chosen: list[Shown | None], columns: int, path: Path) -> None:
+    blank = np.full((3, SIDE, SIDE), 255, dtype=np.uint8)
+    pixels = [blank if item is None else _thumbnail(item[0], item[1]) for item in chosen]
+    titles = ["" if item is None else item[2] for item in chosen]
+    image_page(np.stack(pixels), titles, columns).savefig(path)
+
+
+def _thumbnail(root: Path, name: str) -> NDArray[np.uint8]:
+    image = decode(root, name, grey=False, at_least=SIDE).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)

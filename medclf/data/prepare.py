@@ -1,0 +1,106 @@
+"""Making a dataset ready: fetched where it can be, extracted, looked at, and its image store built."""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from medclf.config.schema import Dataset, PrepareConfig
+from medclf.data.dataset import load_image_table
+from medclf.data.store import ImageStore, open_store
+from medclf.data.table import ImageTable
+from medclf.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+def prepare_dataset(config: PrepareConfig, folder: Path) -> None:
+    """Download where that is possible and needed, extract, look at the images, build the store, export where asked.
+
+    Args:
+        config: the dataset, whether to download, where to export.
+        folder: gets ``splits.csv``.
+
+    Raises:
+        DataError, ConfigError: for what is missing or wrong, with where the set can be had.
+    """
+    dataset = config.dataset
+    if config.export is not None:
+        _refuse_used(Path(config.export))
+    if config.download and dataset.kaggle is not None and not Path(dataset.root).exists():
+        download(dataset)
+    table = load_image_table(dataset)
+    table.save(folder / "splits.csv")
+    log.info("Dataset %s from %s, split %s\n%s", dataset.name, table.root, table.digest(), table.counts())
+    for note in table.notes:
+        log.info(note)
+    store = open_store(table, dataset)
+    log.info("Image store: %s (%d images, %.1f MB)", store.path, len(store), store.path.stat().st_size / 1e6)
+    if config.export is not None:
+        export(table, store, Path(config.export))
+        log.info("Exported to %s", config.export)
+
+
+def download(config: Dataset) -> None:
+    """Fetch a dataset from Kaggle into its root, whole or not at all.
+
+    Raises:
+        DataError: when kagglehub is not installed or the set cannot be had, with how to get it by hand.
+    """
+    root = Path(config.root)
+    by_hand = f"fetch it by hand from {config.source} and extract it to {root.absolute()} (expected: {config.layout})"
+    try:
+        import kagglehub
+    except ImportError as error:
+        raise DataError(
+            f'downloading needs kagglehub: python -m pip install "medclf[download]"; or {by_hand}'
+        ) from error
+    log.info("Downloading %s from Kaggle", config.kaggle)
+    try:
+        fetched = Path(kagglehub.dataset_download(config.kaggle))
+    except Exception as error:  # kagglehub raises many kinds: no network, no account, no such set
+        raise DataError(f"{config.kaggle} cannot be downloaded ({error}); {by_hand}") from error
+    root.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        shutil.copytree(fetched, aside / "set")
+        (aside / "set").rename(root)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
+    """Write the prepared images as ``{train,val,test}/CLASS/NAME.png``; names that occur twice get a number.
+
+    Raises:
+        DataError: when the folder cannot be written.
+    """
+    taken: set[Path] = set()
+    rows = table.frame.itertuples(index=False, name=None)
+    try:
+        for row, (name, label, _, split) in enumerate(tqdm(rows, "Exporting", len(table.frame), leave=False)):
+            path = _free_name(folder / split / label, name, taken)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pixels = store[row].numpy().transpose(1, 2, 0).squeeze()
+            Image.fromarray(np.ascontiguousarray(pixels)).save(path)
+    except OSError as error:
+        raise DataError(f"export={folder}: cannot be written: {error}") from error
+
+
+def _free_name(folder: Path, name: str, taken: set[Path]) -> Path:
+    stem = Path(name).name.replace("#", "_") if "#" in name else Path(name).stem
+    path, number = folder / f"{stem}.png", 1
+    while path in taken:
+        number += 1
+        path = folder / f"{stem} {number}.png"
+    taken.add(path)
+    return path
+
+
+def _refuse_used(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"export={folder}: already holds something, and nothing is overwritten; name a new folder")

@@ -1,0 +1,28 @@
+"""``python -m medclf.prepare``: fetch a dataset where it can be had, check it, and prepare its images for training."""
+
+from pathlib import Path
+
+from medclf.config import command
+from medclf.config.checks import check_dataset
+from medclf.config.schema import PrepareConfig
+
+
+def check(config: PrepareConfig) -> None:
+    """Refuse a config whose parts do not fit. Raises ConfigError."""
+    check_dataset(config.dataset)
+
+
+def prepare(config: PrepareConfig, folder: Path) -> None:
+    """Download where that is possible and needed, extract, build the image store, export where asked."""
+    from medclf.data.prepare import prepare_dataset
+
+    prepare_dataset(config, folder)
+
+
+def main() -> None:
+    """Run the command line."""
+    command.run(prepare, "prepare", PrepareConfig, check)
+
+
+if __name__ == "__main__":
+    main()
