@@ -158,7 +158,7 @@ def main(count: int, rounds: int) -> None:
 
     decoding = [row["seconds"] for row in plain]
     rows = [
-        ("store built / decoded plainly in two processes", ratios([r["store"] for r in built], decoding), "at most 1.3"),
+        ("store built / decoded plainly, two processes", ratios([r["store"] for r in built], decoding), "at most 1.3"),
         ("looked at and built / decoded plainly", ratios([r["looking"] + r["store"] for r in built], decoding), ""),
         ("decoded plainly, s", f"{median(decoding):.1f}", ""),
         ("later start to the first batch, s", f"{median(row['first_batch'] for row in later):.2f}", "under 2"),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from medclf.config import resolvers
 from medclf.config.compose import Composer
-from medclf.config.schema import Dataset, validated
+from medclf.config.schema import Config, Dataset, validated
 
 resolvers.register()
 
@@ -92,7 +92,7 @@ def dataset(root: Path, *overrides: str, name: str = "folder") -> Dataset:
     """The config of a dataset at a root; what is remembered of its images lies beside the root."""
     store = root.parent / "store"
     words = [f"dataset={name}", f"dataset.root='{root}'", f"dataset.store='{store}'", *overrides]
-    return validated(Composer("train").compose(words)).dataset
+    return validated(Composer("train").compose(words), Config).dataset
 
 
 @pytest.fixture

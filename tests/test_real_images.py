@@ -9,7 +9,7 @@ import pytest
 
 from medclf.config import resolvers
 from medclf.config.compose import Composer
-from medclf.config.schema import Dataset, validated
+from medclf.config.schema import Config, Dataset, validated
 from medclf.data.dataset import load_image_table
 from medclf.data.sources.find import find_images
 from medclf.data.store import open_store
@@ -26,7 +26,7 @@ def dataset(name: str, folder: str, *overrides: str) -> Dataset:
     if not root.is_dir():
         pytest.skip(f"{folder} is not among the real images")
     words = [f"dataset={name}", f"dataset.root='{root}'", f"dataset.store='{STORE.name}'"]
-    return validated(Composer("train").compose([*words, *overrides])).dataset
+    return validated(Composer("train").compose([*words, *overrides]), Config).dataset
 
 
 def test_busi_has_its_published_counts():

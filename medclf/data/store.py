@@ -31,14 +31,14 @@ CHUNK = 64
 class ImageStore:
     """Preprocessed images in one .npy file of uint8, shape (images, channels, size, size).
 
-    ``numpy.load(path, mmap_mode="r")`` maps it whole. Here an image is read by its offset: what has been read then counts
-    as the system's cache and not as this process's memory, which stays the same for any number of images.
+    ``numpy.load(path, mmap_mode="r")`` maps it whole. Here an image is read by its offset, so that what has been
+    read is the system's cache and not this process's memory, which stays the same for any number of images.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
-        self.shape = images.shape
+        self.shape: tuple[int, ...] = images.shape
         self._begin = images.offset
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ CHOICES = [
 
 
 def compose(*overrides: str) -> Config:
-    return validated(Composer("train").compose(list(overrides)))
+    return validated(Composer("train").compose(list(overrides)), Config)
 
 
 def test_the_promised_choices_are_there():

@@ -5,14 +5,14 @@ import torch
 from conftest import dataset, write_classes
 
 from medclf.config.compose import Composer
-from medclf.config.schema import validated
+from medclf.config.schema import Config, validated
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import load_image_table
 
 
 def augmentation(name):
-    return build_augmentation(validated(Composer("train").compose([f"augmentation={name}"])).augmentation)
+    return build_augmentation(validated(Composer("train").compose([f"augmentation={name}"]), Config).augmentation)
 
 
 def module(root, *overrides, augment="none"):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import dataset, write_classes
 
@@ -103,3 +104,159 @@ def test_test_folder_without_train_folder(tmp_path):
 def test_batch_larger_than_the_training_split(two_classes):
     with pytest.raises(ConfigError, match=r"dataset.batch_size=36: larger than the training split of 3\d images"):
         table(two_classes, "dataset.batch_size=36")
+
+
+def patients(classes=(("a", 30), ("b", 22))):
+    """Patients with one to four images each."""
+    images = [
+        FoundImage(f"{label}/p{patient}_{shot}.png", label, f"{label}{patient}", None)
+        for label, count in classes
+        for patient in range(count)
+        for shot in range(1 + patient % 4)
+    ]
+    return FoundImages(images, [label for label, _ in classes])
+
+
+def fold(index, *overrides, folds=5, found=None):
+    config = dataset(Path("x"), f"dataset.splits.folds={folds}", f"dataset.splits.fold={index}", *overrides)
+    return split_images(found or patients(), config)
+
+
+def test_every_image_is_tested_in_one_fold():
+    tested = []
+    for index in range(5):
+        frame = fold(index).frame
+        assert (frame.groupby("group")["split"].nunique() == 1).all()
+        tested += frame.loc[frame["split"] == "test", "path"].tolist()
+        share = (frame["split"] == "test").groupby(frame["class"]).mean()
+        assert share.between(0.1, 0.3).all()
+        rest = frame[frame["split"] != "test"]
+        assert (rest["split"] == "val").mean() == pytest.approx(0.15, abs=0.06)
+    assert sorted(tested) == sorted(image.path for image in patients().images)
+
+
+def test_folds_have_a_seed():
+    assert fold(0).digest() == fold(0, "seed=3").digest()
+    assert fold(0).digest() != fold(0, "dataset.splits.seed=1").digest()
+
+
+def test_folds_are_noted():
+    notes = fold(2).notes
+    assert "The test split is fold 2 of 5, cut with seed 0." in notes
+    assert not any("not used" in note for note in notes)
+
+
+def test_folds_over_given_parts(tmp_path):
+    for part, count in (("train", 20), ("test", 10)):
+        write_classes(tmp_path / part, {"a": count, "b": count})
+    images = table(tmp_path, "dataset.splits.folds=3", "dataset.batch_size=4")
+    assert set(images.part("test")["path"].str.split("/").str[0]) == {"train", "test"}
+    assert "The parts that the source gives are not used." in images.notes
+
+
+@pytest.mark.parametrize("index", [5, 9])
+def test_fold_that_there_is_not(index):
+    with pytest.raises(ConfigError, match=f"dataset.splits.fold={index}: the 5 folds are 0 to 4"):
+        fold(index)
+
+
+def test_class_of_fewer_patients_than_folds():
+    with pytest.raises(DataError, match=r"5 are needed: b has 4"):
+        fold(0, found=patients((("a", 30), ("b", 4))))
+
+
+def read_back(file, *overrides, found=None):
+    config = dataset(Path("x"), f"dataset.splits.file='{file}'", "dataset.batch_size=4", *overrides)
+    return split_images(found or patients(), config)
+
+
+def test_saved_split_is_read_back(tmp_path):
+    saved = fold(3)
+    saved.save(tmp_path / "splits.csv")
+    again = read_back(tmp_path / "splits.csv", "dataset.splits.seed=9")
+    assert again.digest() == saved.digest()
+    assert again.notes == [f"The split is read from {tmp_path / 'splits.csv'}."]
+
+
+def test_read_split_goes_before_folds_and_folders(tmp_path):
+    for part, count in (("train", 20), ("test", 10)):
+        write_classes(tmp_path / "set" / part, {"a": count, "b": count})
+    frame = table(tmp_path / "set", "dataset.batch_size=4").frame
+    own = frame.assign(split=frame["path"].map(lambda path: "val" if "(3)" in path or "(5)" in path else "train"))
+    own.loc[own["path"].str.contains(r"\(4\)|\(6\)"), "split"] = "test"
+    own[["split", "path"]].to_csv(tmp_path / "own.csv", index=False)
+    file = f"dataset.splits.file='{tmp_path / 'own.csv'}'"
+    read = table(tmp_path / "set", file, "dataset.splits.folds=3", "dataset.batch_size=4").frame
+    assert read["split"].tolist() == own["split"].tolist()
+    assert set(read["split"]) == {"train", "val", "test"}
+
+
+def edited(tmp_path, change):
+    """A saved split, changed by a function of its frame; the error's message."""
+    frame = fold(0).frame.copy()
+    change(frame).to_csv(tmp_path / "splits.csv", index=False)
+    with pytest.raises(DataError) as error:
+        read_back(tmp_path / "splits.csv")
+    assert "splits.csv" in str(error.value)
+    return str(error.value)
+
+
+def test_split_file_without_a_column(tmp_path):
+    message = edited(tmp_path, lambda frame: frame.rename(columns={"split": "part"}))
+    assert "has no column split; columns: path, class, group, part" in message
+
+
+def test_split_file_without_a_row_for_an_image(tmp_path):
+    message = edited(tmp_path, lambda frame: frame.drop(index=[0, 3]))
+    gone = ", ".join(fold(0).frame["path"][[0, 3]])
+    assert f"2 images have no row: {gone}" in message
+
+
+def test_split_file_with_another_split(tmp_path):
+    message = edited(tmp_path, lambda frame: frame.assign(split=frame["split"].replace("val", "dev")))
+    assert "1 splits are none of train, val, test: dev" in message
+
+
+def test_split_file_that_tears_a_patient(tmp_path):
+    def tear(frame):
+        row = frame.index[(frame["group"] == "a3")][0]
+        other = "train" if frame["split"][row] == "val" else "val"
+        return frame.assign(split=frame["split"].where(frame.index != row, other))
+
+    assert "1 patients (or copies of a picture) are in several splits: a3" in edited(tmp_path, tear)
+
+
+def test_split_file_that_names_an_image_twice(tmp_path):
+    """With two splits for it, none can be right."""
+
+    def twice(frame):
+        row = frame.iloc[[0]]
+        return pd.concat([frame, row.assign(split="val" if row["split"].item() == "train" else "train")])
+
+    assert fold(0).frame["path"][0] in edited(tmp_path, twice)
+
+
+def test_rows_of_other_images_are_noted(tmp_path):
+    saved = fold(0)
+    extra = pd.DataFrame({"path": ["gone.png", "c/gone.png"], "split": ["train", "val"]})
+    pd.concat([saved.frame, extra]).to_csv(tmp_path / "splits.csv", index=False)
+    images = read_back(tmp_path / "splits.csv")
+    assert "2 rows of it are of images that are not used." in images.notes
+    assert images.digest() == saved.digest()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe\x00path"])
+def test_split_file_that_cannot_be_read(tmp_path, content):
+    if content is not None:
+        (tmp_path / "splits.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"splits\.csv: (cannot be read|has no column)"):
+        read_back(tmp_path / "splits.csv")
+
+
+def test_split_file_without_a_part(tmp_path):
+    message = ""
+    fold(0).frame.assign(split="train").to_csv(tmp_path / "splits.csv", index=False)
+    with pytest.raises(DataError) as error:
+        read_back(tmp_path / "splits.csv")
+    message = str(error.value)
+    assert "the val split has no image of class a, b" in message

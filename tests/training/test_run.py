@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_sco
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from medclf.config.schema import validated
+from medclf.config.schema import Config, validated
 from medclf.evaluation.names import metric_names
 from medclf.training.module import ClassifierModule
 
@@ -107,7 +107,7 @@ def test_the_checkpoint_alone_gives_the_predictions(finished):
 
     root = folder.parents[3] / config.dataset.root
     for row in predictions(folder)[:5]:
-        image = torch.from_numpy(preprocess(decode(root, row["path"], grey=True), validated(config).dataset))
+        image = torch.from_numpy(preprocess(decode(root, row["path"], grey=True), validated(config, Config).dataset))
         with torch.no_grad():
             probability = module(image[None]).double().softmax(1)[0]
         assert probability[1].item() == pytest.approx(float(row["prob_organ_present"]), abs=1e-5)
