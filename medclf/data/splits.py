@@ -16,6 +16,7 @@ from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, listed
 
 DRAWS = 20
+TINY = 30
 Rows = NDArray[np.int64]
 
 
@@ -97,6 +98,12 @@ def _as_given(frame: pd.DataFrame, given: set[str], splits: Splits) -> list[str]
         _cut(frame, "val", shares["val"] / (1 - shares.get("test", 0.0)), splits.seed)
         whole = "all images" if "test" in shares else "the given train part"
         notes.append(f"The validation split, {shares['val']:.0%} of {whole}, is cut with seed {splits.seed}.")
+    tiny = int((frame["split"] == "val").sum())
+    if "val" not in shares and tiny < TINY:
+        notes.append(
+            f"The given validation part has {tiny} images, too few to choose by; to cut one from train: "
+            "dataset.splits.folders.val=train"
+        )
     shared = _groups_in_several(frame)
     if shared:
         several = f"{len(shared)} patients (or copies of a picture) are in more than one part of the published split"
@@ -127,6 +134,7 @@ def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
     missing = [name for name in ("path", "split") if name not in table]
     if missing:
         raise DataError(f"{file}: has no column {listed(missing)}; columns: {listed(table.columns)}")
+    _refuse(file, "images have several rows", sorted(table.loc[table["path"].duplicated(), "path"].unique()))
     split_of = dict(zip(table["path"], table["split"], strict=True))
     _refuse(file, "images have no row", [path for path in frame["path"] if path not in split_of])
     _refuse(file, "splits are none of train, val, test", sorted(set(split_of.values()) - set(PARTS)))
@@ -158,9 +166,12 @@ def _cut(frame: pd.DataFrame, part: str, fraction: float, seed: int) -> None:
     np.add.at(images, (group, label), 1)
     random = np.random.RandomState(seed)
     size = max(1, round(fraction * len(images)))
+    commonest = images.argmax(1)
+    # patients with images of several classes can leave a class with too few of its own to draw from
+    strata = commonest if np.bincount(commonest, minlength=len(classes)).min() > 1 and size >= len(classes) else None
     draws: Iterable[Rows] = (
-        train_test_split(np.arange(len(images)), test_size=size, stratify=images.argmax(1), random_state=random)[1]
-        for _ in range(DRAWS if len(images) < len(pool) else 1)
+        train_test_split(np.arange(len(images)), test_size=size, stratify=strata, random_state=random)[1]
+        for _ in range(DRAWS if len(images) < len(pool) or strata is None else 1)
     )
     best = min(draws, key=lambda draw: float(np.abs(images[draw].sum(0) - fraction * images.sum(0)).max()))
     frame.loc[pool.index[np.isin(group, best)], "split"] = part

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from conftest import dataset, write_classes
 
+from medclf.config.checks import check_dataset
 from medclf.data.sources.find import find_images
 from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.data.splits import split_images
@@ -156,8 +157,13 @@ def test_folds_over_given_parts(tmp_path):
 
 @pytest.mark.parametrize("index", [5, 9])
 def test_fold_that_there_is_not(index):
+    config = dataset(Path("x"), "dataset.splits.folds=5", f"dataset.splits.fold={index}")
     with pytest.raises(ConfigError, match=f"dataset.splits.fold={index}: the 5 folds are 0 to 4"):
-        fold(index)
+        check_dataset(config)
+
+
+def test_last_fold_passes_the_check():
+    check_dataset(dataset(Path("x"), "dataset.splits.folds=5", "dataset.splits.fold=4"))
 
 
 def test_class_of_fewer_patients_than_folds():
@@ -254,9 +260,19 @@ def test_split_file_that_cannot_be_read(tmp_path, content):
 
 
 def test_split_file_without_a_part(tmp_path):
-    message = ""
     fold(0).frame.assign(split="train").to_csv(tmp_path / "splits.csv", index=False)
     with pytest.raises(DataError) as error:
         read_back(tmp_path / "splits.csv")
-    message = str(error.value)
-    assert "the val split has no image of class a, b" in message
+    assert "the val split has no image of class a, b" in str(error.value)
+
+
+def test_patients_with_images_of_both_classes():
+    images = [
+        FoundImage(f"{label}/{patient}.png", label, f"p{patient}", None)
+        for label in ("a", "b")
+        for patient in range(20)
+    ]
+    config = dataset(Path("x"), "dataset.batch_size=8")
+    frame = split_images(FoundImages(images, ["a", "b"]), config).frame
+    assert (frame.groupby("group")["split"].nunique() == 1).all()
+    assert frame["split"].value_counts().to_dict() == {"train": 28, "val": 6, "test": 6}
