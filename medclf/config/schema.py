@@ -28,9 +28,9 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Strict(BaseModel):
-    """A part of the configuration: no unknown keys, no change after checking."""
+    """A part of the configuration: no unknown keys, no change after checking. A number is a name where one is due."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class Splits(Strict):

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from medclf.data.reading import DICOM, UnreadableImageError, decode, read_bytes
-from medclf.errors import DataError
+from medclf.errors import DataError, listed
 
 HASH_SIDE = 16
 CHUNK = 512
@@ -50,8 +50,11 @@ def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool =
         progress: whether to show a bar.
 
     Raises:
-        DataError: when the store cannot be written.
+        DataError: when the store cannot be written, and for file names that are not Unicode.
     """
+    strange = [ascii(path) for path in paths if not _is_unicode(path)]
+    if strange:
+        raise DataError(f"{root}: {len(strange)} file names are not Unicode; rename them: {listed(strange)}")
     stamps = [_stamp(root, path) for path in paths]
     try:
         store.mkdir(parents=True, exist_ok=True)
@@ -92,6 +95,13 @@ def _form(path: str, content: bytes, decoded: Image.Image) -> tuple[int, int, st
         return decoded.width, decoded.height, "array" if ".npy#" in path else "DICOM"
     with Image.open(io.BytesIO(content)) as image:
         return image.width, image.height, image.mode
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _stamp(root: Path, path: str) -> Stamp:

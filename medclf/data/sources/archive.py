@@ -1,9 +1,11 @@
 """Zip archives, and .npz files, which are such of arrays: extracted once, whole or not at all, never elsewhere."""
 
+import lzma
 import os
 import shutil
 import stat
 import tempfile
+import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
@@ -42,7 +44,7 @@ def extract(archive: Path, target: Path) -> None:
                 _settle(aside, target)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
-    except (BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{archive}: the archive is damaged or of an unknown kind ({error}); fetch it again") from error
     except OSError as error:
         raise DataError(f"{archive}: cannot be extracted to {target}: {error}") from error

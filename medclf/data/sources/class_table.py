@@ -1,6 +1,7 @@
 """A CSV file with a row an image: path and class, where it has them patient and split."""
 
 import csv
+import posixpath
 from collections import Counter
 from pathlib import Path
 
@@ -27,13 +28,13 @@ def find(root: Path, config: Dataset) -> FoundImages:
     split_of = {"": None, **config.splits.folders}
     images, wrong = [], _Wrong(file)
     for row in rows:
-        path = row[columns.path].replace("\\", "/")
+        path = posixpath.normpath(row[columns.path].replace("\\", "/"))
         label, split = row[columns.label], row[columns.split].lower() if columns.split else ""
         wrong.check("label that is no class", label, label in class_of)
         wrong.check("split that is none", split, split in split_of)
-        inside = (root / path).resolve().is_relative_to(root.resolve())
+        inside, there = _place(root, path)
         wrong.check("path outside root", path, inside)
-        wrong.check("file that is not there", path, not inside or (root / path).is_file())
+        wrong.check("file that is not there", path, not inside or there)
         group = row[columns.group] if columns.group else group_of(path, config.group_pattern)
         images.append(FoundImage(path, class_of.get(label, ""), group or path, split_of.get(split)))
     for path, count in Counter(image.path for image in images).items():
@@ -42,6 +43,14 @@ def find(root: Path, config: Dataset) -> FoundImages:
         wrong.check("class without an image", label, any(image.label == label for image in images))
     wrong.refuse()
     return FoundImages(sorted(images, key=lambda image: image.path), classes)
+
+
+def _place(root: Path, path: str) -> tuple[bool, bool]:
+    """Whether a path stays below root, and whether there is a file."""
+    try:
+        return (root / path).resolve().is_relative_to(root.resolve()), (root / path).is_file()
+    except (OSError, ValueError):  # what no file system can have: too long, or with a NUL
+        return True, False
 
 
 class _Wrong:

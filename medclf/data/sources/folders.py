@@ -110,7 +110,7 @@ def _check_classes(root: Path, images: list[FoundImage], classes: list[str], cla
         )
     raise DataError(
         f"dataset.root={root}: " + "\n".join(lines) + f"\nFolders found: {listed(present) or 'none'}. "
-        "Mend the folder, or set dataset.class_folders={CLASS: FOLDER}, or leave the class out of dataset.classes"
+        "Mend the folder, or set 'dataset.class_folders={CLASS: FOLDER}', or leave the class out of dataset.classes"
     )
 
 

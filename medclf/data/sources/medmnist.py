@@ -22,6 +22,8 @@ def find(root: Path, config: Dataset) -> FoundImages:
     """
     labels = {split: _labels(root, split) for split in SPLITS}
     numbers = sorted({int(label) for values in labels.values() for label in values})
+    if numbers[0] < 0 or (config.classes is None and numbers != list(range(len(numbers)))):
+        raise DataError(f"dataset.root={config.root}: has the labels {listed(numbers)}; they should be 0, 1, 2, …")
     classes = config.classes or [str(number) for number in numbers]
     if numbers[-1] >= len(classes):
         raise DataError(
