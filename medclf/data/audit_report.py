@@ -10,9 +10,9 @@ from PIL import Image
 from medclf.config.schema import Dataset
 from medclf.data.audit import Audit, audit
 from medclf.data.dataset import Examined, examine, table_of
+from medclf.data.page import image_page
 from medclf.data.reading import decode
 from medclf.data.table import ImageTable
-from medclf.evaluation.figures import image_page
 
 log = logging.getLogger(__name__)
 SIDE = 192

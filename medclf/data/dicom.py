@@ -5,7 +5,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.data.reading import UnreadableImageError, to_eight_bits
+from medclf.data.pixels import UnreadableImageError, to_eight_bits
 
 
 def decode_dicom(content: bytes) -> NDArray[np.uint8]:

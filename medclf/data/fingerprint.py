@@ -14,7 +14,8 @@ import imagehash
 from PIL import Image
 from tqdm import tqdm
 
-from medclf.data.reading import DICOM, UnreadableImageError, decode, read_bytes
+from medclf.data.pixels import UnreadableImageError
+from medclf.data.reading import DICOM, decode, read_bytes
 from medclf.errors import DataError, listed
 
 HASH_SIDE = 16

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from medclf.data.pixels import UnreadableImageError, to_eight_bits
 from medclf.data.sources.medmnist import load_array
 from medclf.errors import DataError
 
@@ -20,10 +21,6 @@ MAX_PIXELS = 2**27
 # our own limit is checked before decoding; Pillow's would warn from every thread
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", message=".*Palette images with Transparency.*")
-
-
-class UnreadableImageError(Exception):
-    """A file that is no image, a damaged one, or one of a kind that is not read."""
 
 
 def read_bytes(root: Path, path: str) -> bytes:
@@ -71,7 +68,11 @@ def decode(root: Path, path: str, grey: bool, at_least: int | None = None, conte
             if at_least is not None:
                 image.draft(mode, (at_least, at_least))
             upright = ImageOps.exif_transpose(image)
-            return upright.convert(mode) if upright.mode in EIGHT_BITS else _scaled(np.asarray(upright)).convert(mode)
+            return (
+                upright.convert(mode)
+                if upright.mode in EIGHT_BITS
+                else Image.fromarray(to_eight_bits(np.asarray(upright))).convert(mode)
+            )
     except UnidentifiedImageError as error:
         raise UnreadableImageError("the file is empty" if not data else "not an image of a known kind") from error
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError) as error:
@@ -85,16 +86,3 @@ def _array_image(root: Path, path: str) -> NDArray[np.uint8]:
     except DataError as error:
         raise UnreadableImageError(str(error)) from error
     return pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels
-
-
-def _scaled(values: NDArray[np.generic]) -> Image.Image:
-    return Image.fromarray(to_eight_bits(values))
-
-
-def to_eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Values of any type to 0 to 255, from the smallest to the largest; a constant image is 0."""
-    floats = values.astype(np.float64)
-    low, high = floats.min(), floats.max()
-    if not np.isfinite([low, high]).all():
-        raise UnreadableImageError("holds values that are no numbers")
-    return np.asarray(np.rint((floats - low) * (255 / max(high - low, 1e-300) if high > low else 0)), dtype=np.uint8)

@@ -18,8 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from medclf.config.schema import Dataset
+from medclf.data.pixels import UnreadableImageError
 from medclf.data.preprocessing import preprocess
-from medclf.data.reading import UnreadableImageError, decode
+from medclf.data.reading import decode
 from medclf.data.table import ImageTable
 from medclf.errors import DataError
 

@@ -1,4 +1,4 @@
-"""Pictures of predictions and of images. Matplotlib's object interface: no global state, no window."""
+"""Pictures of predictions. Matplotlib's object interface: no global state, no window."""
 
 from collections.abc import Sequence
 
@@ -28,22 +28,4 @@ def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], t
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted class", ylabel="true class", title=title)
     figure.colorbar(picture, label="share of the true class", shrink=0.8)
-    return figure
-
-
-def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 4) -> Figure:
-    """A page of images with a title over each.
-
-    Args:
-        images: shape (n, channels, height, width), 1 or 3 channels.
-        titles: one for each.
-        columns: images in a row.
-    """
-    rows = -(-len(images) // columns)
-    figure = Figure(figsize=(2.2 * columns, 2.4 * rows), dpi=100, layout="constrained")
-    for axes in figure.subplots(rows, columns, squeeze=False).flat:
-        axes.set_axis_off()
-    for axes, image, title in zip(figure.axes, images, titles, strict=False):
-        axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=9)
     return figure

@@ -4,7 +4,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from medclf.data.datamodule import ImageDataModule
-from medclf.evaluation.figures import image_page
+from medclf.data.page import image_page
 from medclf.training.module import ClassifierModule
 
 

@@ -10,7 +10,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from medclf.data import reading
-from medclf.data.reading import UnreadableImageError, decode
+from medclf.data.pixels import UnreadableImageError
+from medclf.data.reading import decode
 
 GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(64, 0)
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from medclf.evaluation.figures import confusion_matrix_figure, image_page
+from medclf.data.page import image_page
+from medclf.evaluation.figures import confusion_matrix_figure
 from medclf.evaluation.metrics import Metrics
 from medclf.evaluation.predictions import (
     confusion_matrix,
