@@ -82,8 +82,9 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
     conflicts = _conflicts(found.images, prints, duplicates)
     if conflicts and config.duplicates.on_conflict != "keep":
         _refuse_conflicts(conflicts, config)
-        found, prints = _without({path for paths in conflicts for path in paths}, found, prints)
-        duplicates = find_duplicates(prints, config.duplicates.near)
+        dropped = {path for paths in conflicts for path in paths}
+        duplicates = duplicates.among([image.path not in dropped for image in found.images])
+        found, prints = _without(dropped, found, prints)
     return Examined(root, counts, found, prints, duplicates, unreadable, conflicts)
 
 

@@ -27,6 +27,12 @@ class Duplicates:
         """All pairs."""
         return np.concatenate([self.exact, self.near])
 
+    def among(self, kept: Sequence[bool]) -> "Duplicates":
+        """The pairs of images that are kept, by their rows among those."""
+        row = np.where(kept, np.cumsum(kept) - 1, -1)
+        exact, near = (row[pairs] for pairs in (self.exact, self.near))
+        return Duplicates(exact[(exact >= 0).all(1)], near[(near >= 0).all(1)])
+
     def exact_and(self, others: list[list[int]]) -> Pairs:
         """The exact pairs, and others."""
         return np.concatenate([self.exact, np.array(others, dtype=np.int64).reshape(-1, 2)])

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from medclf.data.duplicates import BLOCK, _near_pairs, distance, find_duplicates, linked
+from medclf.data.duplicates import BLOCK, Duplicates, _near_pairs, distance, find_duplicates, linked
 from medclf.data.fingerprint import Fingerprint, fingerprints
 
 
@@ -143,3 +143,10 @@ def test_without_pairs_groups_stay():
 
 def test_pair_within_a_group():
     assert linked(["a", "a", "b"], pairs((0, 1))) == ["a", "a", "b"]
+
+
+def test_pairs_among_some_images():
+    pairs = Duplicates(np.array([[0, 1], [2, 4]]), np.array([[1, 3], [3, 4]]))
+    some = pairs.among([True, False, True, True, True])
+    assert some.exact.tolist() == [[1, 3]]
+    assert some.near.tolist() == [[2, 3]]
