@@ -9,11 +9,15 @@ from scipy.stats import binomtest
 
 from medclf.config.schema import Dataset
 from medclf.data.dataset import Examined
+from medclf.data.reading import decode
 from medclf.data.table import ImageTable
 from medclf.errors import listed
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
 IMBALANCED = 10
+LOOKED_AT = 64
+GREY = 3
+"""Mean difference between the channels, out of 255, up to which an image is grey: JPEG leaves so much."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,24 @@ def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
         "patients": f"{frame['group'].nunique()} groups (patients, or pictures that look alike)",
         "sizes": f"{len(sizes)} different, commonest {listed(f'{size} ({n})' for size, n in sizes.most_common(3))}",
         "modes": listed(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),
+        "colour": _colour(table),
         "split hash": table.digest(),
     }
     lines = [*table.notes, *_expected(examined, config), *_imbalance(frame), *_small(images, config)]
     lines += [*_leaks(examined, table), *_labels(examined), *expected_intervals(frame, table.classes)]
     return Audit(facts, table.counts(), lines, images)
+
+
+def _colour(table: ImageTable) -> str:
+    """How many of some images hold colour, whatever their files could hold."""
+    paths = table.frame["path"].sample(min(LOOKED_AT, len(table.frame)), random_state=0)
+    coloured = 0
+    for path in paths:
+        pixels = np.asarray(decode(table.root, path, grey=False, at_least=64).resize((64, 64)), dtype=float)
+        coloured += bool((pixels.max(2) - pixels.min(2)).mean() > GREY)
+    if coloured:
+        return f"{coloured} of {len(paths)} looked at are in colour"
+    return f"none of {len(paths)} looked at is in colour; dataset.channels=1 loses nothing"
 
 
 def expected_intervals(frame: pd.DataFrame, classes: list[str]) -> list[str]:

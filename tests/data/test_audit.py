@@ -55,6 +55,7 @@ def test_audit_finds_what_is_wrong(command, faulty, tmp_path):
         "58 used, 3 left out by dataset.exclude",
         "40x30 (58)",
         "L (58)",
+        "none of 58 looked at is in colour",
         "1 files cannot be read and are dropped: Dataset_BUSI_with_GT/normal/broken.png",
         "Under two labels, and dropped with all their copies: "
         "Dataset_BUSI_with_GT/benign/benign (20).png = Dataset_BUSI_with_GT/malignant/malignant (20).png",
@@ -96,6 +97,15 @@ def test_copies_across_published_parts_are_named(command, tmp_path):
         "1 pairs of like pictures lie in different parts of the published split: test/a/test 1.png ~ train/a/train 1"
         in out
     )
+
+
+def test_colour(command, tmp_path):
+    for label in ("a", "b"):
+        for index in range(8):
+            write_image(tmp_path / "images" / label / f"{index}.png", 40 if label == "a" else 120, "RGB")
+    _, out, _ = command(audit.main, "dataset=folder", "dataset.root=images")
+    assert "RGB (16)" in out
+    assert "16 of 16 looked at are in colour" in out
 
 
 def test_imbalance(command, tmp_path):
