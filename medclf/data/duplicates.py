@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from medclf.data.fingerprint import Fingerprint
 
-BLOCK = 1024
+BLOCK = 64
 Pairs = NDArray[np.int64]
 """Pairs of rows, shape (pairs, 2), the smaller row first."""
 
