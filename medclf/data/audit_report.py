@@ -28,7 +28,10 @@ def audit_dataset(config: Dataset, folder: Path) -> Audit:
     Raises:
         DataError, ConfigError: for what hinders even the audit.
     """
-    examined = examine(config.model_copy(update={"on_unreadable": "drop"}))
+    lenient = config.duplicates.model_copy(
+        update={"on_conflict": config.duplicates.on_conflict.replace("error", "drop")}
+    )
+    examined = examine(config.model_copy(update={"on_unreadable": "drop", "duplicates": lenient}))
     table = table_of(examined, config.model_copy(update={"batch_size": 1}))
     result = audit(examined, table, config)
     (folder / "audit.txt").write_text(result.text() + "\n", encoding="utf-8")

@@ -129,6 +129,7 @@ def _remembered(database: sqlite3.Connection, stamps: Iterable[Stamp]) -> dict[S
 
 def _remember(database: sqlite3.Connection, new: dict[Stamp, Fingerprint]) -> None:
     marks = ", ".join("?" * (3 + len(fields(Fingerprint))))
-    rows = [(*stamp, *astuple(value)) for stamp, value in new.items()]
+    # what cannot be read today may be tomorrow, with another permission or decoder, and looks unchanged then
+    rows = [(*stamp, *astuple(value)) for stamp, value in new.items() if not value.error]
     with database:
         database.executemany(f"INSERT OR REPLACE INTO fingerprint1 VALUES ({marks})", rows)  # noqa: S608

@@ -68,11 +68,9 @@ def decode(root: Path, path: str, grey: bool, at_least: int | None = None, conte
             if at_least is not None:
                 image.draft(mode, (at_least, at_least))
             upright = ImageOps.exif_transpose(image)
-            return (
-                upright.convert(mode)
-                if upright.mode in EIGHT_BITS
-                else Image.fromarray(to_eight_bits(np.asarray(upright))).convert(mode)
-            )
+            if upright.mode not in EIGHT_BITS:
+                upright = Image.fromarray(to_eight_bits(np.asarray(upright)))
+            return upright.convert(mode)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("the file is empty" if not data else "not an image of a known kind") from error
     except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError) as error:

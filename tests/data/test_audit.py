@@ -75,6 +75,12 @@ def test_audit_finds_what_is_wrong(command, faulty, tmp_path):
             assert min(image.size) > 200
 
 
+def test_audit_goes_on_where_training_would_stop(command, faulty):
+    code, out, err = command(audit.main, "dataset=busi", "dataset.root=busi", "dataset.duplicates.on_conflict=error")
+    assert code == 0, err
+    assert "Under two labels" in out
+
+
 def test_interval_of_sensitivity(command, tmp_path):
     """Wilson's interval by hand: with 20 test images of a class, 18 of them found."""
     for part, count in (("train", 40), ("test", 20)):

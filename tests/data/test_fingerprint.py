@@ -14,6 +14,7 @@ from PIL import Image
 
 from medclf.data import fingerprint as module
 from medclf.data.fingerprint import fingerprints
+from medclf.data.pixels import UnreadableImageError
 from medclf.errors import DataError
 
 
@@ -186,3 +187,17 @@ def test_damaged_store(tmp_path):
     (tmp_path / "store" / "fingerprints.sqlite").write_bytes(b"no database" * 100)
     with pytest.raises(DataError, match=r"dataset\.store="):
         prints(tmp_path, ["a.png"], tmp_path / "store")
+
+
+def test_reason_is_not_remembered(tmp_path, monkeypatch):
+    """Another permission, or an installed decoder, changes neither size nor time of a file."""
+    write_image(tmp_path / "a.png")
+    decode = module.decode
+
+    def refuse(*_, **__):
+        raise UnreadableImageError("Permission denied")
+
+    monkeypatch.setattr(module, "decode", refuse)
+    assert prints(tmp_path, ["a.png"], tmp_path / "store")[0].error == "Permission denied"
+    monkeypatch.setattr(module, "decode", decode)
+    assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
