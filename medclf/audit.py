@@ -8,8 +8,11 @@ from medclf.config.schema import AuditConfig
 
 
 def check(config: AuditConfig) -> None:
-    """Refuse a config whose parts do not fit. Raises ConfigError."""
+    """Refuse a config whose parts do not fit, and a root that is not there. Raises ConfigError or DataError."""
+    from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
+
     check_dataset(config.dataset)
+    check_root(config.dataset)
 
 
 def audit(config: AuditConfig, folder: Path) -> None:

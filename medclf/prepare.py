@@ -8,8 +8,15 @@ from medclf.config.schema import PrepareConfig
 
 
 def check(config: PrepareConfig) -> None:
-    """Refuse a config whose parts do not fit. Raises ConfigError."""
+    """Refuse a config whose parts do not fit, and a root that neither is there nor can be fetched.
+
+    Raises ConfigError or DataError.
+    """
+    from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
+
     check_dataset(config.dataset)
+    if config.dataset.kaggle is None or not config.download:
+        check_root(config.dataset)
 
 
 def prepare(config: PrepareConfig, folder: Path) -> None:

@@ -130,11 +130,12 @@ def test_imbalance(command, tmp_path):
         (["dataset.splits.folds=3", "dataset.splits.fold=3"], "the 3 folds are 0 to 2"),
     ],
 )
-def test_mistakes(command, main, arguments, words):
+def test_mistakes(command, tmp_path, main, arguments, words):
     code, _, err = command(main, *arguments)
     assert code == 2
     assert words in err
     assert "Traceback" not in err
+    assert not any(tmp_path.iterdir()), "a mistake left something behind"
 
 
 def test_prepare_builds_the_store_and_exports(command, tmp_path):

@@ -15,7 +15,7 @@ def find_images(config: Dataset) -> FoundImages:
     Raises:
         DataError: when there are none, or something about them is wrong: what, where, and how to mend it.
     """
-    _check_root(config)
+    check_root(config)
     return READERS[config.format](image_root(config), config)
 
 
@@ -41,9 +41,14 @@ def extract_archive(config: Dataset) -> None:
         extract(archive, image_root(config))
 
 
-def _check_root(config: Dataset) -> None:
+def check_root(config: Dataset) -> None:
+    """Refuse a root that is not there, unless it is made on first use.
+
+    Raises:
+        DataError: with what was looked for, where the set can be had, and the key to set.
+    """
     root = Path(config.root)
-    if root.is_dir() or archive_of(config) is not None:
+    if root.is_dir() or archive_of(config) is not None or (config.phantom is not None and not root.exists()):
         return
     what = "is a file, not a folder" if root.exists() else "there is no such folder"
     raise DataError(
