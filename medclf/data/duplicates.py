@@ -89,12 +89,12 @@ def _words(prints: Sequence[Fingerprint]) -> NDArray[np.uint64]:
 
 
 def _near_pairs(words: NDArray[np.uint64], near: int) -> Pairs:
-    found = [np.empty((0, 2), dtype=np.int64)]
+    found: list[Pairs] = [np.empty((0, 2), dtype=np.int64)]
     for begin in range(0, len(words), BLOCK):
         block = words[begin : begin + BLOCK]
         distance = _distances(block, words[begin:])
         row, other = np.nonzero(distance <= near)
-        found.append(np.stack([row, other], 1)[other > row] + begin)
+        found.append(np.asarray(np.stack([row, other], 1)[other > row] + begin, dtype=np.int64))
     return np.concatenate(found)
 
 

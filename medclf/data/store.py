@@ -112,7 +112,8 @@ def _write_images(
     file: Any, paths: list[str], shape: tuple[int, ...], root: Path, config: Dataset, progress: bool
 ) -> None:
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    npy: Any = np.lib.format  # typed in some of NumPy's releases only
+    npy.write_array_header_1_0(file, header)
     # a JPEG need not be decoded larger than twice the square, unless its contrast is equalised at full size
     at_least = None if config.clahe else 2 * config.image_size
     cv2.setNumThreads(1)  # the pool's threads are enough

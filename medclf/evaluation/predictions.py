@@ -1,6 +1,7 @@
 """The predictions table: the contract between training and everything after it."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,9 @@ def save_predictions(table: pd.DataFrame, path: Path) -> None:
 
 def load_predictions(path: Path) -> pd.DataFrame:
     """Read what save_predictions wrote, to the last bit."""
-    text = dict.fromkeys(COLUMNS, str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, float_precision="round_trip")
+    text: Any = dict.fromkeys(COLUMNS, str)
+    table: pd.DataFrame = pd.read_csv(path, dtype=text, keep_default_na=False, float_precision="round_trip")
+    return table
 
 
 def split_metrics(table: pd.DataFrame, split: str, positive: str | None = None) -> Metrics:

@@ -4,8 +4,10 @@ The archive is extracted once to .npy files, which are memory-mapped: nothing is
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, SplitName
 from medclf.data.sources.found import FoundImage, FoundImages
@@ -38,7 +40,7 @@ def find(root: Path, config: Dataset) -> FoundImages:
     return FoundImages(images, classes)
 
 
-def _labels(root: Path, split: SplitName) -> "np.ndarray[tuple[int], np.dtype[np.integer]]":
+def _labels(root: Path, split: SplitName) -> NDArray[np.integer[Any]]:
     images, labels = load_array(root / f"{split}_images.npy"), load_array(root / f"{split}_labels.npy")
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):
         raise DataError(
@@ -50,14 +52,15 @@ def _labels(root: Path, split: SplitName) -> "np.ndarray[tuple[int], np.dtype[np
     return np.asarray(flat[:, 0])
 
 
-def load_array(path: Path) -> "np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
+def load_array(path: Path) -> NDArray[Any]:
     """Memory-map an array file.
 
     Raises:
         DataError: when it is not there, is damaged or holds pickled objects.
     """
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         present = listed(sorted(file.name for file in path.parent.glob("*.npy")))
         raise DataError(f"{path}: cannot be read as an array: {error}. Arrays there: {present or 'none'}") from error
+    return array
