@@ -160,7 +160,8 @@ def test_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize("path", ["", "x" * 300 + ".png", "a\0b.png"])
 def test_path_that_no_file_can_have(tmp_path, path):
     write_table(tmp_path / "set", [("a.png", "x"), ("b.png", "y")])
-    write_table(tmp_path / "set", [("a.png", "x"), ("b.png", "y"), (path, "x")], images=False)
+    # written by hand: Python 3.10 writes and reads no NUL in a CSV file
+    (tmp_path / "set" / "table.csv").write_text(f"path,label\na.png,x\nb.png,y\n{path},x\n", encoding="utf-8")
     assert "table.csv: " in refused(tmp_path / "set")
 
 
