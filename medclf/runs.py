@@ -83,6 +83,11 @@ class Run:
         write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else _now()})
 
 
+def is_used(folder: Path) -> bool:
+    """Whether something stands where a new folder should be: a file, or a folder that is not empty."""
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
 def refuse_finished(run: Run) -> None:
     """Refuse to go on with a run that has ended.
 

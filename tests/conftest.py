@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,13 @@ def train_process(*arguments: str, cwd: Path, env: dict[str, str] | None = None)
 
 
 @pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """The same in this process, in a fresh folder."""
-    from medclf.train import main
-
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """Type a command, given by its main function, in this process and in a fresh folder."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str) -> Answer:
+    def run(main: Callable[[], None], *arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["medclf", *arguments])
         capfd.readouterr()
         try:
@@ -70,6 +71,14 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
         return Answer(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def train(command: Callable[..., Answer]) -> Callable[..., Answer]:
+    """Type ``python -m medclf.train`` so."""
+    from medclf.train import main
+
+    return partial(command, main)
 
 
 def write_image(path: Path, value: int = 0, mode: str = "L", size: tuple[int, int] = (40, 30)) -> None:

@@ -17,7 +17,7 @@ from medclf.config.compose import Composer, jobs, parse
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Checked, validated
 from medclf.errors import ConfigError, MedclfError
-from medclf.runs import Run, refuse_finished
+from medclf.runs import Run, is_used, refuse_finished
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
@@ -75,8 +75,7 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
 
 
 def _refuse_used(kind: str, name: str) -> None:
-    folder = Path(name)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if is_used(Path(name)):
         go_on = f", or go on with the run there: resume={name}" if kind == "run" else ""
         raise ConfigError(
             f"hydra.{kind}.dir={name}: already holds something, and a run overwrites nothing; name a new folder{go_on}"

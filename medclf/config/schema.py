@@ -209,11 +209,8 @@ def validated(node: DictConfig, kind: type[Checked]) -> Checked:
 def _line(item: dict[str, Any], kind: type[Strict]) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        return (
-            f"{key}: there is no such key; {did_you_mean(str(item['loc'][-1]), _siblings(item['loc'], kind))}".rstrip(
-                "; "
-            )
-        )
+        nearest = did_you_mean(str(item["loc"][-1]), _siblings(item["loc"], kind))
+        return f"{key}: there is no such key; {nearest}".rstrip("; ")
     if item["type"] == "missing":
         return f"{key}: is missing; set it: {key}=VALUE"
     return f"{key}={item['input']}: {item['msg'].removeprefix('Value error, ')}"

@@ -14,6 +14,7 @@ from medclf.data.dataset import load_image_table
 from medclf.data.store import ImageStore, open_store
 from medclf.data.table import ImageTable
 from medclf.errors import ConfigError, DataError
+from medclf.runs import is_used
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,10 @@ def prepare_dataset(config: PrepareConfig, folder: Path) -> None:
         DataError, ConfigError: for what is missing or wrong, with where the set can be had.
     """
     dataset = config.dataset
-    if config.export is not None:
-        _refuse_used(Path(config.export))
+    if config.export is not None and is_used(Path(config.export)):
+        raise ConfigError(
+            f"export={config.export}: already holds something, and nothing is overwritten; name a new folder"
+        )
     if config.download and dataset.kaggle is not None and not Path(dataset.root).exists():
         download(dataset)
     table = load_image_table(dataset)
@@ -99,8 +102,3 @@ def _free_name(folder: Path, name: str, taken: set[Path]) -> Path:
         path = folder / f"{stem} {number}.png"
     taken.add(path)
     return path
-
-
-def _refuse_used(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"export={folder}: already holds something, and nothing is overwritten; name a new folder")

@@ -4,7 +4,7 @@ import logging
 import warnings
 
 UNFOUNDED = (
-    # images are in memory, and augmenting them is cheap
+    # images come decoded from the store, and augmenting them is cheap
     ".*does not have many workers.*",
     # every process computes the same figures from all outputs
     ".*sync_dist=True.*",

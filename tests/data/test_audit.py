@@ -13,23 +13,6 @@ from medclf import audit, prepare
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-
-    def run(main, *arguments):
-        monkeypatch.setattr(sys, "argv", ["medclf", *arguments])
-        capfd.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def faulty(tmp_path):
     """BUSI's layout with all its faults: masks, copies, a picture under two labels, a file that is no image."""
     root = tmp_path / "busi" / "Dataset_BUSI_with_GT"
@@ -49,7 +32,8 @@ def run_folder(tmp_path, name):
 
 
 def test_audit_finds_what_is_wrong(command, faulty, tmp_path):
-    code, out, err = command(audit.main, "dataset=busi", "dataset.root=busi")
+    answer = command(audit.main, "dataset=busi", "dataset.root=busi")
+    code, out, err = answer.code, answer.out, answer.err
     assert code == 0, err
     for words in (
         "58 used, 3 left out by dataset.exclude",
@@ -76,7 +60,8 @@ def test_audit_finds_what_is_wrong(command, faulty, tmp_path):
 
 
 def test_audit_goes_on_where_training_would_stop(command, faulty):
-    code, out, err = command(audit.main, "dataset=busi", "dataset.root=busi", "dataset.duplicates.on_conflict=error")
+    answer = command(audit.main, "dataset=busi", "dataset.root=busi", "dataset.duplicates.on_conflict=error")
+    code, out, err = answer.code, answer.out, answer.err
     assert code == 0, err
     assert "Under two labels" in out
 
@@ -85,7 +70,7 @@ def test_interval_of_sensitivity(command, tmp_path):
     """Wilson's interval by hand: with 20 test images of a class, 18 of them found."""
     for part, count in (("train", 40), ("test", 20)):
         write_classes(tmp_path / "images" / part, {"a": count, "b": count}, pattern=f"{part} {{index}}.png")
-    _, out, _ = command(audit.main, "dataset=folder", "dataset.root=images")
+    out = command(audit.main, "dataset=folder", "dataset.root=images").out
     n, p, z = 20, 0.9, norm.ppf(0.975)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -97,7 +82,7 @@ def test_copies_across_published_parts_are_named(command, tmp_path):
         write_classes(tmp_path / "images" / part, {"a": count, "b": count}, pattern=f"{part} {{index}}.png")
     copy = (tmp_path / "images/train/a/train 1.png").read_bytes()
     (tmp_path / "images/test/a/test 1.png").write_bytes(copy)
-    _, out, _ = command(audit.main, "dataset=folder", "dataset.root=images")
+    out = command(audit.main, "dataset=folder", "dataset.root=images").out
     assert "1 patients (or copies of a picture) are in more than one part of the published split" in out
     assert (
         "1 pairs of like pictures lie in different parts of the published split: test/a/test 1.png ~ train/a/train 1"
@@ -109,14 +94,14 @@ def test_colour(command, tmp_path):
     for label in ("a", "b"):
         for index in range(8):
             write_image(tmp_path / "images" / label / f"{index}.png", 40 if label == "a" else 120, "RGB")
-    _, out, _ = command(audit.main, "dataset=folder", "dataset.root=images")
+    out = command(audit.main, "dataset=folder", "dataset.root=images").out
     assert "RGB (16)" in out
     assert "16 of 16 looked at are in colour" in out
 
 
 def test_imbalance(command, tmp_path):
     write_classes(tmp_path / "images", {"rare": 8, "common": 88})
-    _, out, _ = command(audit.main, "dataset=folder", "dataset.root=images")
+    out = command(audit.main, "dataset=folder", "dataset.root=images").out
     assert "Class common has 11 times the images of rare." in out
 
 
@@ -131,7 +116,8 @@ def test_imbalance(command, tmp_path):
     ],
 )
 def test_mistakes(command, tmp_path, main, arguments, words):
-    code, _, err = command(main, *arguments)
+    answer = command(main, *arguments)
+    code, err = answer.code, answer.err
     assert code == 2
     assert words in err
     assert "Traceback" not in err
@@ -142,7 +128,8 @@ def test_prepare_builds_the_store_and_exports(command, tmp_path):
     write_classes(tmp_path / "images", {"a": 20, "b": 20})
     write_classes(tmp_path / "images" / "a", {"other": 1})
     small = ["dataset=folder", "dataset.root=images", "dataset.image_size=32", "dataset.batch_size=8"]
-    code, out, err = command(prepare.main, *small, "export=exported")
+    answer = command(prepare.main, *small, "export=exported")
+    code, out, err = answer.code, answer.out, answer.err
     assert code == 0, err
     assert "Image store: data/store/folder_" in out
     splits = pd.read_csv(run_folder(tmp_path, "prepare") / "splits.csv")
@@ -153,14 +140,16 @@ def test_prepare_builds_the_store_and_exports(command, tmp_path):
         assert {f"{split}/{label}/{name}", f"{split}/{label}/{name[:-4]} 2.png"} & files
     with Image.open(tmp_path / "exported" / sorted(files)[0]) as image:
         assert (image.size, image.mode) == ((32, 32), "RGB")
-    code, _, err = command(prepare.main, *small, "export=exported")
+    answer = command(prepare.main, *small, "export=exported")
+    code, err = answer.code, answer.err
     assert code == 2
     assert "nothing is overwritten" in err
 
 
 def test_download_that_cannot_be_done_says_what_to_fetch(command, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    code, _, err = command(prepare.main, "dataset=busi")
+    answer = command(prepare.main, "dataset=busi")
+    code, err = answer.code, answer.err
     assert code == 2
     assert "medclf[download]" in err
     assert "fetch it by hand from https://www.kaggle.com/datasets/aryashah2k" in err
@@ -177,7 +166,8 @@ def test_download(command, tmp_path, monkeypatch):
             return str(fetched)
 
     monkeypatch.setitem(sys.modules, "kagglehub", Kaggle)
-    code, out, err = command(prepare.main, "dataset=busi", "dataset.batch_size=8")
+    answer = command(prepare.main, "dataset=busi", "dataset.batch_size=8")
+    code, out, err = answer.code, answer.out, answer.err
     assert code == 0, err
     assert len(list((tmp_path / "data" / "busi" / "Dataset_BUSI_with_GT").rglob("*.png"))) == 36
     assert "(36 images" in out
