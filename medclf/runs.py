@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -27,6 +27,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.checkpoints = folder / "checkpoints"
+        self.best_model = self.checkpoints / "best.pth"
         self.best_checkpoint = self.checkpoints / "best.ckpt"
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         self.figures = folder / "figures"
@@ -110,6 +111,11 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     aside.replace(path)
 
 
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The installed version of each package."""
+    return {name: version(name) for name in packages}
+
+
 def _beginning() -> dict[str, Any]:
     return {
         "status": "running",
@@ -118,7 +124,7 @@ def _beginning() -> dict[str, Any]:
         "command": sys.argv[1:],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": versions(PACKAGES),
     }
 
 

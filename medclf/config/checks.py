@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from medclf.config.paths import conf_dir
-from medclf.config.schema import Config, Dataset
+from medclf.config.schema import Config, Dataset, Loss, Model
 from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.evaluation.names import metric_names, monitor_names
 
@@ -19,7 +19,9 @@ def check(config: Config) -> None:
     """
     _check_trainer(config.trainer.model_dump())
     check_dataset(config.dataset)
-    _check_weights(config.model.weights)
+    _check_model(config.model, config.trainer.max_epochs)
+    check_loss(config.loss, config.model, config.dataset.classes)
+    _check_schedules(config)
     check_monitor("monitor", config.monitor, config.dataset.classes)
     for name, callback in config.callbacks.items():
         if "monitor" in callback:
@@ -92,6 +94,48 @@ def check_dataset(dataset: Dataset) -> None:
             ) from error
 
 
-def _check_weights(weights: str) -> None:
-    if weights not in ("none", "default") and not Path(weights).is_file():
-        raise ConfigError(f"model.weights={weights}: no such file; use none, default or the path of a state dict")
+def check_loss(loss: Loss, model: Model, classes: list[str] | None) -> None:
+    """Refuse a loss that does not fit the network's output or the classes. Unknown classes (None) allow any.
+
+    Raises:
+        ConfigError: with what would fit.
+    """
+    fits = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}.get(loss.name, model.output)
+    if model.output != fits:
+        raise ConfigError(
+            f"loss={loss.name}: does not fit model.output={model.output}; set model.output={fits}, or "
+            f"loss={'cross_entropy' if model.output == 'softmax' else 'binary_cross_entropy'}"
+        )
+    if classes is None:
+        return
+    if model.output == "sigmoid" and len(classes) > 2:
+        raise ConfigError(
+            f"model.output=sigmoid: one logit tells two classes apart, the dataset has {len(classes)}: "
+            f"{listed(classes)}; set model.output=softmax loss=cross_entropy"
+        )
+    for name in loss.class_weights if isinstance(loss.class_weights, dict) else ():
+        if name not in classes:
+            raise ConfigError(
+                f"loss.class_weights.{name}: is not one of the classes {listed(classes)}; {did_you_mean(name, classes)}"
+            )
+
+
+def _check_model(model: Model, max_epochs: int | None) -> None:
+    if model.weights not in ("none", "default") and not Path(model.weights).is_file():
+        raise ConfigError(f"model.weights={model.weights}: no such file; use none, default or the path of a state dict")
+    if model.unfreeze_at is not None and max_epochs is not None and 0 <= max_epochs <= model.unfreeze_at:
+        raise ConfigError(
+            f"model.unfreeze_at={model.unfreeze_at}: training ends before, at trainer.max_epochs={max_epochs}; epochs "
+            "count from 0. Lower it, or set model.frozen=true model.unfreeze_at=null to keep the backbone frozen"
+        )
+    if model.backbone_lr_scale is not None and model.frozen and model.unfreeze_at is None:
+        raise ConfigError(
+            "model.backbone_lr_scale: a frozen backbone has no learning rate; set model.frozen=false or unfreeze_at"
+        )
+
+
+def _check_schedules(config: Config) -> None:
+    trainer = config.trainer.model_dump()
+    endless = config.trainer.max_epochs == -1 and trainer.get("max_steps", -1) == -1
+    if endless and config.scheduler.name in ("cosine", "one_cycle"):
+        raise ConfigError(f"scheduler={config.scheduler.name}: needs an end of training; set trainer.max_epochs")

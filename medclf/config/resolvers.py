@@ -1,9 +1,10 @@
 import secrets
+from typing import Literal
 
 from omegaconf import OmegaConf
 
 
-def monitor_mode(monitor: str) -> str:
+def monitor_mode(monitor: str) -> Literal["min", "max"]:
     """Whether the better value of a metric is the smaller (``min``: a loss) or the larger (``max``: all others)."""
     return "min" if monitor.endswith("loss") else "max"
 

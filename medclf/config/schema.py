@@ -110,6 +110,7 @@ class Dataset(Strict):
     clahe: Clahe | None
     normalization: Literal["imagenet", "dataset"]
     batch_size: Annotated[int, Field(ge=1)]
+    balanced_sampling: bool
     num_workers: Annotated[int, Field(ge=0)]
     phantom: Phantom | None
 
@@ -122,15 +123,46 @@ class Model(Strict):
     name: str
     backbone: Target
     head: Target
+    output: Literal["softmax", "sigmoid"]
     weights: str
     frozen: bool
+    unfreeze_at: Annotated[int, Field(ge=1)] | None
+    backbone_lr_scale: Annotated[float, Field(gt=0)] | None
 
 
 class Augmentation(Strict):
-    """Random transforms of a training image, in order."""
+    """Random transforms of a training image, in order; alphas of mixup and CutMix, which mix images of a batch."""
 
     name: str
     transforms: list[Target]
+    mixup: Annotated[float, Field(ge=0)]
+    cutmix: Annotated[float, Field(ge=0)]
+
+
+class Loss(Strict):
+    """A kind of cross-entropy. ``class_weights`` by name leave those not named at 1; ``gamma`` is focal loss's."""
+
+    name: Literal["cross_entropy", "binary_cross_entropy", "focal"]
+    class_weights: Literal["none", "auto"] | dict[str, Annotated[float, Field(gt=0)]]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    gamma: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Scheduler(Strict):
+    """A schedule of the learning rate; cosine and one_cycle have ``warmup``, plateau ``factor`` and ``patience``."""
+
+    name: Literal["none", "cosine", "one_cycle", "plateau"]
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    factor: Fraction = 0.1
+    patience: Annotated[int, Field(ge=0)] = 3
+
+
+class Tune(Strict):
+    """What Lightning's Tuner finds before training; ``max_batch_size`` is where the search for the largest ends."""
+
+    lr: bool
+    batch_size: bool
+    max_batch_size: Annotated[int, Field(ge=2)]
 
 
 class Trainer(BaseModel):
@@ -165,7 +197,10 @@ class Config(Strict):
     dataset: Dataset
     augmentation: Augmentation
     model: Model
+    loss: Loss
     optimizer: Optimizer
+    scheduler: Scheduler
+    tune: Tune
     callbacks: dict[str, Target]
     logger: Target
     trainer: Trainer

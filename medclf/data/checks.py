@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medclf.config.checks import check_monitor, check_positive
+from medclf.config.checks import check_loss, check_monitor, check_positive
 from medclf.config.schema import Config
 from medclf.data.sources.find import find_images, is_extracted
 from medclf.data.splits import check_batch_size, expected_train_images
@@ -23,4 +23,5 @@ def check_images(config: Config) -> None:
     found = find_images(dataset)
     check_positive(dataset.positive, found.classes)
     check_monitor("monitor", config.monitor, found.classes)
+    check_loss(config.loss, config.model, found.classes)
     check_batch_size(dataset, expected_train_images(found, dataset))

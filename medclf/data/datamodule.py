@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from medclf.config.schema import Dataset as DatasetConfig
+from medclf.data.sampling import BalancedSampler
 from medclf.data.store import ImageStore, open_store
 from medclf.data.table import PARTS, ImageTable
 
@@ -59,16 +60,24 @@ class ImageDataModule(lightning.LightningDataModule):
         config: where they are, their size, batch size and number of workers.
         augment: takes and gives one uint8 image of shape (channels, size, size).
         progress: whether reading shows a bar.
+        seed: of balanced sampling.
     """
 
     def __init__(
-        self, table: ImageTable, config: DatasetConfig, augment: Callable[[Tensor], Tensor], progress: bool = True
+        self,
+        table: ImageTable,
+        config: DatasetConfig,
+        augment: Callable[[Tensor], Tensor],
+        progress: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.table = table
         self.config = config
         self.augment = augment
         self.progress = progress
+        self.seed = seed
+        self.batch_size = config.batch_size  # where Lightning's Tuner changes it
         self.datasets: dict[str, ImageDataset] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -98,7 +107,12 @@ class ImageDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
         dataset = self.datasets["train"]
-        return self._loader("train", shuffle=True, drop_last=len(dataset) % self.config.batch_size == 1)
+        sampler = None
+        if self.config.balanced_sampling:
+            processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+            sampler = BalancedSampler(dataset.target, processes, rank, self.seed)
+        drop_last = len(dataset) % self.batch_size == 1
+        return self._loader("train", sampler, shuffle=sampler is None, drop_last=drop_last)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches in the order of the table."""
@@ -108,12 +122,15 @@ class ImageDataModule(lightning.LightningDataModule):
         """Batches in the order of the table."""
         return self._loader("test")
 
-    def _loader(self, part: str, shuffle: bool = False, drop_last: bool = False) -> DataLoader[Batch]:
+    def _loader(
+        self, part: str, sampler: BalancedSampler | None = None, shuffle: bool = False, drop_last: bool = False
+    ) -> DataLoader[Batch]:
         # only augmentation is work for another process
         workers = self.config.num_workers if part == "train" else 0
         return DataLoader(
             self.datasets[part],
-            batch_size=self.config.batch_size,
+            batch_size=self.batch_size,
+            sampler=sampler,
             shuffle=shuffle,
             drop_last=drop_last,
             num_workers=workers,

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from medclf.evaluation.metrics import Metrics, classification_metrics
 
-COLUMNS = ("path", "split", "true_class", "predicted_class")
+COLUMNS = ("path", "group", "split", "true_class", "predicted_class")
 
 
 def predictions_table(images: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
-    """One row an image: ``path``, ``split``, ``true_class``, ``predicted_class`` and ``prob_<class>`` for each class.
+    """One row an image: ``COLUMNS``, and ``prob_<class>`` for each class.
 
     Args:
         images: rows of the image table.
         probabilities: shape (rows, classes), rows that sum to 1.
         classes: their names in the order of the columns.
     """
-    table = images[["path", "split", "class"]].rename(columns={"class": "true_class"}).reset_index(drop=True)
+    table = images[["path", "group", "split", "class"]].rename(columns={"class": "true_class"}).reset_index(drop=True)
     table["predicted_class"] = np.asarray(classes)[probabilities.argmax(1)]
     for column, name in enumerate(classes):
         table[f"prob_{name}"] = probabilities[:, column]

@@ -1,21 +1,37 @@
-"""Heads: networks that turn features into one logit a class."""
+"""Heads: networks that turn features into logits. Each is built with ``in_features`` and ``out_features``.
 
-import torch
-from torch import Tensor, nn
+The linear head is torch's own ``torch.nn.Linear``.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from medclf.models.activations import activation as activation_layer
 
 
-class LinearHead(nn.Module):
-    """One fully connected layer.
+class MLPHead(nn.Sequential):
+    """Fully connected layers, each but the last followed by an activation and dropout.
 
     Args:
         in_features: length of the feature vector.
-        num_classes: number of logits.
+        out_features: number of logits.
+        hidden: outputs of the hidden layers, in order.
+        dropout: share of a hidden layer's outputs that a training step leaves out (Srivastava et al., JMLR 2014).
+        activation: relu, elu or gelu.
     """
 
-    def __init__(self, in_features: int, num_classes: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(in_features, num_classes)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features (n, in_features) to logits (n, num_classes)."""
-        return torch.as_tensor(self.linear(features))
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden: Sequence[int],
+        dropout: float = 0.0,
+        activation: str = "relu",
+    ) -> None:
+        sizes = (in_features, *hidden)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Linear(before, after), activation_layer(activation), nn.Dropout(dropout)]
+        super().__init__(*layers, nn.Linear(sizes[-1], out_features))

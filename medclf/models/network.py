@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,36 +10,54 @@ from medclf.errors import ConfigError
 
 
 class Network(nn.Module):
-    """Normalisation, backbone and head: from bytes to logits.
+    """Normalisation, backbone and head: from bytes to a logit for each class.
 
     Args:
-        backbone: has ``num_features``; takes normalised images (n, channels, height, width).
-        head: takes features (n, num_features), gives logits (n, classes).
+        backbone: takes normalised images (n, channels, height, width), gives features (n, f), or maps (n, f, h, w)
+            of which the mean over each map is taken.
+        head: takes features (n, f), gives logits (n, outputs); one output is the logit of the second of two classes.
         mean: of each channel, as a share of 255.
         sd: the standard deviation of each channel, as a share of 255.
-        frozen: the backbone keeps its weights, and its BatchNorm its statistics.
     """
 
     mean: Tensor
     sd: Tensor
 
-    def __init__(
-        self, backbone: nn.Module, head: nn.Module, mean: Sequence[float], sd: Sequence[float], frozen: bool
-    ) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module, mean: Sequence[float], sd: Sequence[float]) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
-        self.frozen = frozen
+        self.frozen = False
         for name, values in (("mean", mean), ("sd", sd)):
             self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
-        if frozen:
-            backbone.requires_grad_(False)
         self.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast so, on a CPU too
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 images (n, channels, height, width) to logits (n, classes)."""
+        """Images (n, channels, height, width), values 0 to 255, to logits (n, classes).
+
+        With one output z the logits are (0, z): their softmax is (1 - sigmoid(z), sigmoid(z)), and their cross-entropy
+        is the binary cross-entropy of z.
+        """
+        features = self.features(images)
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 logits would make ties
+            logits = torch.as_tensor(self.head(features.to(self.mean.dtype)))
+        return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (n, channels, height, width), values 0 to 255, to features (n, f)."""
         normalised = (images.to(self.mean.dtype) / 255 - self.mean) / self.sd
-        return torch.as_tensor(self.head(self.backbone(normalised.contiguous(memory_format=torch.channels_last))))
+        features = torch.as_tensor(self.backbone(normalised.contiguous(memory_format=torch.channels_last)))
+        return features.mean((2, 3)) if features.ndim == 4 else features
+
+    def freeze(self) -> None:
+        """Keep the backbone as it is: no gradients, and BatchNorm in evaluation mode."""
+        self.frozen = True
+        self.backbone.requires_grad_(False).eval()
+
+    def unfreeze(self) -> None:
+        """Let the backbone learn too."""
+        self.frozen = False
+        self.backbone.requires_grad_(True).train(self.training)
 
     def train(self, mode: bool = True) -> "Network":
         """Training mode, but for a frozen backbone, which stays in evaluation mode."""
@@ -59,43 +77,55 @@ def build_network(
         mean: of each channel (one if grey, three if colour), as a share of 255.
         sd: the standard deviation of each channel, as a share of 255.
         image_size: side of the images in pixels, to try the network on two of them.
-        num_classes: number of logits expected.
+        num_classes: classes of the dataset.
 
     Raises:
         ConfigError: when backbone or head cannot be built, or do not fit each other or the classes.
     """
-    channels = len(mean)
-    try:
-        backbone = instantiate(model["backbone"], in_channels=channels)
-    except HydraException as error:
-        raise ConfigError(f"model.backbone: cannot be built: {error}") from error
-    if not isinstance(getattr(backbone, "num_features", None), int):
+    shape = (2, len(mean), image_size, image_size)
+    network = Network(_built("backbone", {**model["backbone"], "in_channels": len(mean)}), nn.Identity(), mean, sd)
+    features = tuple(_try(network, network.features, shape).shape)
+    if len(features) != 2:
         raise ConfigError(
-            f"model.backbone={model['backbone']['_target_']}: has no num_features, the length of its output"
+            f"model.backbone={model['backbone']['_target_']}: gives {features} for images of {shape}; (n, features) or "
+            "(n, features, height, width) is needed"
         )
-    try:
-        # what the config states goes over what we know, so that a wrong number is found and named below
-        head = instantiate({"in_features": backbone.num_features, "num_classes": num_classes, **model["head"]})
-    except HydraException as error:
-        raise ConfigError(f"model.head: cannot be built: {error}") from error
-    network = Network(backbone, head, mean, sd, bool(model["frozen"]))
-    _try(network, channels, image_size, num_classes)
+    outputs = 1 if model["output"] == "sigmoid" else num_classes
+    # what the config states goes over what we know, so that a wrong number is found and named below
+    network.head = _built("head", {"in_features": features[1], "out_features": outputs, **model["head"]})
+    logits = tuple(_try(network, network, shape).shape)
+    if logits != (2, num_classes):
+        raise ConfigError(
+            f"model.head: gives {logits[1:]} outputs for an image, but the dataset has {num_classes} classes; "
+            "leave out_features out of the config"
+        )
+    if model["frozen"] or model["unfreeze_at"] is not None:
+        if not list(network.head.parameters()):
+            raise ConfigError(
+                "model.frozen=true: the head has no parameters, so nothing would learn; model/head=linear"
+            )
+        network.freeze()
     return network
 
 
-@torch.no_grad()
-def _try(network: Network, channels: int, image_size: int, num_classes: int) -> None:
-    """One pass in evaluation mode; it changes no weight, no statistic and no random state."""
-    images = torch.zeros(2, channels, image_size, image_size, dtype=torch.uint8)
-    mode = network.training
+def _built(part: str, node: dict[str, Any]) -> nn.Module:
     try:
-        shape = tuple(network.eval()(images).shape)
+        module = instantiate(node)
+    except HydraException as error:
+        raise ConfigError(f"model.{part}: cannot be built: {error}") from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(f"model.{part}._target_={node['_target_']}: is no torch.nn.Module")
+    return module
+
+
+@torch.no_grad()
+def _try(network: Network, call: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+    """One pass in evaluation mode; it changes no weight, no statistic and no random state."""
+    mode = network.training
+    network.eval()
+    try:
+        return call(torch.zeros(shape, dtype=torch.uint8))
     except RuntimeError as error:
-        raise ConfigError(f"model: the network cannot take images of {tuple(images.shape[1:])}: {error}") from error
+        raise ConfigError(f"model: the network cannot take images of {shape[1:]}: {error}") from error
     finally:
         network.train(mode)
-    if shape != (2, num_classes):
-        raise ConfigError(
-            f"model.head: gives {shape[1:]} outputs for an image, but the dataset has {num_classes} classes; "
-            "leave its number of classes out of the config"
-        )

@@ -1,46 +1,74 @@
-"""Pretrained weights of a backbone."""
+"""Pretrained weights of a network."""
 
 import logging
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models import get_model_weights
 
 from medclf.errors import ConfigError, listed
 from medclf.models.backbones import ResNet
+from medclf.models.network import Network
+from medclf.models.state import State, own_state
 
 log = logging.getLogger(__name__)
 
 
-def load_weights(backbone: nn.Module, weights: str) -> None:
-    """Fill a backbone with weights; those of a last layer (``fc``) are left out.
+def load_weights(network: Network, weights: str) -> None:
+    """Fill a network with weights, and log what was loaded and what was not.
+
+    All of the backbone must be there. The head is loaded where all of it is there and has the right sizes, else it
+    starts anew.
 
     Args:
-        backbone: changed in place.
-        weights: ``none`` (stays random), ``default`` (torchvision's ImageNet weights, downloaded once) or the path of a
-            state dict with the backbone's or torchvision's names. Loaded with ``weights_only=True``: no code is run.
+        network: changed in place.
+        weights: ``none`` (stays random), ``default`` (torchvision's ImageNet weights, downloaded once), or the path of
+            a state dict with torchvision's names, of a ``best.pth`` or of a checkpoint of ours. Files are loaded with
+            ``weights_only=True``: no code is run.
 
     Raises:
         ConfigError: when there are no such weights, they cannot be had, or do not fit.
     """
     if weights == "none":
         return
-    state = _published(backbone) if weights == "default" else _read(Path(weights))
-    target = backbone.network if isinstance(backbone, ResNet) else backbone
-    state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-    try:
-        target.load_state_dict(state)
-    except RuntimeError as error:
-        raise ConfigError(f"model.weights={weights}: do not fit the backbone: {_short(error)}") from error
-    log.info("Loaded %d tensors of the backbone from model.weights=%s", len(state), weights)
+    read = _published(network) if weights == "default" else _read(Path(weights))
+    state, own = own_state(read, network), network.state_dict()
+    wrong = _misfits(_part(state, "backbone."), _part(own, "backbone."))
+    if wrong:
+        raise ConfigError(f"model.weights={weights}: do not fit the backbone: {wrong}")
+    head = _misfits(_part(state, "head."), _part(own, "head."))
+    kept = _part(state, "backbone.") if head else state
+    network.load_state_dict({**own, **kept})
+    log.info(
+        "model.weights=%s: loaded the backbone (%d tensors)%s",
+        weights,
+        len(_part(state, "backbone.")),
+        f"; the head starts anew ({head})." if head else f" and the head ({len(_part(state, 'head.'))}).",
+    )
 
 
-def _published(backbone: nn.Module) -> dict[str, Tensor]:
-    if not isinstance(backbone, ResNet):
+def _part(state: Mapping[str, Tensor], prefix: str) -> State:
+    return {name: value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _misfits(state: State, own: State) -> str:
+    """What keeps the tensors from being loaded, or nothing. Old files lack BatchNorm's count of batches."""
+    lacking = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    unknown = [name for name in state if name not in own]
+    both = [name for name in own if name in state and state[name].shape != own[name].shape]
+    shapes = [f"{name} is {tuple(state[name].shape)} there, {tuple(own[name].shape)} here" for name in both]
+    found = {"lacks": lacking, "has unknown": unknown, "other sizes:": shapes}
+    return "; ".join(f"{what} {listed(names, 3)}" for what, names in found.items() if names)
+
+
+def _published(network: Network) -> State:
+    if not isinstance(network.backbone, ResNet):
         raise ConfigError("model.weights=default: there are published weights for ResNets only; use none or a path")
-    weights = get_model_weights(backbone.name).DEFAULT
+    weights = get_model_weights(network.backbone.name).DEFAULT
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
@@ -48,19 +76,25 @@ def _published(backbone: nn.Module) -> dict[str, Tensor]:
         name = weights.url.rsplit("/", 1)[-1]
         raise ConfigError(
             f"model.weights=default: {weights.url} cannot be downloaded ({error}). Fetch it elsewhere and put it at "
-            f"{folder / name} (its sha256 begins with {name.split('-')[-1].split('.')[0]}), or use model.weights=none"
+            f"{folder / name} (its sha256 begins with {name.split('-')[-1].split('.')[0]}), give its path as "
+            "model.weights=PATH, or train from random weights with model.weights=none"
         ) from error
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> State:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or dangerous file
-        raise ConfigError(f"model.weights={path}: cannot be read as a state dict: {_short(error)}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ConfigError(
+            f"model.weights={path}: cannot be read as a state dict: it is damaged, or holds more than tensors, which "
+            "could run code and is never loaded; save it anew as torch.save(network.state_dict(), PATH)"
+        ) from error
+    except Exception as error:  # torch raises many kinds for a damaged file
+        first = str(error).strip().splitlines()[:1]
+        raise ConfigError(
+            f"model.weights={path}: cannot be read as a state dict, the file is damaged: {listed(first)}"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"model.weights={path}: is no state dict (a dict of tensors)")
     return state
-
-
-def _short(error: Exception) -> str:
-    return listed((line.strip() for line in str(error).splitlines()[:4] if line.strip()), 4)

@@ -1,10 +1,13 @@
+from typing import Any
+
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.page import image_page
+from medclf.errors import MedclfError
 from medclf.training.module import ClassifierModule
 
 
@@ -45,3 +48,66 @@ class LogTrainingSamples(Callback):
         images = torch.stack([batch.images for batch in batches]).numpy()
         titles = [pl_module.classes[int(batch.target)] for batch in batches]
         trainer.logger.experiment.add_figure("samples/train", image_page(images, titles), trainer.global_step)
+
+
+class StopWhenDiverged(Callback):
+    """Ends training at the first loss that is no finite number, before a checkpoint of it is written."""
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Look at the loss of a step."""
+        loss = outputs["loss"]
+        if not torch.isfinite(loss):
+            _diverged("training", loss, trainer)
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Look at the loss of the validation split."""
+        loss = trainer.callback_metrics["val/loss"]
+        if not torch.isfinite(loss):
+            _diverged("validation", loss, trainer)
+
+
+def _diverged(what: str, loss: torch.Tensor, trainer: lightning.Trainer) -> None:
+    raise MedclfError(
+        f"the {what} loss of epoch {trainer.current_epoch} is {float(loss)}: training has diverged and stops; a "
+        "smaller optimizer.lr, or trainer.gradient_clip_val=1, may mend it. Checkpoints of earlier epochs are kept"
+    )
+
+
+class StochasticWeightAveraging(WeightAveraging):
+    """From a share of the epochs on, validates and saves the mean of their weights (Izmailov et al., UAI 2018).
+
+    Unlike Lightning's callback of this name it is validated every epoch, so that the best checkpoint may be an average.
+    Until then the mean is the weights themselves. BatchNorm's statistics are averaged with the weights.
+
+    Args:
+        start: share of ``trainer.max_epochs`` after which averaging begins, in [0, 1).
+    """
+
+    def __init__(self, start: float = 0.75) -> None:
+        super().__init__()
+        if not 0 <= start < 1:
+            raise ValueError(f"start={start}: is a share of the epochs, at least 0 and below 1")
+        self.start = start
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Add the weights to the mean after an epoch's last step, before its validation."""
+        assert self._average_model is not None
+        if not trainer.is_last_batch:
+            return
+        if trainer.current_epoch <= self.start * (trainer.max_epochs or 0):
+            self._average_model.n_averaged.zero_()
+        self._average_model.update_parameters(pl_module)

@@ -1,27 +1,36 @@
+import logging
 from typing import Any
 
 import lightning
 import torch
-from hydra.errors import HydraException
-from hydra.utils import instantiate
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torchmetrics import CatMetric, MeanMetric
 
+from medclf.data.augmentation import build_batch_mixing
 from medclf.data.datamodule import Batch
-from medclf.errors import ConfigError, MedclfError
-from medclf.evaluation.metrics import Metrics, classification_metrics
+from medclf.evaluation.metrics import classification_metrics
 from medclf.models.network import build_network
+from medclf.training.losses import CrossEntropy
+from medclf.training.optimizers import build_optimizer
+from medclf.training.outputs import EpochOutputs, probabilities_of
+from medclf.training.schedules import build_schedule
+
+log = logging.getLogger(__name__)
 
 
 class ClassifierModule(lightning.LightningModule):
-    """Trains a network with cross-entropy and logs loss and metrics of train and validation each epoch.
+    """Trains a network and logs loss and metrics of train and validation each epoch.
 
     Every argument is plain data, so a checkpoint rebuilds the module by itself and loads with ``weights_only=True``.
+    Where batches are mixed, the training metrics compare mixed images with the classes they had before.
 
     Args:
         model: the config of group ``model``.
+        loss: ``weights`` of the classes, ``label_smoothing`` and ``gamma``, as ``CrossEntropy`` takes them.
         optimizer: the config of group ``optimizer``.
+        scheduler: the config of group ``scheduler``.
+        mixing: alphas of ``mixup`` and ``cutmix``; 0 for none.
+        monitor: the validation metric that a plateau is found by.
         classes: names in the order of the logits.
         positive: the class that sensitivity is about, for two classes; None: the last one.
         mean: of each channel, as a share of 255: one value for grey images, three for colour.
@@ -32,7 +41,11 @@ class ClassifierModule(lightning.LightningModule):
     def __init__(
         self,
         model: dict[str, Any],
+        loss: dict[str, Any],
         optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        mixing: dict[str, float],
+        monitor: str,
         classes: list[str],
         positive: str | None,
         mean: list[float],
@@ -41,91 +54,67 @@ class ClassifierModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
-        self.optimizer_config = optimizer
         self.classes = classes
         self.positive = positive
         self.network = build_network(model, mean, sd, image_size, len(classes))
-        self.train_outputs = _EpochOutputs()
-        self.val_outputs = _EpochOutputs()
+        self.loss = CrossEntropy(**loss)
+        self.mix = build_batch_mixing(**mixing, num_classes=len(classes))
+        self.train_outputs = EpochOutputs(len(classes))
+        self.val_outputs = EpochOutputs(len(classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 images (n, channels, height, width) to logits (n, classes)."""
+        """Images (n, channels, height, width), values 0 to 255, to logits (n, classes)."""
         return torch.as_tensor(self.network(images))
 
+    def on_train_epoch_start(self) -> None:
+        """Lets a frozen backbone learn once its epoch has come, also after a resume."""
+        unfreeze_at = self.hparams["model"]["unfreeze_at"]
+        if unfreeze_at is not None and self.current_epoch >= unfreeze_at and self.network.frozen:
+            self.network.unfreeze()
+            log.info("Epoch %d: the backbone learns too.", self.current_epoch)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy of a batch."""
-        return self._step(batch, self.train_outputs)
+        """Mean loss of a batch."""
+        images, target = batch.images, batch.target
+        if self.mix is not None:
+            images, target = self.mix(images.float(), target)
+        logits = self(images)
+        loss: Tensor = self.loss(logits, target)
+        self.train_outputs.update(logits, batch.target, loss)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collects a batch's outputs."""
-        self._step(batch, self.val_outputs)
+        logits = self(batch.images)
+        self.val_outputs.update(logits, batch.target, self.loss(logits, batch.target))
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Rows in the split (n,) and class probabilities (n, classes) in float64, both on the CPU."""
-        return batch.row.cpu(), _probabilities(self(batch.images))
+        return batch.row.cpu(), probabilities_of(self(batch.images))
 
     def on_train_epoch_end(self) -> None:
         """Logs what the epoch's training batches gave."""
-        self._log_epoch("train", self.train_outputs)
+        logits, target, loss = self.train_outputs.compute()
+        self._log_epoch("train", logits, target, loss)
 
     def on_validation_epoch_end(self) -> None:
-        """Logs what the whole validation split gave."""
-        self._log_epoch("val", self.val_outputs)
+        """Logs what the whole validation split gave; with class weights, its loss is no mean of batches."""
+        logits, target, _ = self.val_outputs.compute()
+        self._log_epoch("val", logits, target, self.loss(logits, target))
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer of the config over all parameters that learn."""
-        try:
-            learning = [parameter for parameter in self.parameters() if parameter.requires_grad]
-            optimizer: torch.optim.Optimizer = instantiate(self.optimizer_config, params=learning)
-        except (HydraException, ValueError) as error:
-            raise ConfigError(f"optimizer: cannot be built: {error}") from error
-        return optimizer
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer of the config over all that learns, and the schedule of its learning rate."""
+        optimizer = build_optimizer(self.hparams["optimizer"], self.hparams["model"], self.network)
+        schedule = build_schedule(
+            self.hparams["scheduler"], optimizer, int(self.trainer.estimated_stepping_batches), self.hparams["monitor"]
+        )
+        return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
-    def _step(self, batch: Batch, outputs: "_EpochOutputs") -> Tensor:
-        logits = self(batch.images)
-        loss = cross_entropy(logits, batch.target)
-        outputs.update(logits.detach(), batch.target, loss.detach())
-        return loss
-
-    def _log_epoch(self, stage: str, outputs: "_EpochOutputs") -> None:
-        loss = outputs.loss.compute()
-        if not torch.isfinite(loss):
-            raise MedclfError(
-                f"the {stage} loss of epoch {self.current_epoch} is {float(loss)}: training has diverged and stops; "
-                "a smaller optimizer.lr, or trainer.gradient_clip_val=1, may mend it"
-            )
-        metrics = outputs.compute(self.classes, self.positive)
-        outputs.reset()
-        shown = stage == "val"
+    def _log_epoch(self, stage: str, logits: Tensor, target: Tensor, loss: Tensor) -> None:
         self.log(f"{stage}/loss", loss, prog_bar=True)
+        if not torch.isfinite(loss):
+            return  # a diverged network has no metrics; callbacks.divergence ends its training
+        metrics = classification_metrics(probabilities_of(logits), target.cpu(), self.classes, self.positive)
+        shown = stage == "val"
         for name, value in metrics.values.items():
             self.log(f"{stage}/{name}", value, prog_bar=shown and name == "auroc_macro")
-
-
-class _EpochOutputs(torch.nn.Module):
-    """Logits, targets and mean loss of an epoch, gathered from all processes; metrics are of the whole split."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # not-a-number must be seen, not left out
-        self.logits = CatMetric(nan_strategy="disable")
-        self.target = CatMetric()
-        self.loss = MeanMetric(nan_strategy="disable")
-
-    def update(self, logits: Tensor, target: Tensor, loss: Tensor) -> None:
-        self.logits.update(logits)
-        self.target.update(target)
-        self.loss.update(loss, len(target))
-
-    def compute(self, classes: list[str], positive: str | None) -> Metrics:
-        logits = self.logits.compute().reshape(-1, len(classes))
-        return classification_metrics(_probabilities(logits), self.target.compute().cpu().long(), classes, positive)
-
-    def reset(self) -> None:
-        for metric in (self.logits, self.target, self.loss):
-            metric.reset()
-
-
-def _probabilities(logits: Tensor) -> Tensor:
-    # float64, which not every device has: softmax in less makes ties of confident predictions
-    return logits.cpu().double().softmax(1)

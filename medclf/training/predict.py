@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import lightning
 import numpy as np
 import pandas as pd
@@ -11,12 +9,10 @@ from medclf.evaluation.predictions import predictions_table
 from medclf.training.module import ClassifierModule
 
 
-def predict_splits(
-    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, checkpoint: Path
-) -> pd.DataFrame:
-    """The predictions table of val and test, from a checkpoint; each image once, however many processes there are."""
+def predict_splits(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule) -> pd.DataFrame:
+    """The predictions table of val and test; each image once, however many processes there are."""
     loaders = {"val": data.val_dataloader(), "test": data.test_dataloader()}
-    outputs = trainer.predict(module, list(loaders.values()), ckpt_path=checkpoint, weights_only=True)
+    outputs = trainer.predict(module, list(loaders.values()))
     assert outputs is not None
     tables = []
     for part, batches in zip(loaders, outputs, strict=True):

@@ -3,10 +3,13 @@
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning
+import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from medclf.config.schema import Config
@@ -14,18 +17,20 @@ from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import load_image_table
 from medclf.data.table import ImageTable
-from medclf.errors import MedclfError
+from medclf.errors import ConfigError, MedclfError
 from medclf.evaluation.figures import confusion_matrix_figure
 from medclf.evaluation.metrics import Metrics
 from medclf.evaluation.predictions import confusion_matrix, save_predictions, split_metrics
 from medclf.evaluation.summary import as_json, metrics_table
-from medclf.models.weights import load_weights
 from medclf.runs import Run, is_main_process, write_json
+from medclf.training.build import build_module
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
 from medclf.training.predict import predict_splits
+from medclf.training.saving import save_best
 from medclf.training.tensorboard import log_results
 from medclf.training.trainer import build_trainer
+from medclf.training.tune import tuned
 
 log = logging.getLogger(__name__)
 EVALUATED = ("val", "test")
@@ -54,9 +59,13 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     table = load_image_table(config.dataset, is_main_process())
     _report_images(config, table)
-    data = ImageDataModule(table, config.dataset, build_augmentation(config.augmentation), is_main_process())
+    augment = build_augmentation(config.augmentation)
+    data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
     trainer = build_trainer(config, run)
+    _refuse_several_processes(config, trainer.world_size)
     data.setup()
+    config = tuned(config, data, run)
+    lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data)
     if is_main_process():
         OmegaConf.save(config.model_dump(by_alias=True), run.config)
@@ -70,27 +79,17 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     return _test(trainer, module, data, config, run)
 
 
-def build_module(config: Config, data: ImageDataModule) -> ClassifierModule:
-    """The module of a config for the images of a data module, with the pretrained weights that the config names.
-
-    Raises:
-        ConfigError: for parts that do not fit, and weights that cannot be had.
-    """
-    mean, sd = data.normalization()
-    module = ClassifierModule(
-        model=config.model.model_dump(),
-        optimizer=config.optimizer.model_dump(by_alias=True),
-        classes=data.table.classes,
-        positive=config.dataset.positive,
-        mean=mean,
-        sd=sd,
-        image_size=config.dataset.image_size,
-    )
-    if config.resume is None:
-        load_weights(module.network.backbone, config.model.weights)
-    if config.model.frozen and config.model.weights == "none":
-        log.warning("model.frozen=true with model.weights=none: the head learns from a random backbone.")
-    return module
+def _refuse_several_processes(config: Config, processes: int) -> None:
+    if processes > 1 and config.model.unfreeze_at is not None:
+        raise ConfigError(
+            f"model.unfreeze_at={config.model.unfreeze_at}: cannot be done by {processes} processes, which agree at "
+            "the start on what learns; set trainer.devices=1, or train frozen first and go on from its best.pth"
+        )
+    if processes > 1 and (config.tune.lr or config.tune.batch_size):
+        raise ConfigError(
+            f"tune: searches with one process, and this run has {processes}; run it once with trainer=default "
+            "trainer.devices=1 and type what it finds"
+        )
 
 
 def _fit(
@@ -113,26 +112,35 @@ def _fit(
 def _test(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
 ) -> float:
-    predictions = predict_splits(trainer, module, data, run.best_checkpoint)
+    best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    module.load_state_dict(best["state_dict"])
+    predictions = predict_splits(trainer, module, data)
     if not is_main_process():
         return float("nan")
     save_predictions(predictions, run.predictions)
     results = {part: split_metrics(predictions, part, config.dataset.positive) for part in EVALUATED}
-    best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     monitored = _monitored(best, config.monitor)
-    _save_results(run, config, results, int(best["epoch"]), monitored)
+    chosen = {"epoch": int(best["epoch"]), "monitor": config.monitor, "monitor_value": monitored}
+    save_best(module, config, data.table, chosen, run.best_model)
+    parts = {part: as_json(metrics) for part, metrics in results.items()}
+    checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
+    write_json(run.metrics, {"checkpoint": checkpoint, **chosen, **parts})
+    figures = _save_figures(predictions, results, run)
+    if isinstance(trainer.logger, TensorBoardLogger):
+        log_results(trainer.logger, config, results, figures, int(best["global_step"]))
+    _report_results(results["test"], run, chosen)
+    return monitored
+
+
+def _save_figures(predictions: pd.DataFrame, results: dict[str, Metrics], run: Run) -> dict[str, Figure]:
     run.figures.mkdir(exist_ok=True)
     figures = {}
     for part in EVALUATED:
-        figure = confusion_matrix_figure(
-            *confusion_matrix(predictions, part), title=f"{part}, n = {results[part].images}"
-        )
+        counts = confusion_matrix(predictions, part)
+        figure = confusion_matrix_figure(*counts, title=f"{part}, n = {results[part].images}")
         figure.savefig(run.figures / f"confusion_matrix_{part}.png")
         figures[f"confusion_matrix/{part}"] = figure
-    if isinstance(trainer.logger, TensorBoardLogger):
-        log_results(trainer.logger, config, results, figures, int(best["global_step"]))
-    _report_results(results["test"], run, int(best["epoch"]), config.monitor, monitored)
-    return monitored
+    return figures
 
 
 def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
@@ -140,17 +148,6 @@ def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
     assert isinstance(callbacks, dict)
     states = [state for state in callbacks.values() if state.get("monitor") == monitor]
     return float(states[0]["best_model_score"])
-
-
-def _save_results(run: Run, config: Config, results: dict[str, Metrics], epoch: int, monitored: float) -> None:
-    content = {
-        "checkpoint": run.best_checkpoint.relative_to(run.folder).as_posix(),
-        "epoch": epoch,
-        "monitor": config.monitor,
-        "monitor_value": monitored,
-        **{part: as_json(metrics) for part, metrics in results.items()},
-    }
-    write_json(run.metrics, content)
 
 
 def _report_images(config: Config, table: ImageTable) -> None:
@@ -163,8 +160,11 @@ def _report_images(config: Config, table: ImageTable) -> None:
         log.info("The positive class is %s.", config.dataset.positive or table.classes[-1])
 
 
-def _report_results(test: Metrics, run: Run, epoch: int, monitor: str, monitored: float) -> None:
+def _report_results(test: Metrics, run: Run, chosen: dict[str, Any]) -> None:
     below_runs = Path.cwd() / "runs" in run.folder.absolute().parents
-    log.info("Tested once: the checkpoint of epoch %d, the best by %s = %.4f", epoch, monitor, monitored)
+    log.info(
+        "Tested once: the checkpoint of epoch %d, the best by %s = %.4f",
+        chosen["epoch"], chosen["monitor"], chosen["monitor_value"],
+    )  # fmt: skip
     log.info("Results\n\n%s\n\nRun folder:  %s", metrics_table(test, "test"), run.shown)
     log.info("Look at it:  tensorboard --logdir %s", "runs" if below_runs else run.shown)

@@ -33,7 +33,7 @@ def table():
 
 
 def test_columns(table):
-    assert list(table) == ["path", "split", "true_class", "predicted_class", "prob_NA", "prob_ill"]
+    assert list(table) == ["path", "group", "split", "true_class", "predicted_class", "prob_NA", "prob_ill"]
     assert (table["predicted_class"] == np.where(table["prob_ill"] > table["prob_NA"], "ill", "NA")).all()
 
 

@@ -23,8 +23,10 @@ def config(name="cnn", frozen=False, **head):
     }
     return {
         "backbone": backbones[name],
-        "head": {"_target_": "medclf.models.heads.LinearHead", **head},
+        "head": {"_target_": "torch.nn.Linear", **head},
+        "output": "softmax",
         "frozen": frozen,
+        "unfreeze_at": None,
     }
 
 
@@ -81,19 +83,35 @@ def test_building_changes_no_batchnorm_statistics():
     assert network.backbone.network.bn1.num_batches_tracked == 0
 
 
-class WithoutNumFeatures(nn.Module):
+class WithoutImages(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
 
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean()
+
+
+class TwoFeatures(nn.Module):
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean((2, 3)).expand(-1, 2)
+
 
 MISFITS = {
-    "head of another size": (config(num_classes=5), "gives (5,) outputs for an image, but the dataset has 2 classes"),
+    "head of another size": (config(out_features=5), "gives (5,) outputs for an image, but the dataset has 2 classes"),
     "head of another input": (config(in_features=3), "the network cannot take images of (1, 32, 32)"),
     "unknown head": ({**config(), "head": {"_target_": "medclf.models.heads.Nothing"}}, "model.head: cannot be built"),
     "unknown argument": (config(dropuot=0.5), "dropuot"),
-    "backbone without num_features": (
-        {**config(), "backbone": {"_target_": f"{__name__}.WithoutNumFeatures"}},
-        "has no num_features",
+    "backbone that gives no features": (
+        {**config(), "backbone": {"_target_": f"{__name__}.WithoutImages"}},
+        "gives () for images of (2, 1, 32, 32)",
+    ),
+    "backbone that is no network": ({**config(), "backbone": {"_target_": "builtins.dict"}}, "is no torch.nn.Module"),
+    "frozen without a head that learns": (
+        config(_target_="torch.nn.Identity", frozen=True) | {"backbone": {"_target_": f"{__name__}.TwoFeatures"}},
+        "the head has no parameters",
     ),
 }
 

@@ -68,7 +68,7 @@ def test_splits(finished):
 def test_predictions(finished):
     rows = predictions(finished[0])
     assert list(rows[0]) == [
-        "path", "split", "true_class", "predicted_class", "prob_organ_absent", "prob_organ_present",
+        "path", "group", "split", "true_class", "predicted_class", "prob_organ_absent", "prob_organ_present",
     ]  # fmt: skip
     splits = pd.read_csv(finished[0] / "splits.csv").set_index("path")
     assert {row["path"] for row in rows} == set(splits[splits["split"] != "train"].index)
@@ -268,7 +268,7 @@ def test_unreadable_image_is_named_before_the_first_epoch(train, tmp_path):
         ("+callbacks.mine._target_=torch.nn.Identity", "is no Lightning callback"),
         ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built"),
         ("+optimizer.momentun=1", "momentun"),
-        ("+model.head.num_classes=5", "the dataset has 2 classes"),
+        ("+model.head.out_features=5", "the dataset has 2 classes"),
         ("model.backbone._target_=medclf.models.Nothing", "model.backbone: cannot be built"),
     ],
 )

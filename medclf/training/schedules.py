@@ -1,0 +1,49 @@
+import math
+from functools import partial
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from medclf.config.resolvers import monitor_mode
+
+
+def build_schedule(config: dict[str, Any], optimizer: Optimizer, steps: int, monitor: str) -> dict[str, Any] | None:
+    """A schedule of the learning rate as Lightning takes it, or None.
+
+    Args:
+        config: of group ``scheduler`` as a plain dict.
+        optimizer: each of its parameter groups keeps its own rate as the highest.
+        steps: optimizer steps of the whole training.
+        monitor: the validation metric that ``plateau`` follows.
+    """
+    name = config["name"]
+    if name == "none":
+        return None
+    if name == "plateau":
+        better = monitor_mode(monitor)
+        plateau = ReduceLROnPlateau(optimizer, better, factor=config["factor"], patience=config["patience"])
+        return {"scheduler": plateau, "interval": "epoch", "monitor": monitor}
+    schedule: LRScheduler
+    if name == "cosine":
+        schedule = LambdaLR(optimizer, partial(warmup_cosine, steps=steps, rise=round(steps * config["warmup"])))
+    else:
+        highest = [group["lr"] for group in optimizer.param_groups]
+        schedule = OneCycleLR(optimizer, highest, total_steps=steps, pct_start=config["warmup"])
+    return {"scheduler": schedule, "interval": "step"}
+
+
+def warmup_cosine(step: int, steps: int, rise: int) -> float:
+    """Factor of the learning rate: up in a straight line, then half a cosine down (Loshchilov and Hutter, ICLR 2017).
+
+    Args:
+        step: counted from 0.
+        steps: of the whole training, at least 1.
+        rise: steps that it rises for.
+
+    Returns:
+        The factor, in [0, 1].
+    """
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
