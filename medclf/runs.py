@@ -124,8 +124,17 @@ def _beginning() -> dict[str, Any]:
         "command": sys.argv[1:],
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
         "versions": versions(PACKAGES),
     }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is empty on Linux
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _now() -> str:

@@ -64,12 +64,13 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     trainer = build_trainer(config, run)
     _refuse_several_processes(config, trainer.world_size)
     data.setup()
-    config = tuned(config, data, run)
+    config = tuned(config, data, run, trainer.logger)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data)
     if is_main_process():
         OmegaConf.save(config.model_dump(by_alias=True), run.config)
         table.save(run.splits)
+    facts["device"] = str(trainer.strategy.root_device)
     facts |= {"split_hash": table.digest(), "training_seconds": _fit(trainer, module, data, config, run)}
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: a trial of the code, nothing is kept and nothing tested.")

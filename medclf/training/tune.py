@@ -5,6 +5,7 @@ import tempfile
 from typing import Any
 
 import lightning
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
@@ -21,7 +22,7 @@ STEPS_AN_EPOCH = 4
 TAKEN_OVER = ("accelerator", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 
 
-def tuned(config: Config, data: ImageDataModule, run: Run) -> Config:
+def tuned(config: Config, data: ImageDataModule, run: Run, logger: Logger | None) -> Config:
     """The config with what the Tuner finds; a resumed run keeps what was found at its start.
 
     Raises:
@@ -41,6 +42,8 @@ def tuned(config: Config, data: ImageDataModule, run: Run) -> Config:
         config = _with(config, batch_size=config.dataset.batch_size, lr=lr)
         run.figures.mkdir(exist_ok=True)
         figure.savefig(run.figures / "learning_rate_search.png")
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_figure("tune/learning_rate", figure)
     return config
 
 
