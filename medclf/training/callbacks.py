@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -78,6 +79,29 @@ def _diverged(what: str, loss: torch.Tensor, trainer: lightning.Trainer) -> None
         f"the {what} loss of epoch {trainer.current_epoch} is {float(loss)}: training has diverged and stops; a "
         "smaller optimizer.lr, or trainer.gradient_clip_val=1, may mend it. Checkpoints of earlier epochs are kept"
     )
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Validates and saves an exponential moving average of the weights, BatchNorm's statistics included.
+
+    Unlike Lightning's callback for it, what does not change, a frozen backbone, keeps every bit.
+
+    Args:
+        decay: what the average keeps of itself at each step, in [0, 1): about the last 1 / (1 - decay) steps count.
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay={decay}: is at least 0 and below 1")
+
+        def update(averages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], _: object) -> None:
+            for average, weight in zip(averages, weights, strict=True):
+                if average.is_floating_point():
+                    average.lerp_(weight, 1 - decay)
+                else:  # BatchNorm's count of batches
+                    average.copy_(weight)
+
+        super().__init__(multi_avg_fn=update)
 
 
 class StochasticWeightAveraging(WeightAveraging):

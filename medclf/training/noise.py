@@ -12,6 +12,10 @@ UNFOUNDED = (
     "Checkpoint directory .* exists and is not empty.*",
     # a frozen backbone is meant to be
     ".*in eval mode at the start of training.*",
+    # the size it prints is that of the weights as they are kept
+    ".*is not supported by the model summary.*",
+    # the learning rate is searched on training images alone
+    ".*defined a `validation_step` but have no `val_dataloader`.*",
     # Lightning's use of torch, nothing a user can mend
     ".*isinstance.treespec, LeafSpec.*",
 )

@@ -50,6 +50,23 @@ MISTAKES = {
     "shares": ("dataset.splits.val=0.9", ["dataset.splits.val=0.9", "no image for training"]),
     "pattern": ("dataset.group_pattern='('", ["dataset.group_pattern=(", "not a regular expression"]),
     "weights": ("model.weights=nowhere.pth", ["model.weights=nowhere.pth", "no such file"]),
+    "loss for the other output": (
+        "loss=binary_cross_entropy",
+        ["loss=binary_cross_entropy: does not fit model.output=softmax", "set model.output=sigmoid"],
+    ),
+    "output for the other loss": (
+        "model.output=sigmoid",
+        ["loss=cross_entropy: does not fit model.output=sigmoid", "loss=binary_cross_entropy"],
+    ),
+    "class weight": (
+        "loss.class_weights={organ_presnt: 2}",
+        ["loss.class_weights.organ_presnt", "did you mean 'organ_present'?"],
+    ),
+    "weight of nothing": ("loss.class_weights=balanced", ["loss.class_weights", "auto"]),
+    "unfreezing after the end": ("model.unfreeze_at=25", ["model.unfreeze_at=25", "trainer.max_epochs=25"]),
+    "loss": ("loss=crossentropy", ["did you mean 'cross_entropy'?"]),
+    "scheduler": ("scheduler=cosin", ["did you mean 'cosine'?"]),
+    "head": ("model/head=mpl", ["did you mean 'mlp'?"]),
     "grammar": ("root=a/epoch=1.ckpt", ["root=a/epoch=1.ckpt: cannot be read", "quotes"]),
     "sweep without -m": ("model=cnn,resnet18", ["--multirun"]),
     "resume": ("resume=nowhere", ["resume=nowhere: is no run folder"]),
