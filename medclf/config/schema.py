@@ -20,6 +20,17 @@ def _has_target(node: dict[str, Any]) -> dict[str, Any]:
 Target = Annotated[dict[str, Any], AfterValidator(_has_target)]
 """A node that Hydra instantiates: ``_target_`` and the arguments of what it names."""
 
+
+def _class_weights(value: Any) -> Any:
+    numbers = isinstance(value, dict) and all(isinstance(item, int | float) and item > 0 for item in value.values())
+    if value not in ("none", "auto") and not numbers:
+        raise ValueError("is none, auto, or a weight above 0 by the class's name: {malignant: 2.0}")
+    return value
+
+
+ClassWeights = Annotated[Any, AfterValidator(_class_weights)]
+"""``none``, ``auto``, or a weight above 0 for some of the classes."""
+
 Precision = Literal[
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32, 16, 64, "32", "16", "64", "bf16"
 ]  # fmt: skip
@@ -143,7 +154,7 @@ class Loss(Strict):
     """A kind of cross-entropy. ``class_weights`` by name leave those not named at 1; ``gamma`` is focal loss's."""
 
     name: Literal["cross_entropy", "binary_cross_entropy", "focal"]
-    class_weights: Literal["none", "auto"] | dict[str, Annotated[float, Field(gt=0)]]
+    class_weights: ClassWeights
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     gamma: Annotated[float, Field(ge=0)] = 0.0
 
