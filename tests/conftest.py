@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+# with images of 32 pixels a second thread is only waited for; commands typed for real inherit it
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from medclf.config import resolvers
 from medclf.config.compose import Composer
 from medclf.config.schema import Config, Dataset, validated

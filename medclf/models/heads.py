@@ -20,6 +20,8 @@ class MLPHead(nn.Sequential):
         hidden: outputs of the hidden layers, in order.
         dropout: share of a hidden layer's outputs that a training step leaves out (Srivastava et al., JMLR 2014).
         activation: relu, elu or gelu.
+        normalize: whether features are first brought to mean 0 and variance 1 over the training images, by BatchNorm
+            without weights; above a frozen backbone that helps.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class MLPHead(nn.Sequential):
         hidden: Sequence[int],
         dropout: float = 0.0,
         activation: str = "relu",
+        normalize: bool = False,
     ) -> None:
         sizes = (in_features, *hidden)
-        layers: list[nn.Module] = []
+        layers: list[nn.Module] = [nn.BatchNorm1d(in_features, affine=False)] if normalize else []
         for before, after in pairwise(sizes):
             layers += [nn.Linear(before, after), activation_layer(activation), nn.Dropout(dropout)]
         super().__init__(*layers, nn.Linear(sizes[-1], out_features))

@@ -90,14 +90,16 @@ def build_network(
             f"model.backbone={model['backbone']['_target_']}: gives {features} for images of {shape}; (n, features) or "
             "(n, features, height, width) is needed"
         )
+    if model["output"] == "sigmoid" and num_classes != 2:
+        raise ConfigError(f"model.output=sigmoid: one logit tells two classes apart, the dataset has {num_classes}")
     outputs = 1 if model["output"] == "sigmoid" else num_classes
     # what the config states goes over what we know, so that a wrong number is found and named below
     network.head = _built("head", {"in_features": features[1], "out_features": outputs, **model["head"]})
-    logits = tuple(_try(network, network, shape).shape)
-    if logits != (2, num_classes):
+    given = tuple(_try(network, lambda images: network.head(network.features(images)), shape).shape)
+    if given != (2, outputs):
         raise ConfigError(
-            f"model.head: gives {logits[1:]} outputs for an image, but the dataset has {num_classes} classes; "
-            "leave out_features out of the config"
+            f"model.head: gives {given[1:]} outputs for an image; model.output={model['output']} with "
+            f"{num_classes} classes needs {outputs}; leave out_features out of the config"
         )
     if model["frozen"] or model["unfreeze_at"] is not None:
         if not list(network.head.parameters()):

@@ -37,17 +37,18 @@ def load_weights(network: Network, weights: str) -> None:
         return
     read = _published(network) if weights == "default" else _read(Path(weights))
     state, own = own_state(read, network), network.state_dict()
-    wrong = _misfits(_part(state, "backbone."), _part(own, "backbone."))
+    head_there = _part(state, "head.")
+    wrong = _misfits({name: value for name, value in state.items() if name not in head_there}, _part(own, "backbone."))
     if wrong:
         raise ConfigError(f"model.weights={weights}: do not fit the backbone: {wrong}")
-    head = _misfits(_part(state, "head."), _part(own, "head."))
+    head = _misfits(head_there, _part(own, "head."))
     kept = _part(state, "backbone.") if head else state
     network.load_state_dict({**own, **kept})
     log.info(
         "model.weights=%s: loaded the backbone (%d tensors)%s",
         weights,
         len(_part(state, "backbone.")),
-        f"; the head starts anew ({head})." if head else f" and the head ({len(_part(state, 'head.'))}).",
+        f"; the head starts anew ({head})." if head else f" and the head ({len(head_there)}).",
     )
 
 
@@ -95,6 +96,10 @@ def _read(path: Path) -> State:
             f"model.weights={path}: cannot be read as a state dict, the file is damaged: {listed(first)}"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not all(map(_is_entry, state.items())):
         raise ConfigError(f"model.weights={path}: is no state dict (a dict of tensors)")
     return state
+
+
+def _is_entry(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)

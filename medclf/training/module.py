@@ -106,7 +106,7 @@ class ClassifierModule(lightning.LightningModule):
         """The optimizer of the config over all that learns, and the schedule of its learning rate."""
         optimizer = build_optimizer(self.hparams["optimizer"], self.hparams["model"], self.network)
         schedule = build_schedule(
-            self.hparams["scheduler"], optimizer, int(self.trainer.estimated_stepping_batches), self.hparams["monitor"]
+            self.hparams["scheduler"], optimizer, self.trainer.estimated_stepping_batches, self.hparams["monitor"]
         )
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 

@@ -8,13 +8,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 from medclf.config.resolvers import monitor_mode
 
 
-def build_schedule(config: dict[str, Any], optimizer: Optimizer, steps: int, monitor: str) -> dict[str, Any] | None:
+def build_schedule(config: dict[str, Any], optimizer: Optimizer, steps: float, monitor: str) -> dict[str, Any] | None:
     """A schedule of the learning rate as Lightning takes it, or None.
 
     Args:
         config: of group ``scheduler`` as a plain dict.
         optimizer: each of its parameter groups keeps its own rate as the highest.
-        steps: optimizer steps of the whole training.
+        steps: optimizer steps of the whole training; may be infinite for ``none`` and ``plateau``.
         monitor: the validation metric that ``plateau`` follows.
     """
     name = config["name"]
@@ -26,10 +26,13 @@ def build_schedule(config: dict[str, Any], optimizer: Optimizer, steps: int, mon
         return {"scheduler": plateau, "interval": "epoch", "monitor": monitor}
     schedule: LRScheduler
     if name == "cosine":
-        schedule = LambdaLR(optimizer, partial(warmup_cosine, steps=steps, rise=round(steps * config["warmup"])))
+        schedule = LambdaLR(optimizer, partial(warmup_cosine, steps=int(steps), rise=round(steps * config["warmup"])))
     else:
         highest = [group["lr"] for group in optimizer.param_groups]
-        schedule = OneCycleLR(optimizer, highest, total_steps=steps, pct_start=config["warmup"])
+        has_momentum = not {"momentum", "betas"}.isdisjoint(optimizer.defaults)
+        # torch divides by the steps of the rise less one, and by those of the fall
+        rise = min(max(config["warmup"], 1.5 / steps), 1 - 0.5 / steps)
+        schedule = OneCycleLR(optimizer, highest, int(steps), pct_start=rise, cycle_momentum=has_momentum)
     return {"scheduler": schedule, "interval": "step"}
 
 

@@ -62,7 +62,10 @@ MISTAKES = {
         "loss.class_weights={organ_presnt: 2}",
         ["loss.class_weights.organ_presnt", "did you mean 'organ_present'?"],
     ),
-    "weight of nothing": ("loss.class_weights=balanced", ["loss.class_weights=balanced: is none, auto, or a weight above 0"]),
+    "weight of nothing": (
+        "loss.class_weights=balanced",
+        ["loss.class_weights=balanced: is none, auto, or a weight above 0"],
+    ),
     "unfreezing after the end": ("model.unfreeze_at=25", ["model.unfreeze_at=25", "trainer.max_epochs=25"]),
     "loss": ("loss=crossentropy", ["did you mean 'cross_entropy'?"]),
     "scheduler": ("scheduler=cosin", ["did you mean 'cosine'?"]),

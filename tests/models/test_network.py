@@ -83,6 +83,85 @@ def test_building_changes_no_batchnorm_statistics():
     assert network.backbone.network.bn1.num_batches_tracked == 0
 
 
+class Maps(nn.Module):
+    """Ends in maps of normalised features, as many backbones do."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(in_channels, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def with_maps(**changes):
+    return config() | {"backbone": {"_target_": f"{__name__}.Maps"}} | changes
+
+
+def some_images(channels=1, size=32):
+    return torch.randint(0, 255, (4, channels, size, size), dtype=torch.uint8)
+
+
+def test_maps_are_averaged():
+    network = build_network(with_maps(), 1, 32, 3).eval()
+    images = some_images()
+    maps = network.backbone((images / 255 - MEAN[0]) / SD[0])
+    assert maps.shape == (4, 6, 15, 15)
+    expected = network.head(maps.sum((2, 3)) / 225)
+    torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sigmoid_is_the_logit_of_the_second_class():
+    network = build_network(config() | {"output": "sigmoid"}, 1, 32, 2).eval()
+    assert network.head.out_features == 1
+    images = some_images()
+    z = network.head(network.features(images))[:, 0]
+    logits = network(images)
+    assert torch.equal(logits, torch.stack([torch.zeros(4), z], 1))
+    torch.testing.assert_close(logits.softmax(1), torch.stack([1 - z.sigmoid(), z.sigmoid()], 1))
+
+
+def test_freeze_and_unfreeze():
+    network = build_network(with_maps(), 1, 32, 2)
+    norm = network.backbone.layers[1]
+
+    def learns():
+        return [any(p.requires_grad for p in part.parameters()) for part in (network.backbone, network.head)]
+
+    assert learns() == [True, True]
+    network.freeze()
+    assert learns() == [False, True]
+    for mode in (True, False):
+        network.train(mode)
+        assert (norm.training, network.head.training) == (False, mode)
+    network.unfreeze()  # in evaluation mode, where it stays
+    assert learns() == [True, True]
+    assert not norm.training
+    network.train()
+    assert norm.training
+    network.freeze()
+    network.unfreeze()
+    assert norm.training
+
+
+@pytest.mark.parametrize(("frozen", "unfreeze_at"), [(True, None), (True, 3), (False, 3)])
+def test_a_backbone_that_learns_later_begins_frozen(frozen, unfreeze_at):
+    network = build_network(with_maps(frozen=frozen, unfreeze_at=unfreeze_at), 1, 32, 2)
+    assert network.frozen
+    assert not network.backbone.layers[1].training
+    assert not any(parameter.requires_grad for parameter in network.backbone.parameters())
+
+
+def test_logits_are_float32_under_autocast():
+    network = build_network(config(), 1, 32, 2).eval()
+    images = some_images()
+    with torch.autocast("cpu", torch.bfloat16):
+        features, logits = network.features(images), network(images)
+    assert features.dtype == torch.bfloat16
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, network.head(features.float()))
+
+
 class WithoutImages(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -100,7 +179,10 @@ class TwoFeatures(nn.Module):
 
 
 MISFITS = {
-    "head of another size": (config(out_features=5), "gives (5,) outputs for an image, but the dataset has 2 classes"),
+    "head of another size": (
+        config(out_features=5),
+        "gives (5,) outputs for an image; model.output=softmax with 2 classes needs 2",
+    ),
     "head of another input": (config(in_features=3), "the network cannot take images of (1, 32, 32)"),
     "unknown head": ({**config(), "head": {"_target_": "medclf.models.heads.Nothing"}}, "model.head: cannot be built"),
     "unknown argument": (config(dropuot=0.5), "dropuot"),
@@ -122,3 +204,11 @@ def test_parts_that_do_not_fit(misfit):
     with pytest.raises(ConfigError) as error:
         build_network(model, 1, 32, 2)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("model", [config(out_features=1), config() | {"output": "sigmoid"}])
+def test_one_output_for_three_classes(model):
+    with pytest.raises(ConfigError) as error:
+        build_network(model, 1, 32, 3)
+    gives = "model.head: gives (1,) outputs for an image; model.output=softmax with 3 classes needs 3"
+    assert gives in str(error.value) or "one logit tells two classes apart, the dataset has 3" in str(error.value)

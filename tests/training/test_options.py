@@ -40,7 +40,13 @@ def curve(folder, tag):
         ["scheduler=one_cycle", "loss.label_smoothing=0.1", "augmentation.mixup=0.2", "augmentation.cutmix=1"],
         ["scheduler=plateau", "loss.class_weights={organ_present: 3}", "dataset.balanced_sampling=true"],
         ["model.output=sigmoid", "loss=binary_cross_entropy", "model/head=mlp", "model.head.hidden=[8,4]"],
-        ["model=cnn_elu", "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2"],
+        [
+            "model=cnn_elu",
+            "trainer.precision=bf16-mixed",
+            "trainer.accumulate_grad_batches=2",
+            "model.head.normalize=true",
+        ],
+        ["optimizer._target_=torch.optim.Adagrad", "scheduler=one_cycle"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -259,6 +259,12 @@ def test_unreadable_image_is_named_before_the_first_epoch(train, tmp_path):
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
+def test_no_end_but_a_time(train, tmp_path):
+    answer = train(*TINY_PHANTOM, "trainer.max_epochs=-1", "trainer.max_time=00:00:00:02", "monitor=val/loss")
+    assert answer.code == 0, answer.text
+    assert len(list(tmp_path.rglob("metrics.json"))) == 1
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
@@ -268,7 +274,7 @@ def test_unreadable_image_is_named_before_the_first_epoch(train, tmp_path):
         ("+callbacks.mine._target_=torch.nn.Identity", "is no Lightning callback"),
         ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built"),
         ("+optimizer.momentun=1", "momentun"),
-        ("+model.head.out_features=5", "the dataset has 2 classes"),
+        ("+model.head.out_features=5", "with 2 classes needs 2"),
         ("model.backbone._target_=medclf.models.Nothing", "model.backbone: cannot be built"),
     ],
 )
