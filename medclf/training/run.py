@@ -47,10 +47,14 @@ def train_and_test(config: Config, folder: Path) -> float:
     """
     quieten()
     run = Run(folder)
+    resumed = config.resume is not None
+    if resumed and not run.last_checkpoint.is_file():
+        log.info("Nothing was trained in %s yet: it starts from the beginning.", run.shown)
+        config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
         return _train_and_test(config, run, {})
-    run.claim(resumed=config.resume is not None)
+    run.claim(resumed)
     with run.recorded() as facts:
         return _train_and_test(config, run, facts)
 

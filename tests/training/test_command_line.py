@@ -76,7 +76,8 @@ def test_ctrl_c_and_going_on(tmp_path):
 
 
 def test_two_processes_see_every_image_once(tmp_path):
-    answer = train_process(*TINY_PHANTOM, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", cwd=tmp_path)
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.balanced_sampling=true"]
+    answer = train_process(*TINY_PHANTOM, *two, cwd=tmp_path)
     assert answer.code == 0, answer.text
     (run,) = (path.parent for path in tmp_path.rglob("run.json"))
     predictions, splits = pd.read_csv(run / "predictions.csv"), pd.read_csv(run / "splits.csv")

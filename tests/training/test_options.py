@@ -117,12 +117,17 @@ def backbone_of(content):
 
 
 class InterruptInEpoch(Callback):
-    """Ctrl-C in the second batch of an epoch, the first time."""
+    """Ctrl-C after the first batch of an epoch, the first time; in epoch -1: before any training."""
 
     done = False
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def on_fit_start(self, *_: object) -> None:
+        if self.epoch < 0 and not InterruptInEpoch.done:
+            InterruptInEpoch.done = True
+            raise KeyboardInterrupt
 
     def on_train_batch_end(self, trainer, *_: object) -> None:
         if trainer.current_epoch == self.epoch and not InterruptInEpoch.done:
@@ -130,15 +135,36 @@ class InterruptInEpoch(Callback):
             raise KeyboardInterrupt
 
 
-def test_backbone_learns_from_its_epoch_on_also_after_a_resume(train, tmp_path, finished):
-    weights = finished[0] / "checkpoints/best.pth"
+def interrupted(train, epoch, *words):
+    InterruptInEpoch.done = False
     before = signal.getsignal(signal.SIGINT)
     try:
-        stop = f"+callbacks.stop={{_target_: {__name__}.InterruptInEpoch, epoch: 2}}"
-        words = ["model.unfreeze_at=2", f"model.weights='{weights}'", "trainer.max_epochs=4", stop, "hydra.run.dir=run"]
-        assert train(*TINY_PHANTOM, *words).code == 130
+        stop = f"+callbacks.stop={{_target_: {__name__}.InterruptInEpoch, epoch: {epoch}}}"
+        assert train(*TINY_PHANTOM, *words, stop, "hydra.run.dir=run").code == 130
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_run_that_was_stopped_before_its_first_step_begins_again(train, tmp_path):
+    interrupted(train, -1)
+    answer = train("resume=run")
+    assert answer.code == 0, answer.text
+    assert "Nothing was trained in run yet" in answer.out
+    assert metrics(tmp_path / "run")["test"]["n"] == 16
+
+
+@pytest.mark.parametrize("argument", ["model.unfreeze_at=1", "tune.lr=true"])
+def test_what_several_processes_cannot_do_is_refused(train, argument):
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    answer = train(*(item for item in TINY_PHANTOM if item != "trainer=cpu"), *two, argument)
+    assert answer.code == 2
+    assert argument.split(".")[0] in answer.err
+    assert "trainer.devices=1" in answer.err
+
+
+def test_backbone_learns_from_its_epoch_on_also_after_a_resume(train, tmp_path, finished):
+    weights = finished[0] / "checkpoints/best.pth"
+    interrupted(train, 2, "model.unfreeze_at=2", f"model.weights='{weights}'", "trainer.max_epochs=4")
     assert checkpoint(tmp_path / "run")["epoch"] == 1
     published, at_two = torch.load(weights, weights_only=True), backbone_of(checkpoint(tmp_path / "run"))
     assert len(at_two) == 6
