@@ -30,7 +30,7 @@ COLUMNS = (
     "recipe", "published", "our accuracy [95 % interval]", "test images", "runs (sd)", "balanced accuracy",
     "AUROC (macro)", "training",
 )  # fmt: skip
-PLACES = ("dataset.root=", "dataset.store=", "hydra.")
+UNIMPORTANT = ("dataset.root=", "dataset.store=", "hydra.", "trainer.enable_progress_bar=")
 SEEDS = ("seed=", "dataset.splits.seed=")
 
 
@@ -67,7 +67,7 @@ def keep(run: Path, records: Path) -> None:
     overrides = run / ".hydra" / "overrides.yaml"
     if not overrides.is_file() or not (run / "metrics.json").is_file():
         raise DataError(f"{run}: is no run folder with metrics.json and .hydra/overrides.yaml")
-    typed = [str(item) for item in OmegaConf.load(overrides) if not str(item).startswith(PLACES)]
+    typed = [str(item) for item in OmegaConf.load(overrides) if not str(item).startswith(UNIMPORTANT)]
     names = [item.removeprefix("experiment=") for item in typed if item.startswith("experiment=")]
     if not names:
         raise DataError(f"{run}: was typed without experiment=NAME; only recipes are recorded")
@@ -133,8 +133,10 @@ def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
     accuracy = [float(test["accuracy"]) for test in tests]
     spread = f"{np.std(accuracy, ddof=1):.3f}" if len(runs) > 1 else "one run"
     counts = [confusion_matrix(table, "test") for table in tables]
-    title = f"{' '.join(recipe)}\n{len(runs)} runs, {len(pooled)} test predictions"
-    figure = confusion_matrix_figure(np.sum([count for count, _ in counts], axis=0), counts[0][1], title)
+    words = [recipe[0].removeprefix("experiment="), *recipe[1:], f"{len(runs)} runs, {len(pooled)} test predictions"]
+    figure = confusion_matrix_figure(
+        np.sum([count for count, _ in counts], axis=0), counts[0][1], title="\n".join(words)
+    )
     name = runs[0].folder.parent.name
     figure.savefig(figures / f"{name}.png")
     seconds = np.mean([run.load("run.json")["training_seconds"] for run in runs])
@@ -157,14 +159,14 @@ def _mean(tests: list[dict[str, Any]], name: str) -> str:
 
 
 def _line(recipe: tuple[str, ...], runs: list[Record]) -> str:
-    seeds: dict[str, list[str]] = {}
-    for run in runs:
-        for item in run.seeds:
-            key, _, value = item.partition("=")
-            seeds.setdefault(key, []).append(value)
-    return f"- `python -m medclf.train {' '.join(recipe)}` with " + ", ".join(
-        f"{key} {', '.join(values)}" for key, values in seeds.items()
-    )
+    """One line where all seeds of a run are the same number S, else one a run."""
+    command = f"python -m medclf.train {' '.join(recipe)}"
+    values = [{item.partition("=")[2] for item in run.seeds} for run in runs]
+    keys = {tuple(item.partition("=")[0] for item in run.seeds) for run in runs}
+    if len(keys) == 1 and all(len(value) == 1 for value in values):
+        seeds = " ".join(f"{key}=S" for key in keys.pop())
+        return f"- `{command} {seeds}` for S = {', '.join(value.pop() for value in values)}"
+    return "\n".join(f"- `{command} {' '.join(run.seeds)}`" for run in runs)
 
 
 def _machine(run: Record) -> str:

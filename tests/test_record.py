@@ -51,7 +51,8 @@ def test_the_table_is_made_of_the_runs(record, runs, tmp_path):
     assert f"| 2 ({np.std(accuracy, ddof=1):.3f}) |" in row
     assert "accuracy 0.55, precision 0.55, recall 0.55" in row
     assert "- pneumonia_cnn (published: accuracy 0.7756" in text
-    assert "seed 0, 1" in text
+    assert "experiment=busi_cnn dataset.batch_size=8" in text
+    assert "seed=S` for S = 0, 1" in text
     assert "images" not in json.dumps([json.loads(path.read_text()) for path in tmp_path.rglob("run.json")])
     assert len(list((tmp_path / "figures").glob("busi_cnn*.png"))) == 1
     kept = sorted(path.name for path in tmp_path.rglob("predictions.csv"))

@@ -26,6 +26,7 @@ def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], t
         axes.text(column, row, label, ha="center", va="center", color="white" if share > 0.5 else "black")
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(classes)), classes)
-    axes.set(xlabel="predicted class", ylabel="true class", title=title)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(title, fontsize="medium")
     figure.colorbar(picture, label="share of the true class", shrink=0.8)
     return figure
