@@ -133,7 +133,8 @@ def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
     accuracy = [float(test["accuracy"]) for test in tests]
     spread = f"{np.std(accuracy, ddof=1):.3f}" if len(runs) > 1 else "one run"
     counts = [confusion_matrix(table, "test") for table in tables]
-    words = [recipe[0].removeprefix("experiment="), *recipe[1:], f"{len(runs)} runs, {len(pooled)} test predictions"]
+    counted = f"{len(runs)} runs, {len(pooled)} test predictions"
+    words = [runs[0].experiment, *recipe[1:], counted]
     figure = confusion_matrix_figure(
         np.sum([count for count, _ in counts], axis=0), counts[0][1], title="\n".join(words)
     )

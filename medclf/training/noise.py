@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 UNFOUNDED = (
     # images come decoded from the store, and augmenting them is cheap
@@ -30,6 +32,18 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     for message in UNFOUNDED:
         warnings.filterwarnings("ignore", message=message)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Only warnings of Lightning: a search tells of each of its trials."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

@@ -16,6 +16,7 @@ from medclf.errors import ConfigError
 from medclf.runs import Run
 from medclf.training.build import build_module
 from medclf.training.module import ClassifierModule
+from medclf.training.noise import silence
 
 log = logging.getLogger(__name__)
 STEPS_AN_EPOCH = 4
@@ -62,7 +63,7 @@ def _batch_size(config: Config, module: ClassifierModule, data: ImageDataModule)
     trials = largest.bit_length() - 1
     if trials < 1:
         raise ConfigError(f"tune.batch_size=true: {len(data.datasets['train'])} training images are too few to try any")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, silence():
         found = _tuner(config, folder).scale_batch_size(module, datamodule=data, max_trials=trials)
     assert found is not None
     log.info("tune.batch_size: dataset.batch_size=%d", found)
@@ -77,7 +78,7 @@ def _learning_rate(config: Config, module: ClassifierModule, data: ImageDataModu
     Raises:
         ConfigError: where the search shows none.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, silence():
         finder = _tuner(config, folder).lr_find(module, data.train_dataloader(), min_lr=1e-6, update_attr=False)
     found = None if finder is None else finder.suggestion()
     if finder is None or found is None:
