@@ -22,7 +22,7 @@ train: setup ## train, test and log a classifier; embedded phantom images unless
 	$(BIN)/python -m medclf.train $(ARGS)
 
 test: setup lint ## check lint, format and types, then run the tests
-	$(BIN)/python -m pytest -n logical $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 bench: setup ## measure speed and memory against plain code (ARGS=5000 for the full size)
 	$(BIN)/python experiments/bench_data.py $(ARGS)
