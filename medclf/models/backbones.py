@@ -52,6 +52,8 @@ class ResNet(nn.Module):
         self.name = name
         self.grey = in_channels == 1
         self.network = get_model(name, weights=None)
+        if not isinstance(getattr(self.network, "fc", None), nn.Linear):
+            raise ValueError(f"name={name}: is no ResNet; resnet18, resnet50, resnet101 and their kin are")
         self.network.fc = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:

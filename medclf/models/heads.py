@@ -33,6 +33,8 @@ class MLPHead(nn.Sequential):
         activation: str = "relu",
         normalize: bool = False,
     ) -> None:
+        if any(size < 1 for size in hidden):
+            raise ValueError(f"hidden={list(hidden)}: every hidden layer has at least one output")
         sizes = (in_features, *hidden)
         layers: list[nn.Module] = [nn.BatchNorm1d(in_features, affine=False)] if normalize else []
         for before, after in pairwise(sizes):

@@ -114,6 +114,12 @@ def _built(part: str, node: dict[str, Any]) -> nn.Module:
     try:
         module = instantiate(node)
     except HydraException as error:
+        if isinstance(error.__cause__, ImportError):
+            cause = error.__cause__.__cause__ or error.__cause__
+            raise ConfigError(
+                f"model.{part}._target_={node['_target_']}: cannot be imported: {cause}; a module of your own must be "
+                "in the folder that you type in, or installed"
+            ) from error
         raise ConfigError(f"model.{part}: cannot be built: {error}") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"model.{part}._target_={node['_target_']}: is no torch.nn.Module")

@@ -91,7 +91,7 @@ def _read(path: Path) -> State:
             "could run code and is never loaded; save it anew as torch.save(network.state_dict(), PATH)"
         ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
-        first = str(error).strip().splitlines()[:1]
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise ConfigError(
             f"model.weights={path}: cannot be read as a state dict, the file is damaged: {listed(first)}"
         ) from error

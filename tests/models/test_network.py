@@ -184,7 +184,18 @@ MISFITS = {
         "gives (5,) outputs for an image; model.output=softmax with 2 classes needs 2",
     ),
     "head of another input": (config(in_features=3), "the network cannot take images of (1, 32, 32)"),
-    "unknown head": ({**config(), "head": {"_target_": "medclf.models.heads.Nothing"}}, "model.head: cannot be built"),
+    "unknown head": (
+        {**config(), "head": {"_target_": "medclf.models.heads.Nothing"}},
+        "heads.Nothing: cannot be imported: No module",
+    ),
+    "network that is no ResNet": (
+        config("resnet18") | {"backbone": {"_target_": "medclf.models.backbones.ResNet", "name": "vgg11"}},
+        "name=vgg11: is no ResNet",
+    ),
+    "hidden layer of nothing": (
+        config(_target_="medclf.models.heads.MLPHead", hidden=[4, 0]),
+        "hidden=[4, 0]: every hidden layer has at least one output",
+    ),
     "unknown argument": (config(dropuot=0.5), "dropuot"),
     "backbone that gives no features": (
         {**config(), "backbone": {"_target_": f"{__name__}.WithoutImages"}},

@@ -275,7 +275,7 @@ def test_no_end_but_a_time(train, tmp_path):
         ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built"),
         ("+optimizer.momentun=1", "momentun"),
         ("+model.head.out_features=5", "with 2 classes needs 2"),
-        ("model.backbone._target_=medclf.models.Nothing", "model.backbone: cannot be built"),
+        ("model.backbone._target_=medclf.models.Nothing", "medclf.models.Nothing: cannot be imported: No module"),
     ],
 )
 def test_what_only_torch_knows_is_still_one_message(train, argument, words):
