@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 EVALUATED = ("val", "test")
 
 
-def test(
+def conclude(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
 ) -> float:
     """Predict validation and test with the best checkpoint, and leave in the run folder all that follows from it.

@@ -17,7 +17,7 @@ from medclf.runs import Run, is_main_process
 from medclf.training.build import build_module
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
-from medclf.training.results import test
+from medclf.training.results import conclude
 from medclf.training.trainer import build_trainer
 from medclf.training.tune import tuned
 
@@ -69,7 +69,7 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
         return float("nan")
     if not run.best_checkpoint.is_file():
         raise MedclfError(f"monitor={config.monitor}: was not a number in any epoch, so no best checkpoint was chosen")
-    return test(trainer, module, data, config, run)
+    return conclude(trainer, module, data, config, run)
 
 
 def _refuse_several_processes(config: Config, processes: int) -> None:
