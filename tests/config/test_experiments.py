@@ -21,7 +21,7 @@ PUBLISHED = {
     "thyroid_resnet18", "trachea_resnet18", "pneumonia_resnet50_mlp", "pneumonia_cnn", "pneumonia_resnet50",
     "covid_cnn", "covid_resnet50", "busi_cnn", "busi_resnet50", "hip_mri_resnet101",
 }  # fmt: skip
-OURS = {"busi_best", "busi_best_frozen", "pneumonia_best", "covid_best"}
+OURS = {"busi_best", "busi_best_frozen", "busi_best_scratch", "pneumonia_best", "covid_best"}
 
 
 def recipe(name: str, *overrides: str) -> Config:
@@ -56,7 +56,7 @@ def test_every_recipe_composes(name):
     config = recipe(name)
     check(config)
     assert config.dataset.name in name
-    assert config.model.weights == ("none" if "cnn" in name else "default")
+    assert config.model.weights == ("none" if "cnn" in name or "scratch" in name else "default")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
