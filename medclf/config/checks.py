@@ -138,4 +138,6 @@ def _check_schedules(config: Config) -> None:
     trainer = config.trainer.model_dump()
     endless = config.trainer.max_epochs == -1 and trainer.get("max_steps", -1) == -1
     if endless and config.scheduler.name in ("cosine", "one_cycle"):
-        raise ConfigError(f"scheduler={config.scheduler.name}: needs an end of training; set trainer.max_epochs")
+        raise ConfigError(
+            f"scheduler={config.scheduler.name}: needs an end of training; set trainer.max_epochs, or scheduler=none"
+        )

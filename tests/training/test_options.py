@@ -58,7 +58,7 @@ def test_options_together(train, tmp_path, arguments):
 
 def test_the_learning_rate_is_shown_and_follows_its_schedule(train, tmp_path):
     finished_run(train, "scheduler=cosine", "trainer.max_epochs=4", "model.backbone_lr_scale=0.5")
-    head, backbone = (curve(tmp_path / "run", f"lr-Adam/{name}") for name in ("head", "backbone"))
+    head, backbone = (curve(tmp_path / "run", f"lr-AdamW/{name}") for name in ("head", "backbone"))
     assert head[-1] < 0.1 * max(head)
     assert backbone == pytest.approx([rate / 2 for rate in head])
 

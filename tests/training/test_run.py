@@ -134,7 +134,7 @@ def test_resolved_config(finished):
     config = OmegaConf.load(finished[0] / "config.yaml")
     assert config.dataset.root == "data/phantom/40+16_32px_seed0"
     assert config.callbacks.best_checkpoint.monitor == "val/auroc_macro"
-    assert config.optimizer._target_ == "torch.optim.Adam"
+    assert config.optimizer._target_ == "torch.optim.AdamW"
 
 
 def test_tensorboard_scalars(events):
@@ -260,7 +260,9 @@ def test_unreadable_image_is_named_before_the_first_epoch(train, tmp_path):
 
 
 def test_no_end_but_a_time(train, tmp_path):
-    answer = train(*TINY_PHANTOM, "trainer.max_epochs=-1", "trainer.max_time=00:00:00:02", "monitor=val/loss")
+    endless = [*TINY_PHANTOM, "trainer.max_epochs=-1", "trainer.max_time=00:00:00:02", "monitor=val/loss"]
+    assert "scheduler=cosine: needs an end of training" in train(*endless).err
+    answer = train(*endless, "scheduler=none")
     assert answer.code == 0, answer.text
     assert len(list(tmp_path.rglob("metrics.json"))) == 1
 
