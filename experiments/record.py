@@ -28,7 +28,7 @@ KEPT = ("metrics.json", "predictions.csv", "run.json")
 BEGIN, END = "<!-- written by record.py: begin -->", "<!-- written by record.py: end -->"
 COLUMNS = (
     "recipe", "published", "our accuracy [95 % interval]", "test images", "runs (sd)", "balanced accuracy",
-    "AUROC (macro)", "training",
+    "AUROC (macro)", "training (median)",
 )  # fmt: skip
 UNIMPORTANT = ("dataset.root=", "dataset.store=", "hydra.", "trainer.enable_progress_bar=")
 SEEDS = ("seed=", "dataset.splits.seed=")
@@ -103,9 +103,10 @@ def write(folder: Path) -> None:
         "|" + "---|" * len(COLUMNS),
         *(_row(recipe, runs, folder / "figures") for recipe, runs in rows.items()),
     ]
-    done = {recipe[0].removeprefix("experiment=") for recipe in rows}
+    # with another model it is not that recipe
+    done = {runs[0].experiment for recipe, runs in rows.items() if not any(i.startswith("model=") for i in recipe)}
     missing = [path.stem for path in sorted((conf_dir() / "experiment").glob("*.yaml")) if path.stem not in done]
-    lines += ["", "Not run, for want of their images or of their ImageNet weights:", ""]
+    lines += ["", "Not run as they stand, for want of their images or of their ImageNet weights:", ""]
     lines += [f"- {name} (published: {published(name)})" for name in missing]
     lines += ["", "The lines, each with its seeds:", ""]
     lines += [_line(recipe, runs) for recipe, runs in rows.items()]
@@ -140,7 +141,7 @@ def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
     )
     name = runs[0].folder.parent.name
     figure.savefig(figures / f"{name}.png")
-    seconds = np.mean([run.load("run.json")["training_seconds"] for run in runs])
+    seconds = np.median([run.load("run.json")["training_seconds"] for run in runs])
     cells = [
         f"[{' '.join(recipe).removeprefix('experiment=')}](figures/{name}.png)",
         published(runs[0].experiment),
