@@ -127,7 +127,11 @@ class Dataset(Strict):
 
 
 class Model(Strict):
-    """A backbone and a head; ``weights`` is none, default or a path."""
+    """A backbone and a head; ``weights`` is none, default or a path.
+
+    A backbone that is ``frozen``, or that has an epoch ``unfreeze_at``, keeps its weights (until then).
+    ``backbone_lr_scale`` is its learning rate as a multiple of the head's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
