@@ -19,9 +19,11 @@ from omegaconf import OmegaConf
 
 from medclf.config.paths import conf_dir
 from medclf.errors import DataError, MedclfError
-from medclf.evaluation.figures import confusion_matrix_figure
-from medclf.evaluation.intervals import bootstrap_accuracy
-from medclf.evaluation.predictions import confusion_matrix, load_predictions
+from medclf.evaluation.curves import confusion_matrix
+from medclf.evaluation.estimates import estimate
+from medclf.evaluation.predictions import Predictions, split_of
+from medclf.evaluation.reading import load_predictions
+from medclf.figures.confusion import confusion_matrix_figure
 
 HERE = Path(__file__).parent
 KEPT = ("metrics.json", "predictions.csv", "run.json")
@@ -56,6 +58,12 @@ class Record:
         """The predictions of the test split."""
         table = load_predictions(self.folder / "predictions.csv")
         return table[table["split"] == "test"]
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the positive class, where there are two classes and the run chose one."""
+        threshold: float | None = self.load("metrics.json").get("operating_point", {}).get("threshold")
+        return threshold
 
 
 def keep(run: Path, records: Path) -> None:
@@ -126,26 +134,21 @@ def published(experiment: str) -> str:
 
 
 def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
-    tables = [run.test() for run in runs]
-    pooled = pd.concat(tables, ignore_index=True)
-    correct = np.asarray(pooled["true_class"] == pooled["predicted_class"])
-    low, high = bootstrap_accuracy(correct, list(pooled["group"]))
+    pooled = _pooled(runs)
+    interval = estimate(pooled).overall["accuracy"]
     tests = [run.load("metrics.json")["test"] for run in runs]
     accuracy = [float(test["accuracy"]) for test in tests]
     spread = f"{np.std(accuracy, ddof=1):.3f}" if len(runs) > 1 else "one run"
-    counts = [confusion_matrix(table, "test") for table in tables]
     counted = f"{len(runs)} runs, {len(pooled)} test predictions"
     words = [runs[0].experiment, *recipe[1:], counted]
-    figure = confusion_matrix_figure(
-        np.sum([count for count, _ in counts], axis=0), counts[0][1], title="\n".join(words)
-    )
+    figure = confusion_matrix_figure(confusion_matrix(pooled).to_numpy(), pooled.classes, title="\n".join(words))
     name = runs[0].folder.parent.name
     figure.savefig(figures / f"{name}.png")
     seconds = np.median([run.load("run.json")["training_seconds"] for run in runs])
     cells = [
         f"[{' '.join(recipe).removeprefix('experiment=')}](figures/{name}.png)",
         published(runs[0].experiment),
-        f"{np.mean(accuracy):.3f} [{low:.3f}, {high:.3f}]",
+        f"{np.mean(accuracy):.3f} [{interval.low:.3f}, {interval.high:.3f}]",
         " ".join(sorted({str(test["n"]) for test in tests})),
         f"{len(runs)} ({spread})",
         f"{_mean(tests, 'balanced_accuracy')}",
@@ -153,6 +156,12 @@ def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
         f"{seconds / 60:.1f} min",
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _pooled(runs: list[Record]) -> Predictions:
+    """The test predictions of all runs, those for the images of one patient together."""
+    tables = pd.concat([run.test() for run in runs], ignore_index=True)
+    return split_of(tables, "test", threshold=runs[0].threshold)
 
 
 def _mean(tests: list[dict[str, Any]], name: str) -> str:

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medclf.errors import ConfigError
+from medclf.errors import ConfigError, DataError
 
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
 
@@ -35,12 +35,14 @@ class Run:
         self.splits = folder / "splits.csv"
         self.predictions = folder / "predictions.csv"
         self.metrics = folder / "metrics.json"
+        self.history = folder / "history.csv"
+        self.grad_cam = folder / "figures" / "data" / "grad_cam.npz"
         self.record = folder / "run.json"
 
     @property
     def status(self) -> str | None:
         """``running`` (or killed), ``interrupted``, ``failed``, ``finished``; None where no run has been."""
-        return str(json.loads(self.record.read_text(encoding="utf-8"))["status"]) if self.record.is_file() else None
+        return str(read_json(self.record)["status"]) if self.record.is_file() else None
 
     @property
     def shown(self) -> str:
@@ -79,7 +81,7 @@ class Run:
         self._update(status="finished", **facts)
 
     def _update(self, **facts: Any) -> None:
-        record = json.loads(self.record.read_text(encoding="utf-8"))
+        record = read_json(self.record)
         record.pop("error", None)
         write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else _now()})
 
@@ -109,6 +111,19 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     aside = path.with_suffix(".tmp")
     aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     aside.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds.
+
+    Raises:
+        DataError: when it is not there or damaged.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    return content
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -28,6 +28,7 @@ TINY = [
     "trainer.enable_model_summary=false",
     "dataset.image_size=32",
     "dataset.batch_size=8",
+    "evaluation=quick",
 ]
 """Overrides that make a run of any dataset take a second."""
 
@@ -119,7 +120,7 @@ def two_classes(tmp_path: Path) -> Path:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """The folder and the output of one small run on the phantom, typed for real."""
     cwd = tmp_path_factory.mktemp("finished")
-    answer = train_process(*TINY_PHANTOM, "seed=0", cwd=cwd)
+    answer = train_process(*TINY_PHANTOM, "seed=0", "evaluation=default", cwd=cwd)
     assert answer.code == 0, answer.text
     (folder,) = (cwd / "runs" / "phantom" / "cnn").iterdir()
     return folder, answer

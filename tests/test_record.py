@@ -11,8 +11,6 @@ import pytest
 from conftest import TINY, train_process
 from layouts import busi
 
-from medclf.evaluation.intervals import bootstrap_accuracy
-
 SCRIPT = Path(__file__).parents[1] / "experiments" / "record.py"
 
 
@@ -70,20 +68,3 @@ def test_a_run_that_did_not_finish_and_one_of_no_recipe_are_refused(record, runs
         with pytest.raises(SystemExit) as stop:
             record.main([str(folder), "--folder", str(tmp_path)])
         assert words in str(stop.value)
-
-
-def test_interval_of_single_images_is_near_wilsons():
-    from scipy.stats import binomtest
-
-    correct = np.arange(200) < 150
-    low, high = bootstrap_accuracy(correct, [str(index) for index in range(200)])
-    wilson = binomtest(150, 200).proportion_ci(0.95, "wilson")
-    assert (low, high) == pytest.approx((wilson.low, wilson.high), abs=0.01)
-
-
-def test_interval_counts_copies_once():
-    correct = np.arange(200) < 150
-    names = [str(index) for index in range(200)]
-    once = bootstrap_accuracy(correct, names)
-    thrice = bootstrap_accuracy(np.tile(correct, 3), names * 3)
-    assert thrice == pytest.approx(once, abs=1e-12)

@@ -6,9 +6,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from medclf.config.paths import conf_dir
-from medclf.config.schema import Config, Dataset, Loss, Model
+from medclf.config.schema import Config, Dataset, EvaluateConfig, Loss, Model
 from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.evaluation.names import metric_names, monitor_names
+from medclf.runs import Run
 
 
 def check(config: Config) -> None:
@@ -26,6 +27,44 @@ def check(config: Config) -> None:
     for name, callback in config.callbacks.items():
         if "monitor" in callback:
             check_monitor(f"callbacks.{name}.monitor", callback["monitor"], config.dataset.classes)
+
+
+def check_evaluate(config: EvaluateConfig) -> None:
+    """Refuse what cannot be judged: nothing, two things at once, a folder that is no run or has not finished.
+
+    Raises:
+        ConfigError: naming key, value and remedy.
+    """
+    if (config.run is None) == (config.predictions is None):
+        raise ConfigError("say what to judge: run=RUN (a run folder) or predictions=FILE.csv, one of them")
+    if config.run is not None:
+        _check_run(Run(Path(config.run)), needs_model=config.dataset is not None)
+    elif not Path(str(config.predictions)).is_file():
+        raise ConfigError(f"predictions={config.predictions}: no such file")
+    if config.dataset is None and config.class_map:
+        raise ConfigError(
+            "class_map: tells the classes of another dataset; say which: dataset=OTHER dataset.root=FOLDER"
+        )
+    if config.dataset is not None:
+        if config.run is None:
+            raise ConfigError(f"dataset={config.dataset.name}: needs the model of a run to test on it: run=RUN")
+        check_dataset(config.dataset)
+
+
+def _check_run(run: Run, needs_model: bool) -> None:
+    if not run.folder.is_dir():
+        raise ConfigError(f"run={run.shown}: there is no such folder")
+    if run.status is None:
+        raise ConfigError(f"run={run.shown}: is no run folder ({run.record.name} is not there)")
+    needed = [run.predictions, run.metrics, run.config, run.splits, *([run.best_checkpoint] if needs_model else [])]
+    missing = [path.name for path in needed if not path.is_file()]
+    if missing and run.status != "finished":
+        raise ConfigError(
+            f"run={run.shown}: has not finished ({run.status}) and has no {listed(missing)}; go on with it: "
+            f"python -m medclf.train resume={run.shown}"
+        )
+    if missing:
+        raise ConfigError(f"run={run.shown}: {listed(missing)} is not there; was it moved or deleted?")
 
 
 def check_monitor(key: str, monitor: str, classes: list[str] | None) -> None:

@@ -49,6 +49,12 @@ def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Ch
         sys.exit(INTERRUPTED)
 
 
+def typed_keys(group: str) -> frozenset[str]:
+    """The keys of a group that were typed for this job; ``GROUP`` itself where it was chosen as a whole."""
+    names = [item.get_key_element() for item in parse(list(HydraConfig.get().overrides.task))]
+    return frozenset(name.removeprefix(f"{group}.") for name in names if name == group or name.startswith(f"{group}."))
+
+
 def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictConfig], float | None]:
     @functools.wraps(task)
     def hydra_task(node: DictConfig) -> float | None:

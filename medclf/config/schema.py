@@ -35,6 +35,8 @@ Precision = Literal[
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32, 16, 64, "32", "16", "64", "bf16"
 ]  # fmt: skip
 
+Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -185,7 +187,7 @@ class Trainer(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
+    accelerator: Accelerator
     precision: Precision | None
     max_epochs: Annotated[int, Field(ge=-1)] | None
     min_epochs: Annotated[int, Field(ge=0)] | None
@@ -201,6 +203,21 @@ class Optimizer(BaseModel):
 
     target: Annotated[str, Field(alias="_target_")]
     lr: Annotated[float, Field(gt=0)]
+
+
+class Evaluation(Strict):
+    """How predictions are judged; ``conf/evaluation/default.yaml`` tells what each key is."""
+
+    operating_point: Literal["half", "youden", "sensitivity", "specificity", "cost"]
+    target: Fraction
+    cost: Annotated[float, Field(gt=0)]
+    prevalence: Fraction | None
+    resamples: Annotated[int, Field(ge=100)]
+    seed: Annotated[int, Field(ge=0)]
+    subgroups: list[str] | None
+    pictures: bool
+    gallery: Annotated[int, Field(ge=0)]
+    grad_cam: Annotated[int, Field(ge=0)]
 
 
 class Config(Strict):
@@ -219,6 +236,7 @@ class Config(Strict):
     callbacks: dict[str, Target]
     logger: Target
     trainer: Trainer
+    evaluation: Evaluation
 
 
 class AuditConfig(Strict):
@@ -233,6 +251,22 @@ class PrepareConfig(Strict):
     dataset: Dataset
     download: bool
     export: str | None
+
+
+class EvaluateConfig(Strict):
+    """The whole configuration of ``python -m medclf.evaluate``: a ``run`` or a table of ``predictions``.
+
+    With ``dataset`` the run's model is tested on its images; ``class_map`` gives the model's name of a class there, or
+    None to leave its images out.
+    """
+
+    run: str | None
+    predictions: str | None
+    positive: str | None
+    dataset: Dataset | None = None
+    class_map: dict[str, str | None]
+    accelerator: Accelerator
+    evaluation: Evaluation
 
 
 Checked = TypeVar("Checked", bound=Strict)

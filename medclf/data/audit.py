@@ -68,9 +68,17 @@ def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
         "colour": _colour(table),
         "split hash": table.digest(),
     }
-    lines = [*table.notes, *_expected(examined, config), *_imbalance(frame), *_small(images, config)]
-    lines += [*_leaks(examined, table), *_labels(examined), *expected_intervals(frame, table.classes)]
-    return Audit(facts, table.counts(), lines, images)
+    return Audit(facts, table.counts(), audit_findings(examined, table, config), images)
+
+
+def audit_findings(examined: Examined, table: ImageTable, config: Dataset) -> list[str]:
+    """What should be looked at, a line each: what the log of a run says too, and what is known beforehand of the test.
+
+    Args: as ``audit`` takes them.
+    """
+    lines = [*table.notes, *_expected(examined, config), *_imbalance(table.frame), *_small(examined, config)]
+    lines += [*_leaks(examined, table), *_labels(examined), *expected_intervals(table.frame, table.classes)]
+    return lines
 
 
 def _colour(table: ImageTable) -> str:
@@ -116,11 +124,11 @@ def _imbalance(frame: pd.DataFrame) -> list[str]:
     return [f"Class {counts.idxmax()} has {counts.max() / counts.min():.0f} times the images of {counts.idxmin()}."]
 
 
-def _small(images: pd.DataFrame, config: Dataset) -> list[str]:
-    small = images[np.minimum(images["width"], images["height"]) < config.image_size]
-    if small.empty:
+def _small(examined: Examined, config: Dataset) -> list[str]:
+    small = sum(min(image.width, image.height) < config.image_size for image in examined.prints)
+    if not small:
         return []
-    return [f"{len(small)} images are smaller than dataset.image_size={config.image_size} and are enlarged."]
+    return [f"{small} images are smaller than dataset.image_size={config.image_size} and are enlarged."]
 
 
 def _leaks(examined: Examined, table: ImageTable) -> list[str]:

@@ -1,9 +1,11 @@
 """From the config of group ``dataset`` to its image table: found, looked at, cleaned, split."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from medclf.config.schema import Dataset
 from medclf.data.duplicates import Duplicates, distance, find_duplicates, linked
@@ -12,7 +14,7 @@ from medclf.data.phantom import ensure_phantom
 from medclf.data.sources.find import extract_archive, find_images, image_root
 from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.data.splits import split_images
-from medclf.data.table import ImageTable
+from medclf.data.table import COLUMNS, ImageTable
 from medclf.errors import DataError, listed
 
 SAME_PICTURE = 2
@@ -55,12 +57,35 @@ def table_of(examined: Examined, config: Dataset) -> ImageTable:
     Raises:
         DataError, ConfigError: where they cannot be split.
     """
-    found, notes = examined.found, findings(examined, config)
-    groups = linked([image.group for image in found.images], examined.duplicates.pairs)
-    joined = [replace(image, group=group) for image, group in zip(found.images, groups, strict=True)]
-    table = split_images(replace(found, images=joined), config)
+    notes = findings(examined, config)
+    table = split_images(replace(examined.found, images=_joined(examined)), config)
     content = [image.sha256 for image in examined.prints]
     return replace(table, root=examined.root, content=content, notes=[*notes, *table.notes])
+
+
+def as_test_table(examined: Examined, config: Dataset, class_of: Mapping[str, str | None]) -> ImageTable:
+    """All images that were looked into as one test split, for a network that was trained on others.
+
+    Args:
+        examined: the images.
+        config: of the dataset.
+        class_of: the network's name of each class found; None: its images are left out.
+    """
+    kept = [at for at, image in enumerate(examined.found.images) if class_of[image.label] is not None]
+    joined = _joined(examined)
+    images = [joined[at] for at in kept]
+    rows = [(image.path, class_of[image.label], image.group, "test") for image in images]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).join(pd.DataFrame([image.attributes for image in images]))
+    content = [examined.prints[at].sha256 for at in kept]
+    classes = sorted({name for name in class_of.values() if name is not None})
+    return ImageTable(frame, classes, findings(examined, config), examined.root, content)
+
+
+def _joined(examined: Examined) -> list[FoundImage]:
+    """The images, those of one patient and copies of one picture with the same group."""
+    images = examined.found.images
+    groups = linked([image.group for image in images], examined.duplicates.pairs)
+    return [replace(image, group=group) for image, group in zip(images, groups, strict=True)]
 
 
 def examine(config: Dataset, progress: bool = True) -> Examined:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from medclf.config.schema import Dataset, PrepareConfig
 from medclf.data.dataset import load_image_table
 from medclf.data.store import ImageStore, open_store
-from medclf.data.table import ImageTable
+from medclf.data.table import COLUMNS, ImageTable
 from medclf.errors import ConfigError, DataError
 from medclf.runs import is_used
 
@@ -83,7 +83,7 @@ def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
         DataError: when the folder cannot be written.
     """
     taken: set[Path] = set()
-    rows = table.frame.itertuples(index=False, name=None)
+    rows = table.frame[list(COLUMNS)].itertuples(index=False, name=None)
     try:
         for row, (name, label, _, split) in enumerate(tqdm(rows, "Exporting", len(table.frame), leave=False)):
             path = _free_name(folder / split / label, name, taken)

@@ -33,6 +33,7 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
     """
     rows = [(image.path, image.label, image.group, image.split) for image in found.images]
     frame = pd.DataFrame(rows, columns=["path", "class", "group", "split"])
+    frame = frame.join(pd.DataFrame([image.attributes for image in found.images], index=frame.index))
     if config.splits.file is not None:
         notes = _read(frame, Path(config.splits.file), config)
     elif config.splits.folds is not None:

@@ -7,13 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 PARTS = ("train", "val", "test")
+COLUMNS = ("path", "class", "group", "split")
 
 
 @dataclass(frozen=True)
 class ImageTable:
     """The images of a run.
 
-    ``frame`` has a row an image: ``path`` (below root), ``class``, ``group`` (patient), ``split`` (train, val or test).
+    ``frame`` has a row an image: ``path`` (below root), ``class``, ``group`` (patient), ``split`` (train, val or test),
+    and what else the source tells of each image.
     ``classes`` are in the order of the probabilities. ``notes`` are the findings that the log repeats. ``root`` is the
     folder of the paths; ``content`` has the hash of each image's file, in the order of ``frame``.
     """
@@ -39,4 +41,6 @@ class ImageTable:
 
     def digest(self) -> str:
         """Twelve hex digits that tell whether two runs had the same images in the same splits."""
-        return hashlib.sha256(self.frame.to_csv(index=False, lineterminator="\n").encode()).hexdigest()[:12]
+        return hashlib.sha256(self.frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n").encode()).hexdigest()[
+            :12
+        ]

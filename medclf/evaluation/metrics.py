@@ -1,103 +1,200 @@
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+"""Every metric of a predictions table, for one weighting of its images or for thousands at once.
 
-import torch
-from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_f1_score,
-    binary_precision,
-    binary_recall,
-    binary_specificity,
-    multiclass_auroc,
-    multiclass_f1_score,
-    multiclass_precision,
-    multiclass_recall,
-)
+A bootstrap resample is a weighting: how often each image was drawn. So one definition of each metric serves the value
+and its interval. What is not defined is NaN: nothing is put in its place.
+"""
 
-from medclf.errors import listed
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medclf.evaluation.predictions import Predictions
+
+Floats = NDArray[np.float64]
+BINS = 15
+"""Bins of equal width of the calibration error."""
+SMALLEST = float(np.finfo(np.float64).eps)
+"""Probabilities below it count as it in the log loss, as in scikit-learn."""
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """What a split's predictions are worth.
+class MetricValues:
+    """Metrics of weightings: ``overall`` by name, shape (weightings,); ``per_class``, shape (weightings, classes)."""
 
-    ``values`` by name in the order of ``metric_names``; ``n`` by name, the images that the value is about; ``reasons``
-    by name, why a value is NaN. ``images`` is the size of the split.
-    """
-
-    images: int
-    values: dict[str, float] = field(default_factory=dict)
-    n: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, compute: Callable[[], Tensor], why_not: str | None = None, n: int | None = None) -> None:
-        """Add a metric: its value, or NaN where there is a reason why it has none; ``n`` is all images if not given."""
-        self.values[name] = math.nan if why_not else float(compute())
-        self.n[name] = self.images if n is None else n
-        if why_not:
-            self.reasons[name] = why_not
+    overall: dict[str, Floats]
+    per_class: dict[str, Floats]
 
 
-def classification_metrics(
-    probabilities: Tensor, target: Tensor, classes: list[str], positive: str | None = None
-) -> Metrics:
-    """Metrics of a whole split, by torchmetrics.
+def metric_values(predictions: Predictions, weights: Floats, prevalence: float | None = None) -> MetricValues:
+    """All metrics of each weighting.
 
-    The predicted class is the most probable one. ``_macro``: the mean over classes, each counting the same, AUROC one
-    class against the rest. ``balanced_accuracy`` is by definition the mean recall, ``recall_macro``. For two classes
-    also, of the positive one: ``sensitivity`` (its recall), ``specificity`` (the recall of the other),
-    ``precision_positive`` and ``f1_positive``.
+    Per class, one against the rest: ``sensitivity`` TP / (TP + FN), which is the class's recall; ``specificity``
+    TN / (TN + FP); ``ppv`` TP / (TP + FP), which is its precision; ``npv`` TN / (TN + FN); ``f1``
+    2 TP / (2 TP + FP + FN); ``auroc``, the area under the ROC curve by trapezoids; ``average_precision``, the sum of
+    precision times the gain in recall over the thresholds.
 
-    What is not defined is NaN with its reason: recall, F1 and AUROC of a class that no image has, precision of a class
-    that was never predicted, and every mean over classes that includes such a one.
+    Overall: ``_macro``, the mean over the classes; ``_weighted``, the mean weighted by their true images;
+    ``balanced_accuracy``, the mean sensitivity; ``mcc`` (Gorodkin 2004, R_K); ``cohen_kappa`` (Cohen 1960);
+    ``log_loss`` in nats; ``brier``: for two classes the mean squared error of the positive one's probability, in
+    [0, 1], for more the sum of it over the classes, in [0, 2] (Brier 1950); ``calibration_error``: the mean distance,
+    over 15 bins of equal width, between the probability of the most probable class and how often that class is the true
+    one, weighted by their images (Guo et al., ICML 2017). For two classes also ``sensitivity``, ``specificity``,
+    ``ppv``, ``npv``, ``f1_positive`` and ``average_precision_positive`` of the positive one, and at a stated prevalence
+    ``ppv_at_prevalence`` and ``npv_at_prevalence`` by Bayes' rule.
 
     Args:
-        probabilities: shape (n, classes), rows that sum to 1; float64 keeps the order of nearly equal ones.
-        target: the true classes, int64, shape (n,).
-        classes: their names in the order of the columns.
-        positive: the class that sensitivity is about, for two classes; None: the last one.
+        predictions: of n images.
+        weights: of the images, shape (weightings, n), not negative; each has a positive sum.
+        prevalence: of the positive class where the classifier will be used; None: not asked for.
     """
-    metrics = Metrics(len(target))
-    if len(target) == 0:
-        return metrics
-    count = len(classes)
-    predicted = probabilities.argmax(1)
-    absent = _reason("no image is of class {}", target, classes)
-    never = _reason("class {} was never predicted", predicted, classes)
-    macro: dict[str, Any] = {"num_classes": count, "average": "macro", "validate_args": False}
-
-    metrics.add("accuracy", lambda: (predicted == target).double().mean())
-    metrics.add("balanced_accuracy", lambda: multiclass_recall(predicted, target, **macro), absent)
-    metrics.add("precision_macro", lambda: multiclass_precision(predicted, target, **macro), never)
-    metrics.add("recall_macro", lambda: multiclass_recall(predicted, target, **macro), absent)
-    metrics.add("f1_macro", lambda: multiclass_f1_score(predicted, target, **macro), absent)
-    if count > 2:
-        metrics.add("auroc_macro", lambda: multiclass_auroc(probabilities, target, **macro), absent)
-    else:
-        _add_binary(metrics, probabilities, target, classes, classes.index(positive or classes[-1]))
-    return metrics
+    counts = _confusion(predictions, weights)
+    per_class = _from_confusion(counts) | _from_ranks(predictions, weights)
+    true = counts.sum(2)
+    share = true / true.sum(1, keepdims=True)
+    agreed = np.trace(counts, axis1=1, axis2=2) / true.sum(1)
+    overall = {"accuracy": agreed, "balanced_accuracy": per_class["sensitivity"].mean(1)}
+    for name, source in AVERAGED.items():
+        overall[f"{name}_macro"] = per_class[source].mean(1)
+    for name in WEIGHTED:
+        # a class without images has no weight, whatever its value
+        value = np.where(share > 0, per_class[AVERAGED[name]], 0)
+        overall[f"{name}_weighted"] = (value * share).sum(1)
+    overall |= _agreement(counts) | _of_probabilities(predictions, weights)
+    if predictions.positive is not None:
+        overall |= _of_positive(per_class, predictions.positive, prevalence)
+    return MetricValues(overall, per_class)
 
 
-def _add_binary(metrics: Metrics, probabilities: Tensor, target: Tensor, classes: list[str], positive: int) -> None:
-    truth = (target == positive).long()
-    called = (probabilities.argmax(1) == positive).long()
-    name, other = classes[positive], classes[1 - positive]
-    positives, calls = int(truth.sum()), int(called.sum())
-    no_positive = None if positives else f"no image is of class {name}"
-    no_negative = f"no image is of class {other}" if positives == len(truth) else None
-    not_called = None if calls else f"class {name} was never predicted"
-    # either class against the other gives the same area
-    metrics.add("auroc_macro", lambda: binary_auroc(probabilities[:, positive], truth), no_positive or no_negative)
-    metrics.add("sensitivity", lambda: binary_recall(called, truth), no_positive, positives)
-    metrics.add("specificity", lambda: binary_specificity(called, truth), no_negative, len(truth) - positives)
-    metrics.add("precision_positive", lambda: binary_precision(called, truth), not_called, calls)
-    metrics.add("f1_positive", lambda: binary_f1_score(called, truth), no_positive)
+AVERAGED = {
+    "precision": "ppv", "recall": "sensitivity", "f1": "f1", "specificity": "specificity", "npv": "npv",
+    "auroc": "auroc", "average_precision": "average_precision",
+}  # fmt: skip
+WEIGHTED = ("precision", "recall", "f1", "auroc", "average_precision")
 
 
-def _reason(text: str, values: Tensor, classes: list[str]) -> str | None:
-    counts = torch.bincount(values, minlength=len(classes)).tolist()
-    missing = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-    return text.format(listed(missing)) if missing else None
+def _confusion(predictions: Predictions, weights: Floats) -> Floats:
+    """Sums of weights, shape (weightings, true class, predicted class)."""
+    count = len(predictions.classes)
+    cell = np.zeros((len(predictions), count * count))
+    cell[np.arange(len(predictions)), predictions.target * count + predictions.predicted] = 1
+    return np.asarray(weights @ cell).reshape(-1, count, count)
+
+
+def _from_confusion(counts: Floats) -> dict[str, Floats]:
+    total = counts.sum((1, 2))[:, None]
+    hit = np.diagonal(counts, axis1=1, axis2=2)
+    true, called = counts.sum(2), counts.sum(1)
+    rejected = total - true - called + hit  # true negatives
+    return {
+        "sensitivity": ratio(hit, true),
+        "specificity": ratio(rejected, total - true),
+        "ppv": ratio(hit, called),
+        "npv": ratio(rejected, total - called),
+        "f1": np.where(true > 0, ratio(2 * hit, true + called), np.nan),
+    }
+
+
+def _from_ranks(predictions: Predictions, weights: Floats) -> dict[str, Floats]:
+    shape = (len(weights), len(predictions.classes))
+    auroc, precision = np.empty(shape), np.empty(shape)
+    for label in range(shape[1]):
+        true, false = cumulated(predictions.probabilities[:, label], predictions.target == label, weights)
+        auroc[:, label], precision[:, label] = areas(true, false)
+    return {"auroc": auroc, "average_precision": precision}
+
+
+def cumulated(scores: Floats, truth: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+    """True and false positives at each threshold, the highest first, each of shape (weightings, distinct scores).
+
+    Args:
+        scores: shape (n,); an image is called positive from the threshold on.
+        truth: whether it is, shape (n,).
+        weights: shape (weightings, n).
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    ordered = weights[:, order]
+    called = ordered.cumsum(1)[:, ends]
+    ordered *= truth[order]
+    true = ordered.cumsum(1)[:, ends]
+    return true, called - true
+
+
+def areas(true: Floats, false: Floats) -> tuple[Floats, Floats]:
+    """Area under the ROC curve and average precision from what ``cumulated`` gives, each of shape (weightings,)."""
+    positives, negatives = true[:, -1], false[:, -1]
+    gained = np.diff(true, axis=1, prepend=0)
+    # a threshold's gain in sensitivity is missed by the false positives above it, and by half of its own
+    beaten = (gained * false).sum(1) - (gained * np.diff(false, axis=1, prepend=0)).sum(1) / 2
+    auroc = 1 - ratio(beaten, positives * negatives)
+    called = true + false
+    weighted = gained * np.divide(true, called, out=np.zeros_like(true), where=called > 0)
+    precision = np.where(negatives > 0, ratio(weighted.sum(1), positives), np.nan)
+    return auroc, precision
+
+
+def _agreement(counts: Floats) -> dict[str, Floats]:
+    total = counts.sum((1, 2))
+    hits = np.trace(counts, axis1=1, axis2=2)
+    true, called = counts.sum(2), counts.sum(1)
+    chance = (true * called).sum(1)
+    spreads = np.stack([total**2 - (true**2).sum(1), total**2 - (called**2).sum(1)])
+    # where everything is one class, rounding leaves a little more than nothing; one image of a million leaves 2e-6
+    spreads[spreads < 1e-12 * total**2] = 0
+    return {
+        "mcc": ratio(hits * total - chance, np.sqrt(spreads[0] * spreads[1])),
+        "cohen_kappa": ratio(hits * total - chance, total**2 - chance),
+    }
+
+
+def _of_probabilities(predictions: Predictions, weights: Floats) -> dict[str, Floats]:
+    probabilities, target = predictions.probabilities, predictions.target
+    total = weights.sum(1)
+    true = np.eye(probabilities.shape[1])[target]
+    squares = np.square(probabilities - true).sum(1)
+    log_loss, brier = image_losses(probabilities, target), squares / (2 if len(predictions.classes) == 2 else 1)
+    return {
+        "log_loss": weights @ log_loss / total,
+        "brier": weights @ brier / total,
+        "calibration_error": np.abs(weights @ _bin_errors(probabilities, target)).sum(1) / total,
+    }
+
+
+def image_losses(probabilities: Floats, target: NDArray[np.int64]) -> Floats:
+    """The log loss of each image, shape (n,)."""
+    own = probabilities[np.arange(len(target)), target] / probabilities.sum(1)
+    return np.asarray(-np.log(np.clip(own, SMALLEST, 1)))
+
+
+def _bin_errors(probabilities: Floats, target: NDArray[np.int64]) -> Floats:
+    """Probability of the most probable class, less 1 where it is the true one, in the column of its bin: (n, bins)."""
+    rows = np.arange(len(target))
+    confidence = probabilities.max(1)
+    errors = np.zeros((len(target), BINS))
+    # the bins are open below and closed above
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    errors[rows, bins] = confidence - (probabilities.argmax(1) == target)
+    return errors
+
+
+def _of_positive(per_class: dict[str, Floats], positive: int, prevalence: float | None) -> dict[str, Floats]:
+    own = {name: values[:, positive] for name, values in per_class.items()}
+    values = {name: own[name] for name in ("sensitivity", "specificity", "ppv", "npv")}
+    values |= {"f1_positive": own["f1"], "average_precision_positive": own["average_precision"]}
+    # either class against the other gives the same area but for ties made or broken by rounding: the positive one's
+    values |= {"auroc_macro": own["auroc"], "auroc_weighted": own["auroc"]}
+    if prevalence is not None:
+        found, missed = own["sensitivity"] * prevalence, (1 - own["sensitivity"]) * prevalence
+        cleared, alarmed = own["specificity"] * (1 - prevalence), (1 - own["specificity"]) * (1 - prevalence)
+        values |= {
+            "ppv_at_prevalence": ratio(found, found + alarmed),
+            "npv_at_prevalence": ratio(cleared, cleared + missed),
+        }
+    return values
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """``part / whole``; NaN where there is no whole."""
+    part = np.broadcast_to(part, np.broadcast_shapes(part.shape, whole.shape)).astype(np.float64)
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

@@ -8,12 +8,23 @@ MULTICLASS = (
     "f1_macro",
     "auroc_macro",
 )
-BINARY = ("sensitivity", "specificity", "precision_positive", "f1_positive")
+BINARY = ("sensitivity", "specificity", "ppv", "f1_positive")
+
+HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_macro", "average_precision_macro", "mcc", "brier")
+HEADLINE_BINARY = (
+    "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "npv", "f1_positive", "auroc_macro",
+    "average_precision_positive", "mcc", "brier",
+)  # fmt: skip
 
 
 def metric_names(num_classes: int) -> tuple[str, ...]:
-    """Names of the metrics of a set with so many classes, in the order in which they are shown."""
+    """Names of the metrics that an epoch logs of a set with so many classes, in the order in which they are shown."""
     return MULTICLASS + BINARY if num_classes == 2 else MULTICLASS
+
+
+def headline_names(num_classes: int) -> tuple[str, ...]:
+    """Names of the metrics that a run ends with; ``metrics.csv`` has them all."""
+    return HEADLINE_BINARY if num_classes == 2 else HEADLINE
 
 
 def monitor_names(metrics: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,62 +1,127 @@
 """The predictions table: the contract between training and everything after it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import sklearn.metrics
-import torch
 from numpy.typing import NDArray
 
-from medclf.evaluation.metrics import Metrics, classification_metrics
+COLUMNS = ("path", "group", "split", "fold", "true_class", "predicted_class")
+"""Columns of text. Beside them ``prob_<class>`` for each class; any other column tells of the patient or the image."""
+PROBABILITY = "prob_"
+LOGIT = "logit_"
 
-COLUMNS = ("path", "group", "split", "true_class", "predicted_class")
+
+@dataclass(frozen=True)
+class Predictions:
+    """The predictions for the images of one split.
+
+    ``target`` and ``predicted`` are classes as int64, ``probabilities`` float64, in rows of ``table``; ``groups`` the
+    patient of each. ``positive`` is the class that sensitivity is about, where there are two.
+    """
+
+    table: pd.DataFrame
+    classes: list[str]
+    positive: int | None
+    groups: NDArray[np.int64]
+    target: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    predicted: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def patients(self) -> int:
+        """How many patients there are."""
+        return len(np.unique(self.groups))
+
+    @property
+    def one_image_each(self) -> bool:
+        """Whether every patient has one image, so that images are independent."""
+        return self.patients == len(self)
+
+    @property
+    def shown_classes(self) -> list[int]:
+        """The classes that curves are drawn of: the positive one of two, else all."""
+        return list(range(len(self.classes))) if self.positive is None else [self.positive]
+
+    def subset(self, rows: NDArray[np.bool_]) -> "Predictions":
+        """The predictions for some of the images."""
+        table = self.table[rows].reset_index(drop=True)
+        arrays = (self.groups[rows], self.target[rows], self.probabilities[rows], self.predicted[rows])
+        return Predictions(table, self.classes, self.positive, *arrays)
 
 
-def predictions_table(images: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
-    """One row an image: ``COLUMNS``, and ``prob_<class>`` for each class.
+def predictions_table(
+    images: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str], fold: int | None = None
+) -> pd.DataFrame:
+    """One row an image: ``COLUMNS``, ``prob_<class>`` for each class, and what else the image table tells.
 
     Args:
         images: rows of the image table.
         probabilities: shape (rows, classes), rows that sum to 1.
         classes: their names in the order of the columns.
+        fold: which one was the test split; None: no folds.
     """
-    table = images[["path", "group", "split", "class"]].rename(columns={"class": "true_class"}).reset_index(drop=True)
+    table = images[["path", "group", "split"]].reset_index(drop=True)
+    table["fold"] = "" if fold is None else str(fold)
+    table["true_class"] = images["class"].to_numpy()
     table["predicted_class"] = np.asarray(classes)[probabilities.argmax(1)]
     for column, name in enumerate(classes):
-        table[f"prob_{name}"] = probabilities[:, column]
-    return table
+        table[PROBABILITY + name] = probabilities[:, column]
+    others = [str(name) for name in images if name not in ("path", "class", "group", "split")]
+    return table.assign(**{name: images[name].to_numpy() for name in others})
 
 
 def save_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV with every digit that a float64 has, so that reading it back gives the same numbers."""
-    table.to_csv(path, index=False)
+    aside = path.with_suffix(".tmp")
+    table.to_csv(aside, index=False)
+    aside.replace(path)
 
 
-def load_predictions(path: Path) -> pd.DataFrame:
-    """Read what save_predictions wrote, to the last bit."""
-    text: Any = dict.fromkeys(COLUMNS, str)
-    table: pd.DataFrame = pd.read_csv(path, dtype=text, keep_default_na=False, float_precision="round_trip")
-    return table
+def classes_of(table: pd.DataFrame) -> list[str]:
+    """The classes in the order of the table's columns."""
+    return [str(name).removeprefix(PROBABILITY) for name in table if str(name).startswith(PROBABILITY)]
 
 
-def split_metrics(table: pd.DataFrame, split: str, positive: str | None = None) -> Metrics:
-    """The metrics of one split, from the table alone. ``positive`` as in ``classification_metrics``."""
-    probabilities, target, classes = _arrays(table, split)
-    return classification_metrics(torch.from_numpy(probabilities), torch.from_numpy(target), classes, positive)
+def attributes_of(table: pd.DataFrame) -> list[str]:
+    """The columns that tell of patients and images, such as sex, age or site."""
+    return [str(name) for name in table if name not in COLUMNS and not str(name).startswith((PROBABILITY, LOGIT))]
 
 
-def confusion_matrix(table: pd.DataFrame, split: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Counts of shape (true class, predicted class) of one split, and the classes in order."""
-    probabilities, target, classes = _arrays(table, split)
-    counts = sklearn.metrics.confusion_matrix(target, probabilities.argmax(1), labels=range(len(classes)))
-    return counts, classes
+def split_of(
+    table: pd.DataFrame, split: str, positive: str | None = None, threshold: float | None = None
+) -> Predictions:
+    """The predictions of one split.
+
+    Args:
+        table: of all.
+        split: val or test.
+        positive: the class that sensitivity is about, for two classes; None: the last one.
+        threshold: for two classes, the probability of the positive one from which on it is predicted; None: the most
+            probable class is.
+    """
+    rows = table[table["split"] == split].reset_index(drop=True)
+    classes = classes_of(table)
+    index = classes.index(positive or classes[-1]) if len(classes) == 2 else None
+    probabilities = rows[[PROBABILITY + name for name in classes]].to_numpy(np.float64)
+    places: Any = pd.Index(classes).get_indexer(pd.Index(rows["true_class"]))
+    return Predictions(
+        rows, classes, index,
+        groups=np.unique(rows["group"].to_numpy(str), return_inverse=True)[1].reshape(-1).astype(np.int64),
+        target=np.asarray(places, np.int64),
+        probabilities=probabilities,
+        predicted=decide(probabilities, index, threshold),
+    )  # fmt: skip
 
 
-def _arrays(table: pd.DataFrame, split: str) -> tuple[NDArray[np.float64], NDArray[np.int64], list[str]]:
-    rows = table[table["split"] == split]
-    classes = [str(name).removeprefix("prob_") for name in table.columns if str(name).startswith("prob_")]
-    probabilities = np.asarray(rows[[f"prob_{name}" for name in classes]], dtype=np.float64)
-    target = np.asarray([classes.index(name) for name in rows["true_class"]], dtype=np.int64)
-    return probabilities, target, classes
+def decide(probabilities: NDArray[np.float64], positive: int | None, threshold: float | None) -> NDArray[np.int64]:
+    """The predicted class of each row: by the threshold of the positive one of two, or the most probable."""
+    if positive is None or threshold is None:
+        return np.asarray(probabilities.argmax(1), np.int64)
+    called = probabilities[:, positive] >= threshold
+    return np.asarray(np.where(called, positive, 1 - positive), np.int64)

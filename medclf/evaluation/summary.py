@@ -1,26 +1,77 @@
-"""The results of a run as a person reads them, and as metrics.json holds them."""
+"""The results of a run as a person reads them, and as metrics.json and metrics.csv hold them."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-from medclf.evaluation.metrics import Metrics
+import pandas as pd
+
+from medclf.evaluation.estimates import Estimate, Metrics
+from medclf.evaluation.names import headline_names
+
+PER_CLASS = ("sensitivity", "specificity", "ppv", "f1", "auroc")
+COLUMNS = ["split", "metric", "class", "value", "low", "high", "n", "method", "reason"]
 
 
 def metrics_table(metrics: Metrics, split: str) -> str:
-    """Lines of name, value and n; under them the reason of each value that is not defined.
+    """Lines of name, value, 95 % interval and n; with three classes or more those of each class; under them reasons.
 
-    ``n`` counts the images that a value is about: for sensitivity the positive ones, for precision those called so.
+    ``n`` counts the images that a value is about: for sensitivity the positive ones, for PPV those called so.
     """
-    width = max(map(len, metrics.values), default=0)
-    lines = [f"{split + ' metric':<{width}}    value      n"]
-    for name, value in metrics.values.items():
-        shown = "NaN" if math.isnan(value) else f"{value:.4f}"
-        lines.append(f"{name:<{width}}   {shown:>6}  {metrics.n[name]:>5}")
-    lines += [f"  {name} is not defined: {reason}" for name, reason in metrics.reasons.items()]
+    names = [name for name in headline_names(len(metrics.per_class)) if name in metrics.overall]
+    rows = {name: metrics.overall[name] for name in names}
+    rows |= {name: value for name, value in metrics.overall.items() if name.endswith("_at_prevalence")}
+    if len(metrics.per_class) > 2:
+        rows |= {f"{name} of {label}": own[name] for label, own in metrics.per_class.items() for name in PER_CLASS}
+    width = max(map(len, rows), default=0)
+    lines = [f"{split + ' metric':<{width}}    value   95 % interval       n"]
+    lines += [_line(name, estimate, width) for name, estimate in rows.items()]
+    lines += [
+        f"  {name}: {'its interval ' if not math.isnan(value.value) else ''}is not defined: {value.reason}"
+        for name, value in rows.items()
+        if value.reason
+    ]
     return "\n".join(lines)
 
 
+def _line(name: str, estimate: Estimate, width: int) -> str:
+    shown = "NaN" if math.isnan(estimate.value) else f"{estimate.value:.4f}"
+    interval = "" if math.isnan(estimate.low) else f"[{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{name:<{width}}   {shown:>6}  {interval:>14}  {estimate.n:>6}"
+
+
+def metrics_frame(parts: Mapping[str, Metrics]) -> pd.DataFrame:
+    """Every metric of every split, a row each, with the columns ``COLUMNS``; ``class`` is empty for those over all."""
+    rows = []
+    for split, metrics in parts.items():
+        named = [("", metrics.overall), *metrics.per_class.items()]
+        for label, estimates in named:
+            rows += [
+                (split, name, label, e.value, e.low, e.high, e.n, e.method, e.reason) for name, e in estimates.items()
+            ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
 def as_json(metrics: Metrics) -> dict[str, Any]:
-    """The same for a JSON file, in which what is not defined is null and has its reason."""
-    values = {name: None if math.isnan(value) else value for name, value in metrics.values.items()}
-    return {"n": metrics.images, **values, "n_of": metrics.n, "not_defined": metrics.reasons}
+    """The same for a JSON file: values by name, and beside them intervals, their methods, n and reasons.
+
+    What is not defined is null and has its reason in ``not_defined``.
+    """
+    content = {"n": metrics.images, "patients": metrics.patients, **_named(metrics.overall)}
+    return {**content, "per_class": {label: _named(estimates) for label, estimates in metrics.per_class.items()}}
+
+
+def _named(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    defined = {name: value for name, value in estimates.items() if not math.isnan(value.low)}
+    return {
+        **{name: number(value.value) for name, value in estimates.items()},
+        "interval_95": {name: [value.low, value.high] for name, value in defined.items()},
+        "interval_method": {name: value.method for name, value in defined.items()},
+        "n_of": {name: value.n for name, value in estimates.items()},
+        "not_defined": {name: value.reason for name, value in estimates.items() if value.reason},
+    }
+
+
+def number(value: float) -> float | None:
+    """A number for a JSON file, which has no NaN."""
+    return None if math.isnan(value) else value

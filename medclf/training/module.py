@@ -8,9 +8,9 @@ from torch import Tensor
 
 from medclf.data.augmentation import build_batch_mixing
 from medclf.data.datamodule import Batch
-from medclf.evaluation.metrics import classification_metrics
 from medclf.models.network import build_network
 from medclf.training.losses import CrossEntropy
+from medclf.training.metrics import epoch_metrics
 from medclf.training.optimizers import build_optimizer
 from medclf.training.outputs import EpochOutputs, probabilities_of
 from medclf.training.schedules import build_schedule
@@ -114,7 +114,7 @@ class ClassifierModule(lightning.LightningModule):
         self.log(f"{stage}/loss", loss, prog_bar=True)
         if not torch.isfinite(loss):
             return  # a diverged network has no metrics; callbacks.divergence ends its training
-        metrics = classification_metrics(probabilities_of(logits), target.cpu(), self.classes, self.positive)
+        metrics = epoch_metrics(probabilities_of(logits), target.cpu(), self.classes, self.positive)
         shown = stage == "val"
-        for name, value in metrics.values.items():
+        for name, value in metrics.items():
             self.log(f"{stage}/{name}", value, prog_bar=shown and name == "auroc_macro")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import lightning
 import numpy as np
 import pandas as pd
@@ -8,28 +10,35 @@ from medclf.data.datamodule import ImageDataModule
 from medclf.evaluation.predictions import predictions_table
 from medclf.training.module import ClassifierModule
 
+Outputs = list[tuple[torch.Tensor, torch.Tensor]]
+
 
 def predict_splits(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule) -> pd.DataFrame:
     """The predictions table of val and test; each image once, however many processes there are."""
-    loaders = {"val": data.val_dataloader(), "test": data.test_dataloader()}
-    outputs = trainer.predict(module, list(loaders.values()))
-    assert outputs is not None
-    tables = []
-    for part, batches in zip(loaders, outputs, strict=True):
-        by_row = {
-            int(row): row_probabilities
-            for index, probabilities in _from_all_processes(batches)
-            for row, row_probabilities in zip(index, probabilities.numpy(), strict=True)
-        }
-        rows = sorted(by_row)
-        images = data.table.part(part).iloc[rows]
-        tables.append(predictions_table(images, np.stack([by_row[row] for row in rows]), module.classes))
-    return pd.concat(tables, ignore_index=True)
+    parts = [predict_split(trainer, module, data, part) for part in ("val", "test")]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _from_all_processes(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def predict_split(
+    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, part: str
+) -> pd.DataFrame:
+    """The predictions table of one split."""
+    outputs: Any = trainer.predict(module, data.val_dataloader() if part == "val" else data.test_dataloader())
+    by_row = {
+        int(row): row_probabilities
+        for index, probabilities in _from_all_processes(outputs)
+        for row, row_probabilities in zip(index, probabilities.numpy(), strict=True)
+    }
+    rows = sorted(by_row)
+    splits = data.config.splits
+    fold = None if splits.folds is None else splits.fold
+    probabilities = np.stack([by_row[row] for row in rows])
+    return predictions_table(data.table.part(part).iloc[rows], probabilities, module.classes, fold)
+
+
+def _from_all_processes(batches: Outputs) -> Outputs:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return batches
-    gathered: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in range(torch.distributed.get_world_size())]
+    gathered: list[Outputs] = [[] for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(gathered, batches)
     return [batch for process in gathered for batch in process]

@@ -1,35 +1,53 @@
-"""What becomes of a trained network: predictions of its best checkpoint, metrics, figures, and the model to ship."""
+"""What becomes of a trained network: predictions of its best checkpoint, their evaluation, and the model to ship."""
 
 import logging
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 
 from medclf.config.schema import Config
 from medclf.data.datamodule import ImageDataModule
-from medclf.evaluation.figures import confusion_matrix_figure
-from medclf.evaluation.metrics import Metrics
-from medclf.evaluation.predictions import confusion_matrix, save_predictions, split_metrics
-from medclf.evaluation.summary import as_json, metrics_table
-from medclf.runs import Run, is_main_process, write_json
+from medclf.data.seen import seen_by_network
+from medclf.evaluation.estimates import Metrics
+from medclf.evaluation.evaluate import Evaluation, evaluate
+from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.summary import metrics_table
+from medclf.figures.draw import GradCam
+from medclf.reporting.about import about_run
+from medclf.reporting.outcome import write_outcome
+from medclf.runs import Run, is_main_process
+from medclf.training.grad_cam import grad_cam_of
+from medclf.training.history import history_of
 from medclf.training.module import ClassifierModule
 from medclf.training.predict import predict_splits
 from medclf.training.saving import save_best
 from medclf.training.tensorboard import log_results
 
 log = logging.getLogger(__name__)
-EVALUATED = ("val", "test")
 
 
 def conclude(
-    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
+    trainer: lightning.Trainer,
+    module: ClassifierModule,
+    data: ImageDataModule,
+    config: Config,
+    run: Run,
+    facts: dict[str, object],
 ) -> float:
     """Predict validation and test with the best checkpoint, and leave in the run folder all that follows from it.
+
+    Args:
+        trainer: that trained.
+        module: trained.
+        data: of the run.
+        config: of the run.
+        run: whose folder it is.
+        facts: what will stand in the record of the run.
 
     Returns:
         The value of ``config.monitor`` by which the checkpoint was chosen.
@@ -39,30 +57,53 @@ def conclude(
     predictions = predict_splits(trainer, module, data)
     if not is_main_process():
         return float("nan")
-    save_predictions(predictions, run.predictions)
-    results = {part: split_metrics(predictions, part, config.dataset.positive) for part in EVALUATED}
     monitored = _monitored(best, config.monitor)
     chosen = {"epoch": int(best["epoch"]), "monitor": config.monitor, "monitor_value": monitored}
-    save_best(module, config, data.table, chosen, run.best_model)
-    parts = {part: as_json(metrics) for part, metrics in results.items()}
+    evaluation = evaluate(predictions, config.evaluation, config.dataset.positive)
+    save_predictions(_with_decisions(predictions, evaluation), run.predictions)
+    save_best(module, config, data.table, evaluation, chosen, run.best_model)
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
-    write_json(run.metrics, {"checkpoint": checkpoint, **chosen, **parts})
-    figures = _save_figures(predictions, results, run)
+    about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
+    history = _saved_history(trainer, run)
+    seen = seen_by_network(data.table.root, config.dataset)
+    grad_cam = _saved_grad_cam(module, evaluation, data.table.root, config, run)
+    pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     if isinstance(trainer.logger, TensorBoardLogger):
-        log_results(trainer.logger, config, results, figures, int(best["global_step"]))
-    _report_results(results["test"], run, chosen)
+        log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
+    _report_results(evaluation.metrics["test"], evaluation, run, chosen)
     return monitored
 
 
-def _save_figures(predictions: pd.DataFrame, results: dict[str, Metrics], run: Run) -> dict[str, Figure]:
-    run.figures.mkdir(exist_ok=True)
-    figures = {}
-    for part in EVALUATED:
-        counts = confusion_matrix(predictions, part)
-        figure = confusion_matrix_figure(*counts, title=f"{part}, n = {results[part].images}")
-        figure.savefig(run.figures / f"confusion_matrix_{part}.png")
-        figures[f"confusion_matrix/{part}"] = figure
-    return figures
+def _with_decisions(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
+    """The table with the classes that are predicted at the operating point."""
+    table = predictions.copy()
+    for part, judged in evaluation.predictions.items():
+        table.loc[table["split"] == part, "predicted_class"] = np.asarray(judged.classes)[judged.predicted]
+    return table
+
+
+def _saved_history(trainer: lightning.Trainer, run: Run) -> pd.DataFrame | None:
+    if not isinstance(trainer.logger, TensorBoardLogger):
+        return None
+    trainer.logger.save()
+    history = history_of(Path(trainer.logger.log_dir))
+    if history is not None:
+        history.to_csv(run.history, index=False)
+    return history
+
+
+def _saved_grad_cam(
+    module: ClassifierModule, evaluation: Evaluation, root: Path, config: Config, run: Run
+) -> GradCam | None:
+    judged = config.evaluation
+    if not (judged.pictures and judged.grad_cam):
+        return None
+    seen = seen_by_network(root, config.dataset)
+    found = grad_cam_of(module.network, evaluation.test, seen, judged.grad_cam, judged.seed)
+    if found is None:
+        return None
+    found.save(run.grad_cam)
+    return GradCam.load(run.grad_cam)  # in the file's own precision, so that the pages can be drawn again
 
 
 def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
@@ -72,11 +113,14 @@ def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
     return float(states[0]["best_model_score"])
 
 
-def _report_results(test: Metrics, run: Run, chosen: dict[str, Any]) -> None:
+def _report_results(test: Metrics, evaluation: Evaluation, run: Run, chosen: dict[str, Any]) -> None:
     below_runs = Path.cwd() / "runs" in run.folder.absolute().parents
     log.info(
         "Tested once: the checkpoint of epoch %d, the best by %s = %.4f",
         chosen["epoch"], chosen["monitor"], chosen["monitor_value"],
     )  # fmt: skip
+    log.info("Operating point: %s. Temperature: %s.", evaluation.point.words, evaluation.temperature.words)
     log.info("Results\n\n%s\n\nRun folder:  %s", metrics_table(test, "test"), run.shown)
+    if evaluation.config.pictures:
+        log.info("Report:      %s/report.html", run.shown)
     log.info("Look at it:  tensorboard --logdir %s", "runs" if below_runs else run.shown)

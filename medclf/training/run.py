@@ -8,9 +8,10 @@ import lightning
 from omegaconf import OmegaConf
 
 from medclf.config.schema import Config
+from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.dataset import load_image_table
+from medclf.data.dataset import examine, table_of
 from medclf.data.table import ImageTable
 from medclf.errors import ConfigError, MedclfError
 from medclf.runs import Run, is_main_process
@@ -49,7 +50,8 @@ def train_and_test(config: Config, folder: Path) -> float:
 
 def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    table = load_image_table(config.dataset, is_main_process())
+    examined = examine(config.dataset, is_main_process())
+    table = table_of(examined, config.dataset)
     _report_images(config, table)
     augment = build_augmentation(config.augmentation)
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
@@ -63,13 +65,14 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
         OmegaConf.save(config.model_dump(by_alias=True), run.config)
         table.save(run.splits)
     facts["device"] = str(trainer.strategy.root_device)
-    facts |= {"split_hash": table.digest(), "training_seconds": _fit(trainer, module, data, config, run)}
+    facts |= {"split_hash": table.digest(), "findings": audit_findings(examined, table, config.dataset)}
+    facts["training_seconds"] = _fit(trainer, module, data, config, run)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: a trial of the code, nothing is kept and nothing tested.")
         return float("nan")
     if not run.best_checkpoint.is_file():
         raise MedclfError(f"monitor={config.monitor}: was not a number in any epoch, so no best checkpoint was chosen")
-    return conclude(trainer, module, data, config, run)
+    return conclude(trainer, module, data, config, run, facts)
 
 
 def _refuse_several_processes(config: Config, processes: int) -> None:

@@ -7,39 +7,51 @@ import torch
 
 from medclf.config.schema import Config
 from medclf.data.table import ImageTable
+from medclf.evaluation.evaluate import Evaluation
 from medclf.models.state import plain_state
 from medclf.runs import PACKAGES, versions, write_json
 from medclf.training.module import ClassifierModule
 
 
-def save_best(module: ClassifierModule, config: Config, table: ImageTable, chosen: dict[str, Any], path: Path) -> None:
+def save_best(
+    module: ClassifierModule,
+    config: Config,
+    table: ImageTable,
+    evaluation: Evaluation,
+    chosen: dict[str, Any],
+    path: Path,
+) -> None:
     """Write ``best.pth``, a state dict with plain names and no code in it, and ``best.json`` beside it.
 
     Args:
         module: with the weights of the best checkpoint.
         config: of the run.
         table: the images of the run.
+        evaluation: with what was chosen on validation: threshold and temperature.
         chosen: how the checkpoint was chosen: ``epoch``, ``monitor`` and its value.
         path: of ``best.pth``.
     """
     aside = path.with_suffix(".tmp")
     torch.save(plain_state(module.network), aside)
     aside.replace(path)
-    write_json(path.with_suffix(".json"), describe(module, config, table) | chosen)
+    write_json(path.with_suffix(".json"), describe(module, config, table, evaluation) | chosen)
 
 
-def describe(module: ClassifierModule, config: Config, table: ImageTable) -> dict[str, Any]:
+def describe(module: ClassifierModule, config: Config, table: ImageTable, evaluation: Evaluation) -> dict[str, Any]:
     """What one must know to use the weights.
 
     ``mean`` and ``sd`` are for pixels of 0 to 1. ``sigmoid`` is the probability of the second class. ``threshold`` is
-    that of the positive class's probability; with more classes the most probable one is taken, and it is None.
+    that of the positive class's probability as the network gives it; with more classes the most probable one is taken,
+    and it is None. Logits divided by ``temperature`` give calibrated probabilities.
     """
     dataset = config.dataset
     two = len(module.classes) == 2
     return {
         "classes": module.classes,
         "positive": (module.positive or module.classes[-1]) if two else None,
-        "threshold": 0.5 if two else None,
+        "threshold": evaluation.point.threshold,
+        "operating_point": vars(evaluation.point),
+        "temperature": evaluation.temperature.value,
         "output": config.model.output,
         "preprocessing": {
             **dataset.model_dump(include={"channels", "image_size", "resize", "clahe"}),

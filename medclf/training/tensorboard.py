@@ -4,30 +4,41 @@ import math
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from matplotlib.figure import Figure
 
 from medclf.config.schema import Config
-from medclf.evaluation.metrics import Metrics
+from medclf.evaluation.estimates import Metrics
+from medclf.figures.style import pixels
 
 
 def log_results(
-    logger: TensorBoardLogger, config: Config, results: dict[str, Metrics], figures: dict[str, Figure], step: int
+    logger: TensorBoardLogger, config: Config, results: dict[str, Metrics], pictures: dict[str, bytes], step: int
 ) -> None:
-    """Log the test metrics, the figures, and the hyperparameters with the final validation metrics.
+    """Log the test metrics, the pictures, and the hyperparameters with the final validation metrics.
+
+    Scalars are below ``test/``, pictures below ``evaluation/``, the table of test metrics with their intervals is the
+    text ``evaluation/metrics``.
 
     Args:
         logger: of the run.
         config: of the run.
         results: metrics of the best checkpoint by split, ``val`` and ``test``.
-        figures: by tag.
+        pictures: PNG files by name.
         step: the training step of the best checkpoint.
     """
-    logger.log_metrics({f"test/{name}": value for name, value in results["test"].values.items()}, step)
-    for tag, figure in figures.items():
-        logger.experiment.add_figure(tag, figure, step, close=False)
-    final = {f"val_best/{name}": value for name, value in results["val"].values.items() if not math.isnan(value)}
+    test = results["test"]
+    logger.log_metrics({f"test/{name}": found.value for name, found in test.overall.items()}, step)
+    for name, png in pictures.items():
+        logger.experiment.add_image(f"evaluation/{name}", pixels(png), step, dataformats="HWC")
+    logger.experiment.add_text("evaluation/metrics", _markdown(test), step)
+    validation = results["val"].overall if "val" in results else {}
+    final = {f"val_best/{name}": found.value for name, found in validation.items() if not math.isnan(found.value)}
     logger.log_hyperparams(hyperparameters(config), final, step)
     logger.save()
+
+
+def _markdown(metrics: Metrics) -> str:
+    rows = [f"| {name} | {found} | {found.n} |" for name, found in metrics.overall.items()]
+    return "\n".join(["| metric | value [95 % interval] | n |", "|---|---|---|", *rows])
 
 
 def hyperparameters(config: Config) -> dict[str, Any]:

@@ -1,95 +1,109 @@
+"""The predictions table and what is taken out of it."""
+
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from samples import sample, taken
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from medclf.data.page import image_page
-from medclf.evaluation.figures import confusion_matrix_figure
-from medclf.evaluation.metrics import Metrics
-from medclf.evaluation.predictions import (
-    confusion_matrix,
-    load_predictions,
-    predictions_table,
-    save_predictions,
-    split_metrics,
-)
-from medclf.evaluation.summary import as_json, metrics_table
+from medclf.evaluation.metrics import metric_values
+from medclf.evaluation.predictions import attributes_of, classes_of, decide, predictions_table, split_of
 
 
 @pytest.fixture
-def table():
-    rng = np.random.default_rng(0)
-    images = pd.DataFrame(
+def images():
+    return pd.DataFrame(
         {
-            "path": [f'a "quoted", ü/{index}.png' for index in range(40)],
-            "split": ["val"] * 20 + ["test"] * 20,
+            "path": [f"{index}.png" for index in range(40)],
             "class": ["NA", "ill"] * 20,
-            "group": [str(index) for index in range(40)],
-        }
+            "group": [f"patient {index // 2}" for index in range(40)],
+            "split": ["val"] * 20 + ["test"] * 20,
+            "sex": ["f", "m"] * 20,
+        },
+        index=range(100, 140),
     )
-    probability = rng.random(40) ** 20
+
+
+@pytest.fixture
+def table(images):
+    probability = np.random.default_rng(0).random(40) ** 3
     return predictions_table(images, np.stack([1 - probability, probability], 1), ["NA", "ill"])
 
 
 def test_columns(table):
-    assert list(table) == ["path", "group", "split", "true_class", "predicted_class", "prob_NA", "prob_ill"]
+    assert list(table) == [
+        "path", "group", "split", "fold", "true_class", "predicted_class", "prob_NA", "prob_ill", "sex"
+    ]  # fmt: skip
+    assert list(table["true_class"]) == ["NA", "ill"] * 20
     assert (table["predicted_class"] == np.where(table["prob_ill"] > table["prob_NA"], "ill", "NA")).all()
+    assert (table["fold"] == "").all()
+    assert classes_of(table) == ["NA", "ill"]
+    assert attributes_of(table) == ["sex"]
 
 
-def test_a_file_loses_nothing(table, tmp_path):
-    save_predictions(table, tmp_path / "predictions.csv")
-    again = load_predictions(tmp_path / "predictions.csv")
-    assert list(again["path"]) == list(table["path"])
-    assert list(again["true_class"]) == list(table["true_class"])
-    for name in ("prob_NA", "prob_ill"):
-        assert again[name].to_numpy().tobytes() == table[name].to_numpy().tobytes()
+def test_a_fold_is_text(images):
+    table = predictions_table(images, np.full((40, 2), 0.5), ["NA", "ill"], fold=3)
+    assert set(table["fold"]) == {"3"}
 
 
-def test_metrics_are_of_one_split(table):
+def test_a_split(table):
     rows = table[table["split"] == "test"]
-    values = split_metrics(table, "test", "ill").values
-    truth = rows["true_class"] == "ill"
-    assert values["accuracy"] == pytest.approx(accuracy_score(rows["true_class"], rows["predicted_class"]))
-    assert values["auroc_macro"] == pytest.approx(roc_auc_score(truth, rows["prob_ill"]))
-    assert split_metrics(table, "test", "NA").values["sensitivity"] == pytest.approx(values["specificity"])
+    test = split_of(table, "test", "ill")
+    assert (len(test), test.patients, test.one_image_each, test.positive) == (20, 10, False, 1)
+    assert list(test.table["path"]) == list(rows["path"])
+    assert list(test.target) == [0, 1] * 10
+    assert (test.probabilities == rows[["prob_NA", "prob_ill"]].to_numpy()).all()
+    assert pd.Series(test.groups).nunique() == 10
+    assert all(rows["group"].to_numpy()[test.groups == at].tolist()[0] for at in range(10))
+    values = metric_values(test, np.ones((1, 20))).overall
+    assert values["accuracy"][0] == pytest.approx(accuracy_score(rows["true_class"], rows["predicted_class"]))
+    assert values["auroc_macro"][0] == pytest.approx(roc_auc_score(rows["true_class"] == "ill", rows["prob_ill"]))
 
 
-def test_confusion_matrix(table):
-    counts, classes = confusion_matrix(table, "test")
-    rows = table[table["split"] == "test"]
-    for (true, predicted), count in np.ndenumerate(counts):
-        assert count == ((rows["true_class"] == classes[true]) & (rows["predicted_class"] == classes[predicted])).sum()
-    assert counts.sum() == 20
+def test_images_of_a_patient_have_one_group(table):
+    test = split_of(table, "test")
+    assert [list(pair) for pair in test.groups.reshape(10, 2)] == [[at, at] for at in test.groups[::2]]
 
 
-def test_confusion_matrix_figure_shows_counts_and_names():
-    figure = confusion_matrix_figure(np.array([[7, 3], [0, 0]]), ["healthy", "ill"], "test, n = 10")
-    axes = figure.axes[0]
-    assert [text.get_text() for text in axes.texts] == ["7\n70%", "3\n30%", "0", "0"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["healthy", "ill"]
-    assert axes.get_title() == "test, n = 10"
+def test_the_positive_class(table):
+    assert split_of(table, "test").positive == 1
+    of_na, of_ill = (metric_values(split_of(table, "test", name), np.ones((1, 20))).overall for name in ("NA", "ill"))
+    assert of_na["sensitivity"] == of_ill["specificity"]
+    assert of_na["ppv"] == of_ill["npv"]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_image_page(channels):
-    images = np.zeros((5, channels, 8, 8), dtype=np.uint8)
-    figure = image_page(images, list("abcde"))
-    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", "d", "e", "", "", ""]
+def test_three_classes_have_no_positive_one():
+    images = pd.DataFrame({"path": ["x"], "class": ["b"], "group": ["x"], "split": ["test"]})
+    made = split_of(predictions_table(images, np.array([[0.2, 0.5, 0.3]]), ["a", "b", "c"]), "test", threshold=0.9)
+    assert made.positive is None
+    assert list(made.predicted) == list(made.target) == [1]
+    assert made.shown_classes == [0, 1, 2]
 
 
-def test_what_is_not_defined_is_said():
-    metrics = Metrics(4)
-    metrics.add("accuracy", lambda: torch.tensor(0.5))
-    metrics.add("auroc_macro", lambda: torch.tensor(0.0), "no image is of class b", n=3)
-    assert as_json(metrics) == {
-        "n": 4,
-        "accuracy": 0.5,
-        "auroc_macro": None,
-        "n_of": {"accuracy": 4, "auroc_macro": 3},
-        "not_defined": {"auroc_macro": "no image is of class b"},
-    }
-    lines = metrics_table(metrics, "test").splitlines()
-    assert lines[1].split() == ["accuracy", "0.5000", "4"]
-    assert lines[2].split() == ["auroc_macro", "NaN", "3"]
-    assert "auroc_macro is not defined: no image is of class b" in lines[3]
+def test_a_split_without_images(table):
+    assert len(split_of(table[table["split"] == "test"], "val")) == 0
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_from_the_threshold_on_an_image_is_positive(positive):
+    probabilities = np.array([[0.3, 0.7], [0.7, 0.3], [0.5, 0.5], [0.0, 1.0]])
+    for threshold in (0.0, 0.3, 0.5, 0.7, 1.0):
+        called = decide(probabilities, positive, threshold) == positive
+        assert (called == (probabilities[:, positive] >= threshold)).all()
+    assert list(decide(probabilities, positive, None)) == [1, 0, 0, 1]
+
+
+def test_the_threshold_decides_in_a_split(table):
+    low = split_of(table, "test", "ill", threshold=0.1)
+    assert list(low.predicted) == list((low.probabilities[:, 1] >= 0.1).astype(int))
+    assert low.predicted.sum() > split_of(table, "test", "ill").predicted.sum()
+
+
+def test_a_subset():
+    made = sample(3, 30, 0, "skilled", groups=np.arange(30) // 2, sex=["f", "m"] * 15)
+    rows = made.table["sex"].to_numpy() == "m"
+    part, expected = made.subset(rows), taken(made, np.flatnonzero(rows))
+    assert part.table.equals(expected.table)
+    for name in ("groups", "target", "probabilities", "predicted"):
+        assert (getattr(part, name) == getattr(expected, name)).all()
+    assert (len(part), part.patients, part.one_image_each, made.one_image_each) == (15, 15, True, False)

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from medclf.config.schema import Config, validated
-from medclf.evaluation.names import metric_names
+from medclf.evaluation.names import headline_names, metric_names
 from medclf.training.module import ClassifierModule
 
 
@@ -36,8 +36,9 @@ def predictions(folder):
 def test_everything_promised_is_in_the_run_folder(finished):
     names = {path.relative_to(finished[0]).as_posix() for path in finished[0].rglob("*")}
     assert {
-        "config.yaml", "splits.csv", "predictions.csv", "metrics.json", "run.json", "train.log", ".hydra/config.yaml",
-        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "figures/confusion_matrix_test.png",
+        "config.yaml", "splits.csv", "predictions.csv", "metrics.json", "metrics.csv", "run.json", "train.log",
+        ".hydra/config.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "history.csv", "report.html",
+        "model_card.md", "figures/confusion_matrix_test.png", "figures/data/roc_curve.csv",
     } <= names  # fmt: skip
     assert not any("=" in name for name in names)
 
@@ -45,10 +46,12 @@ def test_everything_promised_is_in_the_run_folder(finished):
 def test_the_output_ends_with_the_test_table_and_where_to_look(finished):
     folder, answer = finished
     content = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    for name in metric_names(2):
-        value = content["test"][name]
-        shown = "NaN" if value is None else f"{value:.4f}"
-        assert [name, shown, str(content["test"]["n_of"][name])] in [line.split() for line in answer.out.splitlines()]
+    test = content["test"]
+    for name in headline_names(2):
+        shown = "NaN" if test[name] is None else f"{test[name]:.4f}"
+        interval = [f"[{low:.3f}, {high:.3f}]" for low, high in [test["interval_95"].get(name, (0, 0))] if high]
+        line = " ".join([name, shown, *interval, str(test["n_of"][name])])
+        assert line in [" ".join(line.split()) for line in answer.out.splitlines()]
     assert f"Run folder:  runs/phantom/cnn/{folder.name}" in answer.out
     assert "tensorboard --logdir runs" in answer.out
     assert "Tested once" in (folder / "train.log").read_text(encoding="utf-8")
@@ -68,7 +71,7 @@ def test_splits(finished):
 def test_predictions(finished):
     rows = predictions(finished[0])
     assert list(rows[0]) == [
-        "path", "group", "split", "true_class", "predicted_class", "prob_organ_absent", "prob_organ_present",
+        "path", "group", "split", "fold", "true_class", "predicted_class", "prob_organ_absent", "prob_organ_present",
     ]  # fmt: skip
     splits = pd.read_csv(finished[0] / "splits.csv").set_index("path")
     assert {row["path"] for row in rows} == set(splits[splits["split"] != "train"].index)
@@ -93,7 +96,9 @@ def test_metrics_are_those_of_the_predictions(finished, split):
     assert content["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, called), abs=1e-6)
     positive = [label == "organ_present" for label in truth]
     assert content["auroc_macro"] == pytest.approx(roc_auc_score(positive, score), abs=1e-6)
-    assert set(content["not_defined"]) == {name for name in metric_names(2) if content[name] is None}
+    undefined = {name for name, value in content.items() if value is None}
+    assert undefined <= set(content["not_defined"])
+    assert set(content["not_defined"]) - undefined == set(content["n_of"]) - undefined - set(content["interval_95"])
 
 
 def test_the_checkpoint_alone_gives_the_predictions(finished):
@@ -147,8 +152,10 @@ def test_tensorboard_scalars(events):
     assert "hp_metric" not in tags
 
 
-def test_tensorboard_images(events):
-    assert set(events.Tags()["images"]) == {"confusion_matrix/test", "confusion_matrix/val", "samples/train"}
+def test_tensorboard_images(finished, events):
+    drawn = {f"evaluation/{path.stem}" for path in (finished[0] / "figures").glob("*.png")}
+    assert {"evaluation/confusion_matrix_test", "evaluation/roc_curve", "evaluation/learning_curves"} <= drawn
+    assert set(events.Tags()["images"]) == drawn | {"samples/train"}
     for tag in events.Tags()["images"]:
         (image,) = events.Images(tag)
         assert min(image.width, image.height) > 200

@@ -1,16 +1,17 @@
-"""A CSV file with a row an image: path and class, where it has them patient and split."""
+"""A CSV file with a row an image: path and class, where it has them patient, split and whatever else is known of it."""
 
 import csv
 import posixpath
 from collections import Counter
 from pathlib import Path
 
-from medclf.config.schema import Dataset
+from medclf.config.schema import Dataset, Table
 from medclf.data.sources.folders import class_of_folder
 from medclf.data.sources.found import FoundImage, FoundImages, group_of
 from medclf.errors import DataError, did_you_mean, listed
 
 Row = dict[str, str]
+RESERVED = frozenset({"path", "class", "group", "split", "fold", "true_class", "predicted_class"})
 
 
 def find(root: Path, config: Dataset) -> FoundImages:
@@ -36,13 +37,21 @@ def find(root: Path, config: Dataset) -> FoundImages:
         wrong.check("path outside root", path, inside)
         wrong.check("file that is not there", path, not inside or there)
         group = row[columns.group] if columns.group else group_of(path, config.group_pattern)
-        images.append(FoundImage(path, class_of.get(label, ""), group or path, split_of.get(split)))
+        known = _attributes(row, columns)
+        images.append(FoundImage(path, class_of.get(label, ""), group or path, split_of.get(split), known))
     for path, count in Counter(image.path for image in images).items():
         wrong.check("path named twice", path, count == 1)
     for label in classes:
         wrong.check("class without an image", label, any(image.label == label for image in images))
     wrong.refuse()
     return FoundImages(sorted(images, key=lambda image: image.path), classes)
+
+
+def _attributes(row: Row, columns: Table) -> dict[str, str]:
+    """The columns that the config does not name; one that bears a name of ours gets another."""
+    named = set(columns.model_dump(exclude={"file"}).values())
+    others = {name: value for name, value in row.items() if name not in named}
+    return {f"table_{name}" if name in RESERVED else name: value for name, value in others.items()}
 
 
 def _place(root: Path, path: str) -> tuple[bool, bool]:
@@ -82,7 +91,7 @@ def _rows(file: Path, config: Dataset) -> list[Row]:
                         f"{file}: has no column '{name}' (dataset.table.{key}); {did_you_mean(name, names)}"
                         f"Columns: {listed(names) or 'none'}"
                     )
-            rows = [{name: row[name].strip() for name in wanted.values()} for row in reader]
+            rows = [{name: (row[name] or "").strip() for name in names} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"dataset.table.file={file}: cannot be read: {error}") from error
     if not rows:

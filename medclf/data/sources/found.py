@@ -1,5 +1,5 @@
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from medclf.config.schema import SplitName
@@ -7,12 +7,14 @@ from medclf.config.schema import SplitName
 
 @dataclass(frozen=True)
 class FoundImage:
-    """One image: path below root (with ``/``), class, patient, and the part that the source gives or None."""
+    """One image: path below root (with ``/``), class, patient, the part that the source gives or None, and what else
+    the source tells of it by name, such as sex or site."""
 
     path: str
     label: str
     group: str
     split: SplitName | None
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,20 @@
-"""Pictures of predictions. Matplotlib's object interface: no global state, no window."""
-
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from medclf.evaluation.curves import confusion_matrix
+from medclf.evaluation.predictions import Predictions
+from medclf.figures.style import DPI, Picture
+
+
+def confusion_picture(predictions: Predictions, part: str) -> Picture:
+    """The confusion matrix of a split."""
+    counts = confusion_matrix(predictions)
+    figure = confusion_matrix_figure(counts.to_numpy(), predictions.classes, f"{part}, n = {len(predictions)}")
+    caption = f"Confusion matrix of the {part} split: counts, and shares of each true class."
+    return Picture(f"confusion_matrix_{part}", figure, caption, counts.rename_axis("true_class"))
 
 
 def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
@@ -16,7 +26,7 @@ def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], t
         title: stands above.
     """
     side = 2.4 + 0.9 * len(classes)
-    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
+    figure = Figure(figsize=(side + 0.8, side), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -1,0 +1,32 @@
+"""``python -m medclf.evaluate``: judge the predictions of a run, anybody's predictions, or a model on other images."""
+
+from pathlib import Path
+
+from medclf.config import command
+from medclf.config.checks import check_evaluate
+from medclf.config.schema import EvaluateConfig
+
+
+def check(config: EvaluateConfig) -> None:
+    """Refuse what cannot be judged. Raises ConfigError or DataError."""
+    check_evaluate(config)
+    if config.dataset is not None:
+        from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
+
+        check_root(config.dataset)
+
+
+def evaluate(config: EvaluateConfig, folder: Path) -> None:
+    """Leave figures, pictures and a report in a folder."""
+    from medclf.reporting.judge import judge  # pandas and Matplotlib: once the config is known to be right
+
+    judge(config, folder, command.typed_keys("evaluation"))
+
+
+def main() -> None:
+    """Run the command line."""
+    command.run(evaluate, "evaluate", EvaluateConfig, check)
+
+
+if __name__ == "__main__":
+    main()

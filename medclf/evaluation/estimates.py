@@ -1,0 +1,174 @@
+"""Each metric with its n and a 95 % confidence interval, or the reason why it has none."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from medclf.errors import listed
+from medclf.evaluation.bootstrap import bootstrap
+from medclf.evaluation.delong import delong_interval
+from medclf.evaluation.metrics import AVERAGED, WEIGHTED, metric_values
+from medclf.evaluation.predictions import Predictions
+
+Floats = NDArray[np.float64]
+UNDEFINED = 0.05
+"""Share of the resamples in which a metric may be undefined before its interval is."""
+PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value, its 95 % interval ``low`` to ``high`` by ``method``, and ``n``, the images that it is about.
+
+    What is not defined is NaN, and ``reason`` says why.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    method: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "NaN"
+        return f"{self.value:.3f}" + ("" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The metrics of a split: ``overall`` by name, and ``per_class`` by class and name."""
+
+    images: int
+    patients: int
+    overall: dict[str, Estimate]
+    per_class: dict[str, dict[str, Estimate]]
+
+
+def estimate(
+    predictions: Predictions, resamples: int = 2000, seed: int = 0, prevalence: float | None = None
+) -> Metrics:
+    """All metrics of ``metric_values`` with their intervals.
+
+    Where every patient has one image: Wilson (1927) for accuracy, sensitivity, specificity, PPV and NPV, DeLong on the
+    logit scale for AUROC of one class against the rest. For all else the percentiles of a bootstrap that draws patients
+    within classes (``bootstrap.draws``); for the calibration error, which any resampling makes larger, the basic
+    bootstrap (Davison and Hinkley 1997, section 5.2). A proportion that is the same in every resample, such as 1.0, has
+    Wilson's interval with patients for images.
+
+    Args:
+        predictions: of one split at its operating point.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        prevalence: as ``metric_values`` takes it.
+    """
+    if len(predictions) == 0:
+        return Metrics(0, 0, {}, {})
+    values = metric_values(predictions, np.ones((1, len(predictions))), prevalence)
+    resampled = bootstrap(predictions, resamples, seed, prevalence)
+    counted = _Counted(predictions)
+    per_class: dict[str, dict[str, Estimate]] = {}
+    for at, label in enumerate(predictions.classes):
+        per_class[label] = {
+            name: _estimate(counted, name, at, float(value[0, at]), resampled.per_class[name][:, at])
+            for name, value in values.per_class.items()
+        }
+    overall = {}
+    for name, value in values.overall.items():
+        # sensitivity is the positive class's own, and so on
+        whose = predictions.positive if name in PROPORTIONS or name == "auroc_macro" else None
+        overall[name] = _estimate(counted, name, whose, float(value[0]), resampled.overall[name])
+    return Metrics(len(predictions), predictions.patients, overall, per_class)
+
+
+class _Counted:
+    """What is counted once for all metrics: images of each class, predicted as each class."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.of = predictions
+        self.images = len(predictions)
+        count = len(predictions.classes)
+        self.true = np.bincount(predictions.target, minlength=count)
+        self.called = np.bincount(predictions.predicted, minlength=count)
+        self.independent = predictions.one_image_each
+
+    def about(self, name: str, at: int | None) -> NDArray[np.bool_]:
+        """The images that a metric is about."""
+        everything = np.ones(self.images, bool)
+        if at is None:
+            return everything
+        true, called = self.of.target == at, self.of.predicted == at
+        about = {"sensitivity": true, "specificity": ~true, "ppv": called, "npv": ~called}.get(name, everything)
+        return np.asarray(about)
+
+    def reason(self, name: str, at: int | None) -> str:
+        """Why a metric is not defined."""
+        if at is not None and name != "auroc_macro":
+            return self._reason_of_class(name, at)
+        stem, _, average = name.rpartition("_")
+        if name == "balanced_accuracy":
+            stem, average = "recall", "macro"
+        if name in ("mcc", "cohen_kappa"):
+            return "all images are of one class or were predicted as one"
+        if average == "prevalence":
+            reasons = [self._reason_of_class(part, self.positive) for part in ("sensitivity", "specificity")]
+            return listed(reason for reason in reasons if reason) or "nothing would be called so"
+        if average == "positive":
+            return self._reason_of_class(stem, self.positive)
+        classes = [at for at in range(len(self.true)) if average == "macro" or self.true[at] > 0]
+        assert stem in AVERAGED and (average == "macro" or stem in WEIGHTED)
+        reasons = [self._reason_of_class(AVERAGED[stem], at) for at in classes]
+        return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+
+    @property
+    def positive(self) -> int:
+        assert self.of.positive is not None
+        return self.of.positive
+
+    def _reason_of_class(self, name: str, at: int) -> str:
+        label, true, called = self.of.classes[at], self.true[at], self.called[at]
+        absent = "" if true else f"no image is of class {label}"
+        alone = "" if true < self.images else f"every image is of class {label}"
+        never = "" if called else f"class {label} was never predicted"
+        always = "" if called < self.images else f"every image was predicted as class {label}"
+        reasons = {"sensitivity": absent, "f1": absent, "specificity": alone, "ppv": never, "npv": always}
+        return reasons.get(name, absent or alone)
+
+
+def _estimate(counted: _Counted, name: str, at: int | None, value: float, resampled: Floats) -> Estimate:
+    about = counted.about(name, at)
+    n = int(about.sum())
+    if math.isnan(value):
+        return Estimate(value, n=n, reason=counted.reason(name, at))
+    proportion = name == "accuracy" or (at is not None and name in PROPORTIONS)
+    if counted.independent and proportion:
+        return Estimate(value, *wilson(value * n, n), n, "Wilson")
+    if counted.independent and at is not None and name.startswith("auroc"):
+        truth = counted.of.target == at
+        if min(truth.sum(), (~truth).sum()) > 1:
+            low, high = delong_interval(counted.of.probabilities[:, at], truth)
+            if not math.isnan(low):
+                return Estimate(value, low, high, n, "DeLong")
+    missing = float(np.isnan(resampled).mean())
+    if missing > UNDEFINED:
+        return Estimate(value, n=n, reason=f"not defined in {missing:.0%} of the resamples")
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    if name == "calibration_error" and high - low > 1e-12:
+        low, high = max(0.0, 2 * value - high), min(1.0, max(0.0, 2 * value - low))
+        return Estimate(value, float(low), float(high), n, "basic bootstrap of patients")
+    if high - low > 1e-12:
+        return Estimate(value, float(low), float(high), n, "bootstrap of patients")
+    if proportion:
+        patients = len(np.unique(counted.of.groups[about]))
+        return Estimate(value, *wilson(value * patients, patients), n, "Wilson, patients for images")
+    return Estimate(value, n=n, reason="the same in every resample, from which no interval can be told")
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """95 % interval of a proportion (Wilson 1927)."""
+    interval = binomtest(round(hits), n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

@@ -1,0 +1,119 @@
+"""All that follows from a predictions table, in numbers. The same table, config and model give the same figures."""
+
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from medclf.config.schema import Evaluation as Config
+from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.evaluation.calibration import Temperature, calibrated, fit_temperature
+from medclf.evaluation.estimates import Estimate, Metrics, estimate
+from medclf.evaluation.operating_point import OperatingPoint, choose, rules
+from medclf.evaluation.predictions import Predictions, classes_of, decide, split_of
+from medclf.evaluation.reading import remarks
+from medclf.evaluation.subgroups import subgroups
+
+PARTS = ("val", "test")
+OF_PROBABILITIES = ("log_loss", "brier", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evaluation of a predictions table.
+
+    ``predictions`` and ``metrics`` by split (val where there is one, and test), at ``point``. ``calibrated`` holds the
+    test predictions with the temperature applied; ``calibration`` their log loss, Brier score and calibration error by
+    ``before`` and ``after``. ``points`` shows what each rule of the operating point would have given on test.
+    """
+
+    config: Config
+    predictions: dict[str, Predictions]
+    metrics: dict[str, Metrics]
+    point: OperatingPoint
+    temperature: Temperature
+    calibrated: Predictions
+    calibration: dict[str, dict[str, Estimate]]
+    points: pd.DataFrame
+    subgroups: pd.DataFrame
+    remarks: list[str]
+
+    @property
+    def test(self) -> Predictions:
+        """The predictions of the test split."""
+        return self.predictions["test"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a trained model brings with it to other images: its operating point and its temperature."""
+
+    point: OperatingPoint
+    temperature: Temperature
+
+
+def evaluate(
+    table: pd.DataFrame, config: Config, positive: str | None = None, chosen: Chosen | None = None
+) -> Evaluation:
+    """Evaluate a predictions table.
+
+    Args:
+        table: as ``load_predictions`` gives it.
+        config: of group ``evaluation``.
+        positive: the class that sensitivity is about, for two classes; None: the last one.
+        chosen: operating point and temperature of a model that is tested on other images; None: they are chosen on the
+            validation images of the table.
+
+    Raises:
+        ConfigError: for a positive class or a column of subgroups that is not there.
+    """
+    _check_positive(positive, classes_of(table))
+    parts = {part: split_of(table, part, positive) for part in PARTS if (table["split"] == part).any()}
+    validation = parts.get("val", split_of(table, "val", positive))
+    point = chosen.point if chosen else choose(validation, config)
+    temperature = chosen.temperature if chosen else fit_temperature(validation)
+    decided = {part: _decided(predictions, point) for part, predictions in parts.items()}
+    metrics = {part: _estimated(predictions, config) for part, predictions in decided.items()}
+    after = calibrated(decided["test"], temperature.value)
+    calibration = {"before": metrics["test"], "after": _estimated(after, config)}
+    return Evaluation(
+        config=config,
+        predictions=decided,
+        metrics=metrics,
+        point=point,
+        temperature=temperature,
+        calibrated=after,
+        calibration={
+            name: {metric: found.overall[metric] for metric in OF_PROBABILITIES} for name, found in calibration.items()
+        },
+        points=_points(validation, decided["test"], point, config),
+        subgroups=subgroups(decided["test"], config.subgroups, config.resamples, config.seed),
+        remarks=remarks(table),
+    )
+
+
+def _check_positive(positive: str | None, classes: list[str]) -> None:
+    if positive is not None and positive not in classes:
+        raise ConfigError(f"positive={positive}: is none of {listed(classes)}; {did_you_mean(positive, classes)}")
+
+
+def _decided(predictions: Predictions, point: OperatingPoint) -> Predictions:
+    predicted = decide(predictions.probabilities, predictions.positive, point.threshold)
+    return replace(predictions, predicted=predicted)
+
+
+def _estimated(predictions: Predictions, config: Config) -> Metrics:
+    return estimate(predictions, config.resamples, config.seed, config.prevalence)
+
+
+def _points(validation: Predictions, test: Predictions, chosen: OperatingPoint, config: Config) -> pd.DataFrame:
+    """Sensitivity, specificity, PPV and NPV on test at the threshold of each rule; the chosen one first."""
+    names = ("sensitivity", "specificity", "ppv", "npv")
+    if test.positive is None:
+        return pd.DataFrame(columns=["rule", "threshold", *names])
+    others = [choose(validation, config, rule) for rule in rules(config)] if len(validation) else []
+    points = [chosen, *(point for point in others if point.rule != chosen.rule)]
+    rows = []
+    for point in {point.rule: point for point in points}.values():
+        found = _estimated(_decided(test, point), config).overall
+        rows.append({"rule": point.rule, "threshold": point.threshold, **{name: str(found[name]) for name in names}})
+    return pd.DataFrame(rows, columns=["rule", "threshold", *names])

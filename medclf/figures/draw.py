@@ -1,0 +1,78 @@
+"""All pictures of an evaluation, in the order in which one looks at them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medclf.evaluation.evaluate import Evaluation
+from medclf.figures.confusion import confusion_picture
+from medclf.figures.curves import curve_pictures
+from medclf.figures.history import history_picture
+from medclf.figures.pages import Seen, gallery, grad_cam_page, prediction_grid
+from medclf.figures.style import Picture
+from medclf.figures.subgroups import subgroup_picture
+
+
+@dataclass(frozen=True)
+class GradCam:
+    """Grad-CAM maps of some test images, shape (n, size, size), values 0 to 1; whether each was classified rightly."""
+
+    paths: list[str]
+    right: list[bool]
+    maps: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        """Write it as an .npz file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        maps = (self.maps * 255).round().astype(np.uint8)
+        np.savez_compressed(path, paths=np.asarray(self.paths), right=np.asarray(self.right), maps=maps)
+
+    @classmethod
+    def load(cls, path: Path) -> "GradCam":
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            maps = file["maps"].astype(np.float32) / 255
+            return cls(file["paths"].tolist(), file["right"].tolist(), maps)
+
+
+def pictures_of(
+    evaluation: Evaluation,
+    seen: Seen | None = None,
+    history: pd.DataFrame | None = None,
+    best_epoch: int | None = None,
+    grad_cam: GradCam | None = None,
+) -> list[Picture]:
+    """Draw everything that there is something to draw of.
+
+    Args:
+        evaluation: of a predictions table.
+        seen: gives the images; None: they cannot be had, and the pages of images are left out.
+        history: the metrics of each epoch.
+        best_epoch: of the checkpoint that was tested.
+        grad_cam: maps of some of the images.
+    """
+    test, config = evaluation.test, evaluation.config
+    pictures = [confusion_picture(predictions, part) for part, predictions in reversed(evaluation.predictions.items())]
+    pictures += curve_pictures(evaluation)
+    found = [subgroup_picture(evaluation.subgroups)]
+    if history is not None:
+        found.append(history_picture(history, best_epoch))
+    if seen is not None:
+        found += [gallery(test, seen, config.gallery), prediction_grid(test, seen, config.gallery, config.seed)]
+        found += _grad_cam(evaluation, grad_cam, seen)
+    return pictures + [picture for picture in found if picture is not None]
+
+
+def _grad_cam(evaluation: Evaluation, grad_cam: GradCam | None, seen: Seen) -> list[Picture]:
+    if grad_cam is None:
+        return []
+    pages = []
+    for name, wanted in (("right", True), ("wrong", False)):
+        rows = [row for row, right in enumerate(grad_cam.right) if right == wanted]
+        if rows:
+            paths = [grad_cam.paths[row] for row in rows]
+            pages.append(grad_cam_page(evaluation.test, paths, grad_cam.maps[rows], seen, name))
+    return pages

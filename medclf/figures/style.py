@@ -1,0 +1,79 @@
+"""How all pictures look, and what a picture is."""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by colour-blind people too (Okabe and Ito 2008)."""
+STYLES = ("-", "--", "-.", ":")
+GREY = "#767676"
+DPI = 120
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, its name as a file and a tag, what it shows in a sentence, and the table it was drawn from."""
+
+    name: str
+    figure: Figure
+    caption: str
+    data: pd.DataFrame | None = None
+
+    def png(self) -> bytes:
+        """The picture as a PNG file."""
+        stream = io.BytesIO()
+        self.figure.savefig(stream, format="png", dpi=DPI)
+        return stream.getvalue()
+
+
+def blank(width: float = 5.2, height: float = 5.0) -> tuple[Figure, Axes]:
+    """An empty picture of a size in inches, with one pair of axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.grid(True, color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def line_of(index: int) -> dict[str, Any]:
+    """Colour and style of the n-th line: after seven the colours come again with another style."""
+    return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """A legend below the axes, where it hides nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = 1 if len(labels) <= 6 else 2
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", frameon=False, ncols=columns)
+
+
+def save(pictures: Iterable[Picture], folder: Path) -> dict[str, bytes]:
+    """Write each picture as ``NAME.png`` and its table as ``data/NAME.csv``.
+
+    Returns:
+        The PNG files by name.
+    """
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    files = {}
+    for picture in pictures:
+        files[picture.name] = picture.png()
+        (folder / f"{picture.name}.png").write_bytes(files[picture.name])
+        if picture.data is not None:
+            picture.data.to_csv(folder / "data" / f"{picture.name}.csv", index=picture.data.index.name is not None)
+    return files
+
+
+def pixels(png: bytes) -> NDArray[np.uint8]:
+    """A PNG file as an array of shape (height, width, 3)."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -1,0 +1,1 @@
+"""Using a trained model on images that it was not trained with."""

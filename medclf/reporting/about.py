@@ -1,0 +1,83 @@
+"""What is known of a run beside its predictions."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from medclf.runs import Run, read_json
+
+CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a run.
+
+    ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
+    ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
+    reader should know before the figures.
+    """
+
+    title: str
+    positive: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
+    images: pd.DataFrame | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def command(self) -> str:
+        """The line that repeats the run."""
+        words = (f"'{word}'" if set(word) & set(" {}[]()*?$&;|<>") else word for word in self.record.get("command", []))
+        return " ".join(["python -m medclf.train", *words])
+
+    def elsewhere(self, dataset: str, findings: list[str]) -> "About":
+        """The same model on the images of another dataset."""
+        note = f"External validation: the images are those of {dataset}, the model is of {self.title}."
+        return replace(self, title=f"{self.title}, tested on {dataset}", notes=[*self.notes, note, *findings])
+
+    def counts(self) -> pd.DataFrame | None:
+        """Images of each class and split, and patients in the last row."""
+        if self.images is None:
+            return None
+        parts = [part for part in ("train", "val", "test") if (self.images["split"] == part).any()]
+        table = pd.crosstab(self.images["class"], self.images["split"], margins=True, margins_name="all")
+        table.loc["patients"] = self.images.groupby("split")["group"].nunique()
+        table.loc["patients", "all"] = self.images["group"].nunique()
+        return table[[*parts, "all"]].astype(int)
+
+
+def about_run(run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None) -> About:
+    """What the folder of a run tells.
+
+    Args:
+        run: with its configuration, splits and record.
+        chosen: how its checkpoint was chosen.
+        facts: what its record will hold once it has finished.
+
+    Raises:
+        DataError: for files that are not there or damaged.
+    """
+    config: Any = OmegaConf.to_container(OmegaConf.load(run.config))
+    record = read_json(run.record)
+    notes = []
+    if facts is None and record["status"] != "finished":
+        notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
+    return About(
+        title=f"{config['dataset']['name']}, {config['model']['name']}",
+        positive=config["dataset"]["positive"],
+        config=config,
+        record={**record, **(facts or {})},
+        chosen={name: chosen[name] for name in CHOSEN if name in chosen},
+        images=pd.read_csv(run.splits, dtype=str, keep_default_na=False),
+        notes=notes,
+    )
+
+
+def about_table(path: Path, positive: str | None) -> About:
+    """What is known of anybody's table."""
+    return About(title=path.name, positive=positive)

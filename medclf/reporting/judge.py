@@ -1,0 +1,107 @@
+"""The work of ``python -m medclf.evaluate``."""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from medclf.config.schema import Dataset, EvaluateConfig
+from medclf.config.schema import Evaluation as Config
+from medclf.data.seen import seen_by_network
+from medclf.data.sources.find import image_root
+from medclf.errors import DataError
+from medclf.evaluation.calibration import Temperature
+from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
+from medclf.evaluation.operating_point import OperatingPoint
+from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.reading import load_predictions
+from medclf.evaluation.summary import metrics_table
+from medclf.figures.draw import GradCam
+from medclf.figures.pages import Seen
+from medclf.reporting.about import About, about_run, about_table
+from medclf.reporting.outcome import write_outcome
+from medclf.runs import Run, read_json
+
+log = logging.getLogger(__name__)
+
+
+def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evaluation:
+    """Judge a run, a table of predictions, or a run's model on other images.
+
+    Args:
+        config: which of them, and how.
+        folder: gets the figures, the pictures and the report.
+        typed: the keys of ``evaluation`` that were typed, or ``evaluation`` itself; of others a run's own values hold.
+
+    Raises:
+        DataError, ConfigError: for what a user should mend.
+    """
+    if config.run is None:
+        assert config.predictions is not None
+        path = Path(config.predictions)
+        evaluation = evaluate(load_predictions(path), config.evaluation, config.positive)
+        write_outcome(evaluation, about_table(path, config.positive), folder)
+    elif config.dataset is None:
+        evaluation = _judge_run(Run(Path(config.run)), config, typed, folder)
+    else:
+        evaluation = _judge_elsewhere(Run(Path(config.run)), config.dataset, config, typed, folder)
+    _report(evaluation, folder)
+    return evaluation
+
+
+def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
+    about = about_run(run, read_json(run.metrics))
+    table = load_predictions(run.predictions)
+    evaluation = evaluate(table, _as_the_run(config.evaluation, about, typed), config.positive or about.positive)
+    seen = _images_of(about)
+    history = pd.read_csv(run.history) if run.history.is_file() else None
+    grad_cam = GradCam.load(run.grad_cam) if run.grad_cam.is_file() and config.evaluation.grad_cam else None
+    write_outcome(evaluation, about, folder, seen, history, grad_cam)
+    return evaluation
+
+
+def _judge_elsewhere(
+    run: Run, dataset: Dataset, config: EvaluateConfig, typed: frozenset[str], folder: Path
+) -> Evaluation:
+    from medclf.prediction.external import predict_elsewhere  # torch and lightning
+
+    results = read_json(run.metrics)
+    about = about_run(run, results)
+    elsewhere = predict_elsewhere(run, dataset, config.class_map, config.accelerator)
+    save_predictions(elsewhere.table, folder / "predictions.csv")
+    chosen = Chosen(OperatingPoint(**results["operating_point"]), Temperature(**results["temperature"]))
+    evaluation = evaluate(
+        elsewhere.table, _as_the_run(config.evaluation, about, typed), config.positive or about.positive, chosen
+    )
+    write_outcome(evaluation, about.elsewhere(dataset.name, elsewhere.notes), folder, elsewhere.seen)
+    return evaluation
+
+
+def _as_the_run(config: Config, about: About, typed: frozenset[str]) -> Config:
+    own = {} if "evaluation" in typed else about.config.get("evaluation", {})
+    now = config.model_dump()
+    return Config.model_validate({**now, **own, **{name: now[name] for name in typed & now.keys()}})
+
+
+def _images_of(about: About) -> Seen | None:
+    """The images of a run where they still lie where they lay when it was trained."""
+    node = OmegaConf.create(about.config["dataset"])
+    dataset = Dataset.model_validate(OmegaConf.to_container(node))
+    try:
+        root = image_root(dataset)
+    except DataError:
+        root = Path(dataset.root)
+    if not root.is_dir():
+        log.warning("dataset.root=%s: is not there, so the pages of images are left out.", dataset.root)
+        return None
+    return seen_by_network(root, dataset)
+
+
+def _report(evaluation: Evaluation, folder: Path) -> None:
+    for remark in evaluation.remarks:
+        log.info(remark)
+    log.info("Operating point: %s. Temperature: %s.", evaluation.point.words, evaluation.temperature.words)
+    log.info("Results\n\n%s\n\nFolder:  %s", metrics_table(evaluation.metrics["test"], "test"), folder)
+    if evaluation.config.pictures:
+        log.info("Report:  %s", folder / "report.html")

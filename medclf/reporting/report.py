@@ -1,0 +1,102 @@
+"""``report.html``: one file that holds all of a run's results, its pictures too."""
+
+import base64
+import math
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from medclf.evaluation.estimates import Estimate
+from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.names import headline_names
+from medclf.figures.style import Picture
+from medclf.reporting.about import About
+from medclf.reporting.limits import limits
+
+FAILURES = ("misclassified", "grad_cam_wrong")
+WORDS = {
+    "half": "0.5", "youden": "Youden", "sensitivity": "target sensitivity", "specificity": "target specificity",
+    "cost": "cost",
+}  # fmt: skip
+
+
+def write_report(
+    evaluation: Evaluation, about: About, pictures: Iterable[Picture], files: dict[str, bytes], folder: Path
+) -> None:
+    """Write ``report.html`` and, of a run, ``model_card.md``.
+
+    Args:
+        evaluation: what is reported.
+        about: what is known of the run.
+        pictures: to be shown.
+        files: their PNG files by name.
+        folder: where to.
+    """
+    names = ["report.html", "model_card.md"] if about.config else ["report.html"]
+    facts = context(evaluation, about)
+    facts["pictures"] = [
+        {"name": p.name, "caption": p.caption, "png": base64.b64encode(files[p.name]).decode()} for p in pictures
+    ]
+    for name in names:
+        (folder / name).write_text(environment().get_template(f"{name}.j2").render(facts), encoding="utf-8")
+
+
+def environment() -> Environment:
+    """The templates of this room. Everything from data is escaped in HTML; a name that is not given is an error."""
+    loader = PackageLoader("medclf.reporting")
+    return Environment(
+        loader=loader,
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
+    """What the templates are filled with."""
+    test = evaluation.metrics["test"]
+    classes = evaluation.test.classes
+    shown = [name for name in headline_names(len(classes)) if name in test.overall]
+    counts = about.counts()
+    return {
+        "about": about,
+        "config": about.config,
+        "record": about.record,
+        "evaluation": evaluation,
+        "test": evaluation.test,
+        "classes": classes,
+        "headline": {name: test.overall[name] for name in shown},
+        "overall": test.overall,
+        "per_class": test.per_class,
+        "class_metrics": list(next(iter(test.per_class.values()))),
+        "counts": None if counts is None else _rows(counts),
+        "points": [{**row, "rule": WORDS.get(row["rule"], row["rule"])} for row in _records(evaluation.points)],
+        "calibration": evaluation.calibration,
+        "subgroups": _records(evaluation.subgroups),
+        "limits": limits(evaluation, about),
+        "failures": FAILURES,
+        "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "shown": _shown,
+        "isnan": math.isnan,
+    }
+
+
+def _shown(estimate: Estimate) -> str:
+    if math.isnan(estimate.value):
+        return "not defined"
+    interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
+    return f"{estimate.value:.3f}{interval}"
+
+
+def _rows(frame: pd.DataFrame) -> list[list[str]]:
+    header = ["", *map(str, frame.columns)]
+    return [header, *([str(name), *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True))]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,43 @@
+"""The figures of an evaluation as files."""
+
+from pathlib import Path
+from typing import Any
+
+from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.summary import as_json, metrics_frame, number
+from medclf.reporting.about import About
+from medclf.runs import write_json
+
+
+def save_results(evaluation: Evaluation, about: About, folder: Path) -> None:
+    """Write ``metrics.json``, ``metrics.csv``, and tables of operating points and subgroups where there are such."""
+    write_json(folder / "metrics.json", results_json(evaluation, about))
+    metrics_frame(evaluation.metrics).to_csv(folder / "metrics.csv", index=False)
+    for name, frame in (("operating_points", evaluation.points), ("subgroups", evaluation.subgroups)):
+        if not frame.empty:
+            frame.to_csv(folder / f"{name}.csv", index=False)
+
+
+def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
+    """What ``metrics.json`` holds: the choice of the checkpoint, operating point and temperature, and the metrics."""
+    test = evaluation.test
+    calibration = {
+        when: {
+            name: {"value": number(found.value), "interval_95": [number(found.low), number(found.high)]}
+            for name, found in metrics.items()
+        }
+        for when, metrics in evaluation.calibration.items()
+    }
+    return {
+        **about.chosen,
+        "positive": None if test.positive is None else test.classes[test.positive],
+        **chosen_on_validation(evaluation),
+        "calibration_test": calibration,
+        "remarks": [*about.notes, *evaluation.remarks],
+        **{part: as_json(metrics) for part, metrics in evaluation.metrics.items()},
+    }
+
+
+def chosen_on_validation(evaluation: Evaluation) -> dict[str, Any]:
+    """The operating point and the temperature, for ``metrics.json`` and for what is shipped with the model."""
+    return {"operating_point": vars(evaluation.point), "temperature": vars(evaluation.temperature)}

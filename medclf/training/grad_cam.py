@@ -1,0 +1,102 @@
+"""Which part of an image spoke for its predicted class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from medclf.evaluation.predictions import Predictions
+from medclf.figures.draw import GradCam
+from medclf.figures.pages import Seen
+from medclf.models.network import Network
+
+BATCH = 8
+
+
+def grad_cam_of(network: Network, test: Predictions, seen: Seen, count: int, seed: int = 0) -> GradCam | None:
+    """Grad-CAM (Selvaraju et al., ICCV 2017) of test images, for their predicted class, by Captum.
+
+    Args:
+        network: with the weights that were tested.
+        test: its predictions.
+        seen: gives the images.
+        count: of images that were classified rightly, drawn at random, and of those that were not, the most confident.
+        seed: of the draw.
+
+    Returns:
+        Maps, each divided by its maximum; None where the network has no feature maps or no image can be had.
+    """
+    rows = [int(row) for row in _chosen(test, count, seed) if seen(test.table["path"].iloc[row]) is not None]
+    if not rows:
+        return None
+    paths = [str(test.table["path"].iloc[row]) for row in rows]
+    images = torch.from_numpy(np.stack([_image(seen, path) for path in paths]))
+    maps = class_activation(network, images, test.predicted[rows].tolist())
+    return None if maps is None else GradCam(paths, (test.predicted == test.target)[rows].tolist(), maps)
+
+
+def class_activation(network: Network, images: Tensor, classes: Sequence[int]) -> NDArray[np.float32] | None:
+    """Maps of shape (n, size, size), values 0 to 1, of what in each image speaks for its class.
+
+    Args:
+        network: left in the mode that it was in.
+        images: uint8, shape (n, channels, size, size).
+        classes: one for each image.
+    """
+    mode = network.training
+    network.eval()
+    try:
+        layer = last_feature_maps(network, images[:1])
+        if layer is None:
+            return None
+        maps = [
+            _maps(network, layer, images[begin : begin + BATCH], classes[begin : begin + BATCH])
+            for begin in range(0, len(images), BATCH)
+        ]
+    finally:
+        network.train(mode)
+    return np.concatenate(maps)
+
+
+def last_feature_maps(network: Network, image: Tensor) -> nn.Module | None:
+    """The last module of the backbone whose output is maps of more than one value, (1, f, height, width)."""
+    found: list[nn.Module] = []
+
+    def look(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            found.append(module)
+
+    handles = [module.register_forward_hook(look) for module in network.backbone.modules()]
+    try:
+        with torch.no_grad():
+            network(image.to(network.mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[-1] if found else None
+
+
+def _maps(network: Network, layer: nn.Module, images: Tensor, classes: Sequence[int]) -> NDArray[np.float32]:
+    # gradients reach the maps of a frozen backbone too, since its images ask for them
+    inputs = images.to(network.mean.device, network.mean.dtype).requires_grad_()
+    with torch.enable_grad():
+        maps = LayerGradCam(network, layer).attribute(inputs, target=list(classes), relu_attributions=True)
+    grown = LayerAttribution.interpolate(maps.detach(), tuple(images.shape[2:]), "bilinear")[:, 0].float().cpu()
+    return np.asarray(grown / grown.amax((1, 2), keepdim=True).clamp(min=1e-12), dtype=np.float32)
+
+
+def _chosen(test: Predictions, count: int, seed: int) -> NDArray[np.int64]:
+    right = np.flatnonzero(test.predicted == test.target)
+    wrong = np.flatnonzero(test.predicted != test.target)
+    confidence = test.probabilities[wrong, test.predicted[wrong]]
+    drawn = np.random.default_rng(seed).permutation(right)[:count]
+    return np.concatenate([drawn, wrong[np.argsort(-confidence, kind="stable")][:count]])
+
+
+def _image(seen: Seen, path: str) -> NDArray[np.uint8]:
+    image = seen(path)
+    assert image is not None
+    return image

@@ -1,0 +1,69 @@
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_f1_score,
+    binary_precision,
+    binary_recall,
+    binary_specificity,
+    multiclass_auroc,
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
+
+
+def epoch_metrics(
+    probabilities: Tensor, target: Tensor, classes: list[str], positive: str | None = None
+) -> dict[str, float]:
+    """Metrics of a whole split for an epoch's log, by torchmetrics, in the order of ``metric_names``.
+
+    The names mean what they mean in ``medclf.evaluation.metrics``; the predicted class is the most probable one. NaN
+    where a metric is not defined: recall, F1 and AUROC of a class that no image has, precision of a class that was
+    never predicted, and every mean over classes that includes such a one.
+
+    Args:
+        probabilities: shape (n, classes), rows that sum to 1; float64 keeps the order of nearly equal ones.
+        target: the true classes, int64, shape (n,).
+        classes: their names in the order of the columns.
+        positive: the class that sensitivity is about, for two classes; None: the last one.
+    """
+    count = len(classes)
+    predicted = probabilities.argmax(1)
+    present = _all_there(target, count)
+    called = _all_there(predicted, count)
+    macro: dict[str, Any] = {"num_classes": count, "average": "macro", "validate_args": False}
+    nan = torch.tensor(torch.nan)
+    values = {
+        "accuracy": (predicted == target).double().mean(),
+        "balanced_accuracy": multiclass_recall(predicted, target, **macro) if present else nan,
+        "precision_macro": multiclass_precision(predicted, target, **macro) if called else nan,
+        "recall_macro": multiclass_recall(predicted, target, **macro) if present else nan,
+        "f1_macro": multiclass_f1_score(predicted, target, **macro) if present else nan,
+    }
+    if count == 2:
+        values |= _binary(probabilities, target, classes.index(positive or classes[-1]))
+    else:
+        values["auroc_macro"] = multiclass_auroc(probabilities, target, **macro) if present else nan
+    return {name: float(value) for name, value in values.items()}
+
+
+def _binary(probabilities: Tensor, target: Tensor, positive: int) -> dict[str, Tensor]:
+    truth = (target == positive).long()
+    called = (probabilities.argmax(1) == positive).long()
+    nan = torch.tensor(torch.nan)
+    positives, negatives = bool(truth.any()), not bool(truth.all())
+    return {
+        # either class against the other gives the same area
+        "auroc_macro": binary_auroc(probabilities[:, positive], truth) if positives and negatives else nan,
+        "sensitivity": binary_recall(called, truth) if positives else nan,
+        "specificity": binary_specificity(called, truth) if negatives else nan,
+        "ppv": binary_precision(called, truth) if called.any() else nan,
+        "f1_positive": binary_f1_score(called, truth) if positives else nan,
+    }
+
+
+def _all_there(values: Tensor, count: int) -> bool:
+    return bool((torch.bincount(values, minlength=count) > 0).all())
