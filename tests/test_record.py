@@ -28,8 +28,8 @@ def record():
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("record")
-    busi(cwd / "images")
-    words = ["experiment=busi_cnn", "dataset.root=images", *TINY, "trainer.max_epochs=1"]
+    busi(cwd / "lies_here")
+    words = ["experiment=busi_cnn", "dataset.root=lies_here", *TINY, "trainer.max_epochs=1"]
     answer = train_process("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep", cwd=cwd)
     assert answer.code == 0, answer.text
     return sorted(path.parent for path in cwd.rglob("metrics.json"))
@@ -51,7 +51,7 @@ def test_the_table_is_made_of_the_runs(record, runs, tmp_path):
     assert "- pneumonia_cnn (published: accuracy 0.7756" in text
     assert "experiment=busi_cnn dataset.batch_size=8" in text
     assert "seed=S` for S = 0, 1" in text
-    assert "images" not in json.dumps([json.loads(path.read_text()) for path in tmp_path.rglob("run.json")])
+    assert "lies_here" not in json.dumps([json.loads(path.read_text()) for path in tmp_path.rglob("run.json")])
     assert len(list((tmp_path / "figures").glob("busi_cnn*.png"))) == 1
     kept = sorted(path.name for path in tmp_path.rglob("predictions.csv"))
     assert len(kept) == 2
