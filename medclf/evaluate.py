@@ -14,6 +14,10 @@ def check(config: EvaluateConfig) -> None:
         from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
 
         check_root(config.dataset)
+        return
+    from medclf.reporting.judge import check_predictions  # pandas likewise
+
+    check_predictions(config)
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> None:

@@ -41,8 +41,15 @@ class Run:
 
     @property
     def status(self) -> str | None:
-        """``running`` (or killed), ``interrupted``, ``failed``, ``finished``; None where no run has been."""
-        return str(read_json(self.record)["status"]) if self.record.is_file() else None
+        """``running`` (or killed), ``interrupted``, ``failed``, ``finished``; None where no run has been.
+
+        Raises:
+            DataError: when the record is damaged or holds no status.
+        """
+        try:
+            return str(read_json(self.record)["status"]) if self.record.is_file() else None
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{self.record}: is no record of a run: it holds no status") from error
 
     @property
     def shown(self) -> str:

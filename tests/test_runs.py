@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from medclf.errors import ConfigError
+from medclf.errors import ConfigError, DataError
 from medclf.runs import Run, write_json
 
 
@@ -37,6 +37,13 @@ def test_record_of_a_run_that_did_not_finish(tmp_path, error, status):
     run.claim(resumed=True)
     assert run.status == "running"
     assert "error" not in json.loads(run.record.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "7"])
+def test_a_record_without_a_status_is_refused(tmp_path, content):
+    (tmp_path / "run.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"run\.json: is no record of a run: it holds no status"):
+        print(Run(tmp_path).status)
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

@@ -80,7 +80,7 @@ def check_monitor(key: str, monitor: str, classes: list[str] | None) -> None:
         )
 
 
-def check_positive(positive: str | None, classes: list[str]) -> None:
+def check_positive(key: str, positive: str | None, classes: list[str]) -> None:
     """Refuse a positive class that is not among the classes.
 
     Raises:
@@ -88,8 +88,9 @@ def check_positive(positive: str | None, classes: list[str]) -> None:
     """
     if positive is not None and positive not in classes:
         raise ConfigError(
-            f"dataset.positive={positive}: is not one of the classes {listed(classes)}; "
-            f"{did_you_mean(positive, classes)}".rstrip("; ")
+            f"{key}={positive}: is not one of the classes {listed(classes)}; {did_you_mean(positive, classes)}".rstrip(
+                "; "
+            )
         )
 
 
@@ -113,7 +114,7 @@ def check_dataset(dataset: Dataset) -> None:
     if classes is not None:
         if len(set(classes)) < len(classes):
             raise ConfigError(f"dataset.classes={classes}: a class is named twice")
-        check_positive(dataset.positive, classes)
+        check_positive("dataset.positive", dataset.positive, classes)
     if dataset.splits.val + dataset.splits.test >= 1:
         raise ConfigError(
             f"dataset.splits.val={dataset.splits.val}, dataset.splits.test={dataset.splits.test}: "

@@ -21,7 +21,7 @@ def check_images(config: Config) -> None:
     if not is_extracted(dataset):
         return  # so is an archive extracted
     found = find_images(dataset)
-    check_positive(dataset.positive, found.classes)
+    check_positive("dataset.positive", dataset.positive, found.classes)
     check_monitor("monitor", config.monitor, found.classes)
     check_loss(config.loss, config.model, found.classes)
     check_batch_size(dataset, expected_train_images(found, dataset))

@@ -26,6 +26,11 @@ class ImageTable:
     root: Path = Path()
     content: list[str] = field(default_factory=list)
 
+    @property
+    def attributes(self) -> list[str]:
+        """The columns beside path, class, group and split."""
+        return [str(name) for name in self.frame if name not in COLUMNS]
+
     def part(self, split: str) -> pd.DataFrame:
         """The rows of one split, in order."""
         return self.frame[self.frame["split"] == split].reset_index(drop=True)

@@ -45,9 +45,11 @@ def _strata(predictions: Predictions) -> list[NDArray[np.int64]]:
     return [members for members in strata if len(members)]
 
 
-def bootstrap(predictions: Predictions, resamples: int, seed: int = 0, prevalence: float | None = None) -> MetricValues:
-    """All metrics of each resample, as ``metric_values`` gives them."""
-    parts = [metric_values(predictions, weights, prevalence) for weights in draws(predictions, resamples, seed)]
+def bootstrap(
+    predictions: Predictions, resamples: int, seed: int = 0, prevalence: float | None = None, ranks: bool = True
+) -> MetricValues:
+    """The metrics of each resample, as ``metric_values`` gives them."""
+    parts = [metric_values(predictions, weights, prevalence, ranks) for weights in draws(predictions, resamples, seed)]
     return MetricValues(
         {name: np.concatenate([part.overall[name] for part in parts]) for name in parts[0].overall},
         {name: np.concatenate([part.per_class[name] for part in parts]) for name in parts[0].per_class},

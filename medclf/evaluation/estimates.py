@@ -50,7 +50,11 @@ class Metrics:
 
 
 def estimate(
-    predictions: Predictions, resamples: int = 2000, seed: int = 0, prevalence: float | None = None
+    predictions: Predictions,
+    resamples: int = 2000,
+    seed: int = 0,
+    prevalence: float | None = None,
+    ranks: bool = True,
 ) -> Metrics:
     """All metrics of ``metric_values`` with their intervals.
 
@@ -65,11 +69,12 @@ def estimate(
         resamples: of the bootstrap.
         seed: of the bootstrap.
         prevalence: as ``metric_values`` takes it.
+        ranks: likewise.
     """
     if len(predictions) == 0:
         return Metrics(0, 0, {}, {})
-    values = metric_values(predictions, np.ones((1, len(predictions))), prevalence)
-    resampled = bootstrap(predictions, resamples, seed, prevalence)
+    values = metric_values(predictions, np.ones((1, len(predictions))), prevalence, ranks)
+    resampled = bootstrap(predictions, resamples, seed, prevalence, ranks)
     counted = _Counted(predictions)
     per_class: dict[str, dict[str, Estimate]] = {}
     for at, label in enumerate(predictions.classes):
@@ -80,8 +85,9 @@ def estimate(
     overall = {}
     for name, value in values.overall.items():
         # sensitivity is the positive class's own, and so on
-        whose = predictions.positive if name in PROPORTIONS or name == "auroc_macro" else None
+        whose = predictions.positive if name in PROPORTIONS or name.startswith("auroc") else None
         overall[name] = _estimate(counted, name, whose, float(value[0]), resampled.overall[name])
+    overall["recall_weighted"] = overall["accuracy"]  # the same number by definition, so with the same interval
     return Metrics(len(predictions), predictions.patients, overall, per_class)
 
 
@@ -107,7 +113,7 @@ class _Counted:
 
     def reason(self, name: str, at: int | None) -> str:
         """Why a metric is not defined."""
-        if at is not None and name != "auroc_macro":
+        if at is not None and name not in ("auroc_macro", "auroc_weighted"):
             return self._reason_of_class(name, at)
         stem, _, average = name.rpartition("_")
         if name == "balanced_accuracy":

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from medclf.config.checks import check_positive
 from medclf.config.schema import Evaluation as Config
-from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.evaluation.calibration import Temperature, calibrated, fit_temperature
 from medclf.evaluation.estimates import Estimate, Metrics, estimate
 from medclf.evaluation.operating_point import OperatingPoint, choose, rules
@@ -66,7 +66,7 @@ def evaluate(
     Raises:
         ConfigError: for a positive class or a column of subgroups that is not there.
     """
-    _check_positive(positive, classes_of(table))
+    check_positive("positive", positive, classes_of(table))
     parts = {part: split_of(table, part, positive) for part in PARTS if (table["split"] == part).any()}
     validation = parts.get("val", split_of(table, "val", positive))
     point = chosen.point if chosen else choose(validation, config)
@@ -74,7 +74,7 @@ def evaluate(
     decided = {part: _decided(predictions, point) for part, predictions in parts.items()}
     metrics = {part: _estimated(predictions, config) for part, predictions in decided.items()}
     after = calibrated(decided["test"], temperature.value)
-    calibration = {"before": metrics["test"], "after": _estimated(after, config)}
+    calibration = {"before": metrics["test"], "after": _estimated(after, config, ranks=False)}
     return Evaluation(
         config=config,
         predictions=decided,
@@ -91,18 +91,13 @@ def evaluate(
     )
 
 
-def _check_positive(positive: str | None, classes: list[str]) -> None:
-    if positive is not None and positive not in classes:
-        raise ConfigError(f"positive={positive}: is none of {listed(classes)}; {did_you_mean(positive, classes)}")
-
-
 def _decided(predictions: Predictions, point: OperatingPoint) -> Predictions:
     predicted = decide(predictions.probabilities, predictions.positive, point.threshold)
     return replace(predictions, predicted=predicted)
 
 
-def _estimated(predictions: Predictions, config: Config) -> Metrics:
-    return estimate(predictions, config.resamples, config.seed, config.prevalence)
+def _estimated(predictions: Predictions, config: Config, ranks: bool = True) -> Metrics:
+    return estimate(predictions, config.resamples, config.seed, config.prevalence, ranks)
 
 
 def _points(validation: Predictions, test: Predictions, chosen: OperatingPoint, config: Config) -> pd.DataFrame:
@@ -114,6 +109,6 @@ def _points(validation: Predictions, test: Predictions, chosen: OperatingPoint, 
     points = [chosen, *(point for point in others if point.rule != chosen.rule)]
     rows = []
     for point in {point.rule: point for point in points}.values():
-        found = _estimated(_decided(test, point), config).overall
+        found = _estimated(_decided(test, point), config, ranks=False).overall
         rows.append({"rule": point.rule, "threshold": point.threshold, **{name: str(found[name]) for name in names}})
     return pd.DataFrame(rows, columns=["rule", "threshold", *names])

@@ -26,7 +26,9 @@ class MetricValues:
     per_class: dict[str, Floats]
 
 
-def metric_values(predictions: Predictions, weights: Floats, prevalence: float | None = None) -> MetricValues:
+def metric_values(
+    predictions: Predictions, weights: Floats, prevalence: float | None = None, ranks: bool = True
+) -> MetricValues:
     """All metrics of each weighting.
 
     Per class, one against the rest: ``sensitivity`` TP / (TP + FN), which is the class's recall; ``specificity``
@@ -47,16 +49,18 @@ def metric_values(predictions: Predictions, weights: Floats, prevalence: float |
         predictions: of n images.
         weights: of the images, shape (weightings, n), not negative; each has a positive sum.
         prevalence: of the positive class where the classifier will be used; None: not asked for.
+        ranks: whether AUROC and average precision, which no threshold changes, are wanted too.
     """
     counts = _confusion(predictions, weights)
-    per_class = _from_confusion(counts) | _from_ranks(predictions, weights)
+    per_class = _from_confusion(counts) | (_from_ranks(predictions, weights) if ranks else {})
     true = counts.sum(2)
     share = true / true.sum(1, keepdims=True)
     agreed = np.trace(counts, axis1=1, axis2=2) / true.sum(1)
     overall = {"accuracy": agreed, "balanced_accuracy": per_class["sensitivity"].mean(1)}
-    for name, source in AVERAGED.items():
-        overall[f"{name}_macro"] = per_class[source].mean(1)
-    for name in WEIGHTED:
+    averaged = [name for name in AVERAGED if AVERAGED[name] in per_class]
+    for name in averaged:
+        overall[f"{name}_macro"] = per_class[AVERAGED[name]].mean(1)
+    for name in (name for name in averaged if name in WEIGHTED):
         # a class without images has no weight, whatever its value
         value = np.where(share > 0, per_class[AVERAGED[name]], 0)
         overall[f"{name}_weighted"] = (value * share).sum(1)
@@ -181,9 +185,11 @@ def _bin_errors(probabilities: Floats, target: NDArray[np.int64]) -> Floats:
 def _of_positive(per_class: dict[str, Floats], positive: int, prevalence: float | None) -> dict[str, Floats]:
     own = {name: values[:, positive] for name, values in per_class.items()}
     values = {name: own[name] for name in ("sensitivity", "specificity", "ppv", "npv")}
-    values |= {"f1_positive": own["f1"], "average_precision_positive": own["average_precision"]}
-    # either class against the other gives the same area but for ties made or broken by rounding: the positive one's
-    values |= {"auroc_macro": own["auroc"], "auroc_weighted": own["auroc"]}
+    values["f1_positive"] = own["f1"]
+    if "auroc" in own:
+        # either class against the other gives the same area but for ties made or broken by rounding: the positive one's
+        values |= {"auroc_macro": own["auroc"], "auroc_weighted": own["auroc"]}
+        values["average_precision_positive"] = own["average_precision"]
     if prevalence is not None:
         found, missed = own["sensitivity"] * prevalence, (1 - own["sensitivity"]) * prevalence
         cleared, alarmed = own["specificity"] * (1 - prevalence), (1 - own["specificity"]) * (1 - prevalence)

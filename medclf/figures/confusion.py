@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from medclf.evaluation.curves import confusion_matrix
 from medclf.evaluation.predictions import Predictions
-from medclf.figures.style import DPI, Picture
+from medclf.figures.style import DPI, Picture, plain
 
 
 def confusion_picture(predictions: Predictions, part: str) -> Picture:
@@ -25,8 +25,9 @@ def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], t
         classes: names in order.
         title: stands above.
     """
-    side = 2.4 + 0.9 * len(classes)
-    figure = Figure(figsize=(side + 0.8, side), dpi=DPI, layout="constrained")
+    names = [plain(name) for name in classes]
+    side, room = 2.4 + 0.9 * len(classes), 0.08 * max(0, max(map(len, names)) - 14)
+    figure = Figure(figsize=(side + 0.8 + room, side + room), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -34,8 +35,8 @@ def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], t
         share = shares[row, column]
         label = f"{count}\n{share:.0%}" if counts[row].sum() else f"{count}"
         axes.text(column, row, label, ha="center", va="center", color="white" if share > 0.5 else "black")
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.set_title(title, fontsize="medium")
     figure.colorbar(picture, label="share of the true class", shrink=0.8)

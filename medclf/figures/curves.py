@@ -12,7 +12,7 @@ from medclf.evaluation.curves import (
 )
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation
-from medclf.figures.style import COLOURS, GREY, Picture, blank, legend, line_of
+from medclf.figures.style import COLOURS, GREY, Picture, blank, legend, line_of, plain
 
 
 def curve_pictures(evaluation: Evaluation) -> list[Picture]:
@@ -59,7 +59,7 @@ def precision_recall_picture(evaluation: Evaluation) -> Picture:
 def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, name: str, shown: str) -> None:
     for place, (label, rows) in enumerate(data.groupby("class", sort=False)):
         line = line_of(place)
-        text = f"{label}: {shown} {metrics.per_class[str(label)][name]}"
+        text = f"{plain(str(label))}: {shown} {metrics.per_class[str(label)][name]}"
         axes.plot(rows[x], rows[y], label=text, linewidth=1.8, **line)
         axes.fill_between(rows[x], rows["low"], rows["high"], color=line["color"], alpha=0.15, linewidth=0)
     if data.empty:
@@ -68,8 +68,8 @@ def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, na
 
 def reliability_picture(evaluation: Evaluation) -> Picture:
     """How often predictions come true, before and after the temperature."""
-    test, figure_and_axes = evaluation.test, blank()
-    figure, axes = figure_and_axes
+    test = evaluation.test
+    figure, axes = blank()
     frames = {"before": reliability(test), "after": reliability(evaluation.calibrated)}
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
     for place, (when, rows) in enumerate(frames.items()):
@@ -81,7 +81,7 @@ def reliability_picture(evaluation: Evaluation) -> Picture:
             linewidth=1.2, elinewidth=0.8, label=f"{text}: ECE {error}", **line_of(place),
         )  # fmt: skip
     what = "the most probable class" if test.positive is None else test.classes[test.positive]
-    axes.set(xlabel=f"predicted probability of {what}", ylabel="share that came true")
+    axes.set(xlabel=f"predicted probability of {plain(what)}", ylabel="share that came true")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(f"Reliability, test, n = {len(test)}", fontsize="medium")
     legend(figure, axes)
@@ -99,14 +99,14 @@ def histogram_picture(evaluation: Evaluation) -> Picture:
     figure, axes = blank()
     for place, (label, rows) in enumerate(data.groupby("class", sort=False)):
         edges = [*rows["from"], 1.0]
-        text = f"{label} (n = {rows['images'].sum()})"
+        text = f"{plain(str(label))} (n = {rows['images'].sum()})"
         axes.stairs(rows["images"], edges, fill=True, color=line_of(place)["color"], alpha=0.2)
         axes.stairs(rows["images"], edges, linewidth=1.6, label=text, **line_of(place))
     if evaluation.point.threshold is not None:
         threshold = evaluation.point.threshold
         axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
     whose = "the true class" if test.positive is None else test.classes[test.positive]
-    axes.set(xlabel=f"predicted probability of {whose}", ylabel="images", xlim=(-0.01, 1.01))
+    axes.set(xlabel=f"predicted probability of {plain(whose)}", ylabel="images", xlim=(-0.01, 1.01))
     axes.set_title(f"Scores, test, n = {len(test)}", fontsize="medium")
     legend(figure, axes)
     return Picture("score_histogram", figure, f"How the predicted probabilities of {whose} are spread.", data)

@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medclf.evaluation.predictions import Predictions
-from medclf.figures.style import COLOURS, DPI, Picture
+from medclf.figures.style import COLOURS, DPI, Picture, plain
 
 Seen = Callable[[str], NDArray[np.uint8] | None]
 """Gives an image by its path as the network sees it, (channels, size, size); None where it cannot be had."""
 PER_ROW = 6
+SHORT = 15
+"""Letters of a class's name that have room above an image."""
 RIGHT, WRONG = COLOURS[0], COLOURS[1]
 UNSEEN = np.full((1, 8, 8), 235, np.uint8)
 
@@ -52,7 +54,8 @@ class Named(NamedTuple):
     @property
     def title(self) -> str:
         """Two lines that stand above it."""
-        return f"true: {_short(self.true_class)}\npredicted: {_short(self.predicted_class)} {self.probability:.2f}"
+        true, predicted = plain(self.true_class, SHORT), plain(self.predicted_class, SHORT)
+        return f"true: {true}\npredicted: {predicted} {self.probability:.2f}"
 
     @property
     def colour(self) -> str:
@@ -86,9 +89,10 @@ def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32]
     """
     places = {path: row for row, path in enumerate(test.table["path"])}
     images = named(test, np.asarray([places[path] for path in paths]))
-    height = -(-len(paths) // (PER_ROW // 2))
-    figure = _blank_page(height, f"Grad-CAM: what spoke for the predicted class, in images classified {name}ly")
-    panels = figure.subplots(height, PER_ROW, squeeze=False).flatten()
+    columns = max(4, min(PER_ROW, 2 * len(paths)))
+    height = -(-2 * len(paths) // columns)
+    figure = _blank_page(height, columns, f"Grad-CAM: what spoke for the predicted class; classified {name}ly")
+    panels = figure.subplots(height, columns, squeeze=False).flatten()
     for axes in panels:
         axes.set_axis_off()
     for place, image in enumerate(images):
@@ -103,9 +107,10 @@ def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32]
 
 
 def _page(test: Predictions, rows: NDArray[np.int64], seen: Seen, title: str) -> Figure:
-    height = -(-len(rows) // PER_ROW)
-    figure = _blank_page(height, title)
-    panels = figure.subplots(height, PER_ROW, squeeze=False).flatten()
+    columns = max(4, min(PER_ROW, len(rows)))
+    height = -(-len(rows) // columns)
+    figure = _blank_page(height, columns, title)
+    panels = figure.subplots(height, columns, squeeze=False).flatten()
     for axes in panels:
         axes.set_axis_off()
     for axes, image in zip(panels, named(test, rows), strict=False):
@@ -114,14 +119,10 @@ def _page(test: Predictions, rows: NDArray[np.int64], seen: Seen, title: str) ->
     return figure
 
 
-def _blank_page(height: int, title: str) -> Figure:
-    figure = Figure(figsize=(1.75 * PER_ROW, 2.15 * height + 0.4), dpi=DPI, layout="constrained")
+def _blank_page(height: int, columns: int, title: str) -> Figure:
+    figure = Figure(figsize=(1.75 * columns, 2.15 * height + 0.4), dpi=DPI, layout="constrained")
     figure.suptitle(title, fontsize="medium")
     return figure
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 15 else name[:14] + "…"
 
 
 def _shown(image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -52,10 +52,21 @@ def line_of(index: int) -> dict[str, Any]:
 
 
 def legend(figure: Figure, axes: Axes) -> None:
-    """A legend below the axes, where it hides nothing."""
+    """A legend below the axes, where it hides nothing; for more than six lines the picture grows."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = 1 if len(labels) <= 6 else 2
-    figure.legend(handles, labels, fontsize=8, loc="outside lower center", frameon=False, ncols=columns)
+    figure.set_figheight(figure.get_figheight() + 0.17 * max(0, len(labels) - 6))
+    figure.legend(handles, labels, fontsize=8, loc="outside lower center", frameon=False)
+
+
+def plain(name: str, limit: int = 26) -> str:
+    """A name as it stands in a picture: a long one without its middle, and with no sign that Matplotlib reads.
+
+    A dollar begins a formula, and a label that begins with an underscore comes into no legend.
+    """
+    shown = " ".join(name.split())
+    if len(shown) > limit:
+        shown = f"{shown[: limit - 1 - limit // 2]}…{shown[-(limit // 2) :]}"
+    return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
 
 
 def save(pictures: Iterable[Picture], folder: Path) -> dict[str, bytes]:

@@ -1,5 +1,6 @@
 """What is known of a run beside its predictions."""
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,7 @@ class About:
     @property
     def command(self) -> str:
         """The line that repeats the run."""
-        words = (f"'{word}'" if set(word) & set(" {}[]()*?$&;|<>") else word for word in self.record.get("command", []))
-        return " ".join(["python -m medclf.train", *words])
+        return shlex.join(["python", "-m", "medclf.train", *self.record.get("command", [])])
 
     def elsewhere(self, dataset: str, findings: list[str]) -> "About":
         """The same model on the images of another dataset."""

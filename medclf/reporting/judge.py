@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
+from medclf.config.checks import check_positive
 from medclf.config.schema import Dataset, EvaluateConfig
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen import seen_by_network
@@ -14,8 +15,9 @@ from medclf.errors import DataError
 from medclf.evaluation.calibration import Temperature
 from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
-from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.predictions import attributes_of, classes_of, save_predictions
 from medclf.evaluation.reading import load_predictions
+from medclf.evaluation.subgroups import check_subgroups
 from medclf.evaluation.summary import metrics_table
 from medclf.figures.draw import GradCam
 from medclf.figures.pages import Seen
@@ -24,6 +26,21 @@ from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, read_json
 
 log = logging.getLogger(__name__)
+
+
+def check_predictions(config: EvaluateConfig) -> None:
+    """Refuse a predictions table that cannot be judged as the config says.
+
+    Raises:
+        DataError, ConfigError: for what is wrong in it, and a positive class or a column that it does not have.
+    """
+    table = load_predictions(_predictions_file(config))
+    check_positive("positive", config.positive, classes_of(table))
+    check_subgroups(config.evaluation.subgroups, attributes_of(table))
+
+
+def _predictions_file(config: EvaluateConfig) -> Path:
+    return Path(str(config.predictions)) if config.run is None else Run(Path(config.run)).predictions
 
 
 def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evaluation:
@@ -38,8 +55,7 @@ def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evalua
         DataError, ConfigError: for what a user should mend.
     """
     if config.run is None:
-        assert config.predictions is not None
-        path = Path(config.predictions)
+        path = _predictions_file(config)
         evaluation = evaluate(load_predictions(path), config.evaluation, config.positive)
         write_outcome(evaluation, about_table(path, config.positive), folder)
     elif config.dataset is None:
@@ -67,6 +83,8 @@ def _judge_elsewhere(
     from medclf.prediction.external import predict_elsewhere  # torch and lightning
 
     results = read_json(run.metrics)
+    if "operating_point" not in results:
+        raise DataError(f"{run.metrics}: holds no operating point; the run is of an older version, train it again")
     about = about_run(run, results)
     elsewhere = predict_elsewhere(run, dataset, config.class_map, config.accelerator)
     save_predictions(elsewhere.table, folder / "predictions.csv")
@@ -99,9 +117,10 @@ def _images_of(about: About) -> Seen | None:
 
 
 def _report(evaluation: Evaluation, folder: Path) -> None:
+    shown = Run(folder).shown
     for remark in evaluation.remarks:
         log.info(remark)
     log.info("Operating point: %s. Temperature: %s.", evaluation.point.words, evaluation.temperature.words)
-    log.info("Results\n\n%s\n\nFolder:  %s", metrics_table(evaluation.metrics["test"], "test"), folder)
+    log.info("Results\n\n%s\n\nFolder:  %s", metrics_table(evaluation.metrics["test"], "test"), shown)
     if evaluation.config.pictures:
-        log.info("Report:  %s", folder / "report.html")
+        log.info("Report:  %s/report.html", shown)

@@ -14,6 +14,7 @@ from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import examine, table_of
 from medclf.data.table import ImageTable
 from medclf.errors import ConfigError, MedclfError
+from medclf.evaluation.subgroups import check_subgroups
 from medclf.runs import Run, is_main_process
 from medclf.training.build import build_module
 from medclf.training.module import ClassifierModule
@@ -52,6 +53,7 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     examined = examine(config.dataset, is_main_process())
     table = table_of(examined, config.dataset)
+    check_subgroups(config.evaluation.subgroups, table.attributes)
     _report_images(config, table)
     augment = build_augmentation(config.augmentation)
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)

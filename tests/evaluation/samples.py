@@ -4,10 +4,18 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, softmax
 
+from medclf.config.compose import Composer
+from medclf.config.schema import Evaluation
 from medclf.evaluation.predictions import Predictions, decide
 
 CLASSES = ["a", "b", "c", "d"]
 KINDS = ["random", "skilled", "perfect", "inverted", "tied", "absent", "never"]
+
+
+def config(**values):
+    """The evaluation group as it is shipped, but for some values."""
+    shipped = Evaluation.model_validate(dict(Composer("train").compose(["dataset=phantom"]).evaluation))
+    return shipped.model_copy(update=values)
 
 
 def predictions(probabilities, target, predicted=None, groups=None, positive=1, threshold=None, **columns):

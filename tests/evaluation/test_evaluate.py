@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from samples import config
 from scipy.special import expit, softmax
-from test_operating_point import config
 
 from medclf.errors import ConfigError
 from medclf.evaluation.calibration import Temperature, fit_temperature, with_temperature
@@ -92,7 +92,8 @@ def test_without_validation():
     assert "validation has no images" in found.temperature.words
     assert list(found.metrics) == list(found.predictions) == ["test"]
     assert list(found.points["rule"]) == ["half"]
-    assert found.calibration["before"] == pytest.approx(found.calibration["after"], abs=0) or True
+    before, after = found.calibration["before"], found.calibration["after"]
+    assert [after[name].value for name in before] == pytest.approx([value.value for value in before.values()])
     assert any("There are no validation images" in remark for remark in found.remarks)
 
 
@@ -130,8 +131,8 @@ def test_three_classes():
 def test_the_positive_class_turns_the_sides():
     one, other = (evaluate(table(), QUICK, positive=name).metrics["test"].overall for name in ("ill", "healthy"))
     assert one["sensitivity"].value == other["specificity"].value
-    assert one == {**evaluate(table(), QUICK).metrics["test"].overall}
-    with pytest.raises(ConfigError, match="positive=il: is none of healthy, ill; did you mean 'ill'?"):
+    assert one == evaluate(table(), QUICK).metrics["test"].overall
+    with pytest.raises(ConfigError, match=r"positive=il: is none of healthy, ill; did you mean 'ill'\?"):
         evaluate(table(), QUICK, positive="il")
 
 
@@ -149,5 +150,5 @@ def test_subgroups_are_at_the_operating_point():
     north = found.test.subset(found.test.table["site"].to_numpy() == "north")
     row = found.subgroups.set_index(["value", "metric"]).loc[("north", "sensitivity")]
     assert row["estimate"] == pytest.approx((north.predicted[north.target == 1] == 1).mean())
-    with pytest.raises(ConfigError, match="did you mean 'site'?"):
+    with pytest.raises(ConfigError, match=r"did you mean 'site'\?"):
         evaluate(table(), QUICK.model_copy(update={"subgroups": ["sit"]}))

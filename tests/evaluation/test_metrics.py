@@ -208,3 +208,22 @@ def test_macro_auroc_of_two_classes_is_the_positive_ones_where_rounding_ties_the
     found = metric_values(made, np.ones((1, 4)))
     assert list(found.per_class["auroc"][0]) == [1, 0.75]
     assert found.overall["auroc_macro"][0] == 0.75
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_without_the_ranks_the_rest_is_the_same(classes):
+    made = sample(classes, 40, 0, "skilled")
+    weights = np.random.default_rng(0).integers(4, size=(3, 40)).astype(float)
+    everything, rest = (metric_values(made, weights, PREVALENCE, ranks) for ranks in (True, False))
+    for whole, part in ((everything.overall, rest.overall), (everything.per_class, rest.per_class)):
+        assert {name for name in whole if name not in part} == {
+            name for name in whole if name.startswith(("auroc", "average_precision"))
+        }
+        for name, value in part.items():
+            assert np.array_equal(value, whole[name], equal_nan=True), name
+
+
+def test_bins_of_the_calibration_error_are_closed_above():
+    # 0.6 = 9/15 ends the bin before that of 0.65: in one bin their errors of +0.6 and -0.35 would cancel out
+    made = predictions([[0.6, 0.4], [0.65, 0.35]], [1, 0])
+    assert metric_values(made, np.ones((1, 2))).overall["calibration_error"][0] == pytest.approx((0.6 + 0.35) / 2)

@@ -2,20 +2,10 @@
 
 import numpy as np
 import pytest
-from samples import binary, predictions, sample
+from samples import binary, config, predictions, sample
 
-from medclf.config.compose import Composer
-from medclf.config.schema import Evaluation
 from medclf.evaluation.operating_point import RULES, choose, rules
 from medclf.evaluation.predictions import decide
-
-DEFAULT = Evaluation.model_validate(
-    dict(Composer("train").compose(["dataset=phantom"]).evaluation)  # the file that is shipped
-)
-
-
-def config(**values):
-    return DEFAULT.model_copy(update=values)
 
 
 def rates(made, threshold):

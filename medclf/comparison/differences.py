@@ -1,21 +1,18 @@
 """Whether classifiers differ on the same test images: paired differences, their intervals and tests."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from medclf.errors import DataError, listed
 from medclf.evaluation.bootstrap import bootstrap
 from medclf.evaluation.delong import delong_test
 from medclf.evaluation.estimates import UNDEFINED, Metrics
-from medclf.evaluation.predictions import Predictions, classes_of
+from medclf.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 PROPORTIONS = ("accuracy", "sensitivity", "specificity")
@@ -89,38 +86,41 @@ def _difference(
     if math.isnan(plain.difference):
         reasons = [f"{label}: {e.reason}" for label, e in zip(pair, (one, two), strict=True) if math.isnan(e.value)]
         return replace(plain, reason="; ".join(reasons))
-    return replace(plain, **_interval(drawn), **_test(first, second, metric, about, drawn))
+    return _tested(_with_interval(plain, drawn), first, second, about, drawn)
 
 
 def _about(predictions: Predictions, metric: str) -> NDArray[np.bool_]:
+    """The images that a metric is about."""
     truth: NDArray[np.bool_] = predictions.target == predictions.positive
     return {"sensitivity": truth, "specificity": ~truth}.get(metric, np.full(len(truth), True))
 
 
-def _interval(drawn: Floats) -> dict[str, Any]:
+def _with_interval(plain: Difference, drawn: Floats) -> Difference:
     missing = float(np.isnan(drawn).mean())
     if missing > UNDEFINED:
-        return {"reason": f"the interval is not defined: nor is the metric in {missing:.0%} of the resamples"}
+        reason = f"the interval is not defined: nor is the metric in {missing:.0%} of the resamples"
+        return replace(plain, reason=reason)
     low, high = (_clean(end) for end in np.nanpercentile(drawn, [2.5, 97.5]))
     if low == high != 0:
-        return {"reason": "the difference is the same in every resample, from which no interval can be told"}
-    return {"low": low, "high": high}
+        reason = "the difference is the same in every resample, from which no interval can be told"
+        return replace(plain, reason=reason)
+    return replace(plain, low=low, high=high)
 
 
-def _test(
-    first: Predictions, second: Predictions, metric: str, about: NDArray[np.bool_], drawn: Floats
-) -> dict[str, Any]:
-    """P-value, test, and the counts of McNemar's."""
-    if first.one_image_each and metric in PROPORTIONS:
+def _tested(
+    plain: Difference, first: Predictions, second: Predictions, about: NDArray[np.bool_], drawn: Floats
+) -> Difference:
+    """With its p-value, the test, and the counts of McNemar's."""
+    if first.one_image_each and plain.metric in PROPORTIONS:
         one, two = ((run.predicted == run.target)[about] for run in (first, second))
         b, c = int((one & ~two).sum()), int((two & ~one).sum())
-        return {"p": mcnemar(b, c), "test": MCNEMAR, "only_first_right": b, "only_second_right": c}
-    if first.one_image_each and metric == "auroc_macro" and first.positive is not None:
+        return replace(plain, p=mcnemar(b, c), test=MCNEMAR, only_first_right=b, only_second_right=c)
+    if first.one_image_each and plain.metric == "auroc_macro" and first.positive is not None:
         truth = first.target == first.positive
         if min(truth.sum(), (~truth).sum()) > 1:  # the variance needs two of each
             one, two = (run.probabilities[:, first.positive] for run in (first, second))
-            return {"p": delong_test(one, two, truth), "test": DELONG}
-    return {"p": bootstrap_p(drawn), "test": BOOTSTRAP}
+            return replace(plain, p=delong_test(one, two, truth), test=DELONG)
+    return replace(plain, p=bootstrap_p(drawn), test=BOOTSTRAP)
 
 
 def _clean(value: float) -> float:
@@ -161,54 +161,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
     order = np.argsort(corrected, kind="stable")[: int((~np.isnan(corrected)).sum())]  # NaN come last
     corrected[order] = np.minimum(1, np.maximum.accumulate(corrected[order] * np.arange(len(order), 0, -1)))
     return [float(p) for p in corrected]
-
-
-def aligned(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The test rows of each table, in the first's order of images and classes and with its names of patients.
-
-    Raises:
-        DataError: where they are not the same images of the same patients under the same classes, each once: how
-            they differ from the first table, with counts and examples.
-    """
-    tests = {label: table[table["split"] == "test"].set_index("path", drop=False) for label, table in tables.items()}
-    first, *others = tests
-    wrong = [
-        f"{label}: {_images(twice)} occur more than once"
-        for label, test in tests.items()
-        if len(twice := test.index[test.index.duplicated()].unique())
-    ]
-    wrong = wrong or [f"{first} and {other}: {how}" for other in others for how in _unlike(tests, first, other)]
-    if wrong:
-        raise DataError("\n  ".join(["these cannot be compared, their test images are not the same:", *wrong]))
-    columns = [name for name in tests[first] if all(name in test for test in tests.values())]
-    rows, groups = tests[first].index, tests[first]["group"]
-    return {label: test.loc[rows, columns].assign(group=groups).reset_index(drop=True) for label, test in tests.items()}
-
-
-def _unlike(tests: Mapping[str, pd.DataFrame], first: str, other: str) -> Iterator[str]:
-    """How two tables differ."""
-    one, two = tests[first], tests[other]
-    classes = [classes_of(one), classes_of(two)]
-    if set(classes[0]) != set(classes[1]):
-        yield f"different classes: {listed(classes[0])}; {listed(classes[1])}"
-    for label, alone in ((first, one.index.difference(two.index)), (other, two.index.difference(one.index))):
-        if len(alone):
-            yield f"{_images(alone)} of {len(tests[label])} only in {label}"
-    paths = one.index.intersection(two.index)
-    one, two = one.loc[paths], two.loc[paths]
-    relabelled = paths[(one["true_class"] != two["true_class"]).to_numpy()]
-    if len(relabelled):
-        yield f"different true classes of {_images(relabelled)}"
-    regrouped = paths[_regrouped(one["group"], two["group"])]
-    if len(regrouped):
-        yield f"different patients (column group): {_images(regrouped)} share theirs with other images"
-
-
-def _regrouped(one: "pd.Series[str]", two: "pd.Series[str]") -> NDArray[np.bool_]:
-    """Images that share their patient with more of the images in one table than in both; names do not matter."""
-    both = one.groupby([one, two]).transform("size")
-    return np.asarray((one.groupby(one).transform("size") != both) | (two.groupby(two).transform("size") != both))
-
-
-def _images(paths: "pd.Index[str]") -> str:
-    return f"{len(paths)} image{'s' if len(paths) > 1 else ''} ({listed(paths, 3)})"
