@@ -61,8 +61,9 @@ def estimate(
     Where every patient has one image: Wilson (1927) for accuracy, sensitivity, specificity, PPV and NPV, DeLong on the
     logit scale for AUROC of one class against the rest. For all else the percentiles of a bootstrap that draws patients
     within classes (``bootstrap.draws``); for the calibration error, which any resampling makes larger, the basic
-    bootstrap (Davison and Hinkley 1997, section 5.2). A proportion that is the same in every resample, such as 1.0, has
-    Wilson's interval with patients for images.
+    bootstrap (Davison and Hinkley 1997, section 5.2), whose intervals are rough. The bootstrap takes the shares of the
+    classes among the test images as given, which matters to PPV and NPV. A proportion that is the same in every
+    resample, such as 1.0, has Wilson's interval with patients for images.
 
     Args:
         predictions: of one split at its operating point.
@@ -164,7 +165,7 @@ def _estimate(counted: _Counted, name: str, at: int | None, value: float, resamp
         return Estimate(value, n=n, reason=f"not defined in {missing:.0%} of the resamples")
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
     if name == "calibration_error" and high - low > 1e-12:
-        low, high = max(0.0, 2 * value - high), min(1.0, max(0.0, 2 * value - low))
+        low, high = max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low))
         return Estimate(value, float(low), float(high), n, "basic bootstrap of patients")
     if high - low > 1e-12:
         return Estimate(value, float(low), float(high), n, "bootstrap of patients")

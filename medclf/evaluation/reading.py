@@ -1,5 +1,7 @@
 """Reading a predictions table, ours or anybody's, and saying what is wrong with it."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +20,40 @@ def load_predictions(path: Path) -> pd.DataFrame:
     """Read a predictions table, to the last bit of its numbers.
 
     ``path``, ``true_class`` and ``prob_<class>`` for each class are needed; ``logit_<class>`` will do instead. Without
-    ``split`` every row is a test image, without ``group`` every image is a patient of its own.
+    ``split`` every row is a test image; an image without ``group`` is a patient of its own.
 
     Raises:
         DataError: for what is missing, and for probabilities that are none, unknown classes and rows that occur twice:
             which rows, and how to mend them.
     """
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: cannot be read as a predictions table: {error}") from error
+    table = _read(path)
     _refuse_missing(table, path)
     table = _with_probabilities(table, path)
     table = _with_defaults(table)
     _refuse_wrong(table, path)
     numbers = [PROBABILITY + name for name in classes_of(table)]
     return table[[*COLUMNS, *numbers, *attributes_of(table)]]
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Every cell as text."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *rows = (row for row in csv.reader(file, strict=True) if row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as a predictions table: {error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: cannot be read as a predictions table: the file is empty") from error
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
+    if twice:
+        raise DataError(f"{path}: column {listed(map(repr, twice))} occurs more than once")
+    wrong = [f"row {line}" for line, row in enumerate(rows, start=2) if len(row) != len(header)]
+    if wrong:
+        raise DataError(
+            f"{path}: {len(wrong)} rows have not the {len(header)} cells of the header: {listed(wrong, 5)}; a name that "
+            "holds a comma belongs in double quotes"
+        )
+    return pd.DataFrame(rows, columns=header, dtype=object)
 
 
 def remarks(table: pd.DataFrame) -> list[str]:
@@ -49,7 +69,7 @@ def remarks(table: pd.DataFrame) -> list[str]:
         by_split = table.groupby("group")["split"].nunique()
         several = list(by_split.index[by_split > 1])
         if several:
-            lines.append(f"{len(several)} patients are in more than one split, which flatters: {listed(several, 5)}.")
+            lines.append(f"Patients in more than one split, which flatters: {len(several)} ({listed(several, 5)}).")
     return lines
 
 
@@ -91,7 +111,9 @@ def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
     classes = classes_of(table)
     likeliest = np.asarray(classes)[table[[PROBABILITY + name for name in classes]].to_numpy(float).argmax(1)]
     defaults = {"group": table["path"], "split": "test", "fold": "", "predicted_class": likeliest}
-    return table.assign(**{name: value for name, value in defaults.items() if name not in table})
+    table = table.assign(**{name: value for name, value in defaults.items() if name not in table})
+    # who is not named is nobody else
+    return table.assign(group=table["group"].mask(table["group"] == "", table["path"]))
 
 
 def _refuse_wrong(table: pd.DataFrame, path: Path) -> None:

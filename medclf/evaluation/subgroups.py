@@ -39,7 +39,8 @@ def subgroups(predictions: Predictions, columns: Sequence[str] | None, resamples
 
     Args:
         predictions: of one split.
-        columns: of the predictions table; None: every one that tells of patients or images.
+        columns: of the predictions table; None: every one that tells of patients or images in at most 12 groups, so no
+            names and no dates.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -51,6 +52,8 @@ def subgroups(predictions: Predictions, columns: Sequence[str] | None, resamples
     rows = []
     for column in known if columns is None else columns:
         values = _groups(predictions.table[column])
+        if columns is None and values.nunique() > MANY:
+            continue
         for value in sorted(values.unique(), key=_order):
             members = predictions.subset((values == value).to_numpy())
             rows += _rows(members, column, value, resamples, seed)

@@ -87,7 +87,7 @@ def reliability_picture(evaluation: Evaluation) -> Picture:
     legend(figure, axes)
     data = pd.concat([rows.assign(temperature=when) for when, rows in frames.items()], ignore_index=True)
     caption = (
-        "Reliability before and after the temperature that was fitted on validation; bars: Wilson's 95 % interval."
+        "Reliability before and after the temperature fitted on validation; bars: Wilson's 95 % interval of images."
     )
     return Picture("reliability", figure, caption, data)
 

@@ -31,6 +31,7 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
         f"PPV, NPV and accuracy hold for the shares of the test images ({share}); elsewhere they differ "
         "(evaluation.prevalence=P gives them at another share)."
     )
+    lines.append("Intervals by the bootstrap take the shares of the classes among the test images as given.")
     lines.append("The intervals tell of other patients from the same source, not of other hospitals or scanners.")
     lines.append("One training with one seed: another one gives other figures.")
     lines.append("A research tool, no medical device.")

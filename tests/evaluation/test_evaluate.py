@@ -132,7 +132,7 @@ def test_the_positive_class_turns_the_sides():
     one, other = (evaluate(table(), QUICK, positive=name).metrics["test"].overall for name in ("ill", "healthy"))
     assert one["sensitivity"].value == other["specificity"].value
     assert one == evaluate(table(), QUICK).metrics["test"].overall
-    with pytest.raises(ConfigError, match=r"positive=il: is none of healthy, ill; did you mean 'ill'\?"):
+    with pytest.raises(ConfigError, match=r"positive=il: is not one of the classes healthy, ill; did you mean 'ill'\?"):
         evaluate(table(), QUICK, positive="il")
 
 

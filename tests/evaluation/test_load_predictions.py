@@ -64,10 +64,15 @@ A_TABLE = "A predictions table has path, true_class and prob_<class> for each cl
             "1 of 3 rows have no number where a probability or logit should be: row 4 (3.png); mend or remove them",
         ),
         (
-            HEAD + ROWS + "3.png,a,,0.5\n4.png,a,high,0.5\n5.png,a,inf,0\n6.png,a\n",
-            "4 of 6 rows have no number where a probability or logit should be: "
-            "row 4 (3.png), row 5 (4.png), row 6 (5.png), row 7 (6.png); mend or remove them",
+            HEAD + ROWS + "3.png,a,,0.5\n4.png,a,high,0.5\n5.png,a,inf,0\n",
+            "3 of 5 rows have no number where a probability or logit should be: "
+            "row 4 (3.png), row 5 (4.png), row 6 (5.png); mend or remove them",
         ),
+        (
+            HEAD + ROWS + "3.png,a\n4.png,a,0.5,0.5,extra\n",
+            "2 rows have not the 4 cells of the header: row 4, row 5; a name that holds a comma belongs in double quotes",
+        ),
+        ("path,true_class,prob_a,prob_a\n1.png,a,1,0\n", "column 'prob_a' occurs more than once"),
         (
             HEAD + "0.png,a,-0.1,1.1\n" + ROWS,
             "1 of 3 rows have a probability below 0 or above 1: row 2 (0.png); mend or remove them",
@@ -119,7 +124,6 @@ def test_many_wrong_rows_are_counted(refusal):
         b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\xff\xfe",
         "path,true_class\n1.png,a\n".encode("utf-16"),
         HEAD + '"1.png,a,0.8,0.2\n',
-        HEAD + ROWS + "3.png,a,0.5,0.5,extra\n",
     ],
 )
 def test_a_file_that_is_no_table(refusal, content):
@@ -204,5 +208,10 @@ def test_remarks(load):
     head = "path,true_class,group,split,prob_a,prob_b\n"
     assert remarks(load(head + "1.png,a,x,val,1,0\n2.png,a,y,test,1,0\n")) == []
     assert remarks(load(head + "1.png,a,x,val,1,0\n2.png,a,x,test,1,0\n")) == [
-        "1 patients are in more than one split, which flatters: x."
+        "Patients in more than one split, which flatters: 1 (x)."
     ]
+
+
+def test_images_whose_patient_is_not_named_are_patients_of_their_own(load):
+    table = load("path,true_class,group,prob_a,prob_b\n1.png,a,,1,0\n2.png,b,,0,1\n3.png,b,x,0,1\n")
+    assert list(table["group"]) == ["1.png", "2.png", "x"]

@@ -123,3 +123,9 @@ def test_a_column_that_is_not_there():
     )
     with pytest.raises(ConfigError, match="none beside path, class and patient; dataset=table brings them"):
         subgroups(made(), ["sex"], 100, 0)
+
+
+def test_a_column_of_names_is_taken_only_when_it_is_asked_for(sexes):
+    everything = made(sex=sexes, patient=[f"p{at}" for at in range(N)])
+    assert list(subgroups(everything, None, 100, 0)["column"].unique()) == ["sex"]
+    assert list(subgroups(everything, ["patient"], 100, 0)["column"].unique()) == ["patient"]

@@ -1,0 +1,12 @@
+import numpy as np
+import pytest
+
+from medclf.data.page import image_page
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_page_has_a_title_over_each_image_and_nothing_in_the_places_left(channels):
+    images = np.zeros((5, channels, 8, 8), dtype=np.uint8)
+    figure = image_page(images, list("abcde"))
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", "d", "e", "", "", ""]
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1, 1, 1, 0, 0, 0]
