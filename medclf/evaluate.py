@@ -1,5 +1,6 @@
 """``python -m medclf.evaluate``: judge the predictions of a run, anybody's predictions, or a model on other images."""
 
+import sys
 from pathlib import Path
 
 from medclf.config import command
@@ -14,10 +15,10 @@ def check(config: EvaluateConfig) -> None:
         from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
 
         check_root(config.dataset)
-        return
-    from medclf.reporting.judge import check_predictions  # pandas likewise
+    from medclf.reporting.judge import check_images, check_predictions  # pandas likewise
 
     check_predictions(config)
+    check_images(config)
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> None:
@@ -29,6 +30,8 @@ def evaluate(config: EvaluateConfig, folder: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
+    # Hydra takes an entry that conf/ does not have only with a plus, and the names of classes it cannot have
+    sys.argv[1:] = [f"++{word}" if word.startswith(("class_map.", "class_map=")) else word for word in sys.argv[1:]]
     command.run(evaluate, "evaluate", EvaluateConfig, check)
 
 

@@ -124,3 +124,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     assert answer.code == 0, answer.text
     (folder,) = (cwd / "runs" / "phantom" / "cnn").iterdir()
     return folder, answer
+
+
+@pytest.fixture(scope="session")
+def tabled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one small run on a CSV file of cats and dogs with columns of its own, its threshold by Youden."""
+    cwd = tmp_path_factory.mktemp("tabled")
+    rng = np.random.default_rng(0)
+    lines = ["path,label,patient,sex,site,age,fold,prob_dog,"]
+    for index in range(120):
+        name = ("cat", "dog")[index % 2]
+        write_image(cwd / "images" / name / f"{index}.png", 80 + 15 * (index % 2) + int(rng.integers(40)))
+        age = "" if index % 10 == 3 else rng.integers(20, 90)
+        sex, site = "fm"[index // 2 % 2], "xyz"[index % 3]
+        lines.append(f"{name}/{index}.png,{name},p{index},{sex},{site},{age},a,0.9,{index}")
+    (cwd / "images" / "table.csv").write_text("\n".join(lines), encoding="utf-8")
+    words = ["dataset=table", "dataset.root=images", "dataset.table.group=patient", "dataset.splits.test=0.5"]
+    words += ["dataset.resize=letterbox", "evaluation.operating_point=youden", "evaluation.pictures=true", "seed=1"]
+    words += ["evaluation.gallery=6", "evaluation.grad_cam=3"]
+    answer = train_process(*TINY, *words, "hydra.run.dir=run", cwd=cwd)
+    assert answer.code == 0, answer.text
+    return cwd / "run"

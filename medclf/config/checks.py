@@ -81,7 +81,7 @@ def check_monitor(key: str, monitor: str, classes: list[str] | None) -> None:
 
 
 def check_positive(key: str, positive: str | None, classes: list[str]) -> None:
-    """Refuse a positive class that is not among the classes.
+    """Refuse a positive class that is not among the classes, or not one of two.
 
     Raises:
         ConfigError: with the classes.

@@ -216,8 +216,9 @@ class Evaluation(Strict):
     seed: Annotated[int, Field(ge=0)]
     subgroups: list[str] | None
     pictures: bool
-    gallery: Annotated[int, Field(ge=0)]
-    grad_cam: Annotated[int, Field(ge=0)]
+    # a page of more is a picture that nothing can open
+    gallery: Annotated[int, Field(ge=0, le=600)]
+    grad_cam: Annotated[int, Field(ge=0, le=300)]
 
 
 class Config(Strict):

@@ -37,8 +37,9 @@ class ImageTable:
 
     def counts(self) -> str:
         """Images per class and split as aligned lines."""
-        table = pd.crosstab(self.frame["class"], self.frame["split"], margins=True, margins_name="all")
-        return table.reindex(index=[*self.classes, "all"], columns=["train", "val", "test", "all"]).to_string()
+        table = pd.crosstab(self.frame["class"], self.frame["split"]).reindex(self.classes, columns=PARTS, fill_value=0)
+        table = pd.concat([table, table.sum().to_frame("all").T])  # no margins: a class may be called all
+        return table.assign(all=table.sum(axis=1)).rename_axis(index="class", columns="split").to_string()
 
     def save(self, path: Path) -> None:
         """Write the table as CSV."""

@@ -50,8 +50,8 @@ def _read(path: Path) -> pd.DataFrame:
     wrong = [f"row {line}" for line, row in enumerate(rows, start=2) if len(row) != len(header)]
     if wrong:
         raise DataError(
-            f"{path}: {len(wrong)} rows have not the {len(header)} cells of the header: {listed(wrong, 5)}; a name that "
-            "holds a comma belongs in double quotes"
+            f"{path}: {len(wrong)} rows have not the {len(header)} cells of the header: {listed(wrong, 5)}; a name "
+            "that holds a comma belongs in double quotes"
         )
     return pd.DataFrame(rows, columns=header, dtype=object)
 

@@ -14,6 +14,9 @@ from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation
 from medclf.figures.style import COLOURS, GREY, Picture, blank, legend, line_of, plain
 
+BANDS = 5
+"""Classes up to which bands can be told apart; their data hold them for more too."""
+
 
 def curve_pictures(evaluation: Evaluation) -> list[Picture]:
     """The curves of the test split; those that need two classes only where there are two."""
@@ -61,7 +64,8 @@ def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, na
         line = line_of(place)
         text = f"{plain(str(label))}: {shown} {metrics.per_class[str(label)][name]}"
         axes.plot(rows[x], rows[y], label=text, linewidth=1.8, **line)
-        axes.fill_between(rows[x], rows["low"], rows["high"], color=line["color"], alpha=0.15, linewidth=0)
+        if data["class"].nunique() <= BANDS:
+            axes.fill_between(rows[x], rows["low"], rows["high"], color=line["color"], alpha=0.15, linewidth=0)
     if data.empty:
         axes.text(0.5, 0.5, "not defined: one class only", ha="center", va="center")
 

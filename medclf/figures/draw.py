@@ -69,10 +69,17 @@ def pictures_of(
 def _grad_cam(evaluation: Evaluation, grad_cam: GradCam | None, seen: Seen) -> list[Picture]:
     if grad_cam is None:
         return []
+    test = evaluation.test
+    right_now = dict(zip(test.table["path"], (test.predicted == test.target).tolist(), strict=True))
     pages = []
     for name, wanted in (("right", True), ("wrong", False)):
-        rows = [row for row, right in enumerate(grad_cam.right) if right == wanted]
+        # another operating point may predict the other class, of which there is no map
+        rows = [
+            row
+            for row, path in enumerate(grad_cam.paths)
+            if grad_cam.right[row] == wanted and right_now.get(path) == wanted
+        ]
         if rows:
             paths = [grad_cam.paths[row] for row in rows]
-            pages.append(grad_cam_page(evaluation.test, paths, grad_cam.maps[rows], seen, name))
+            pages.append(grad_cam_page(test, paths, grad_cam.maps[rows], seen, name))
     return pages

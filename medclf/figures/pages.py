@@ -14,7 +14,7 @@ from medclf.figures.style import COLOURS, DPI, Picture, plain
 Seen = Callable[[str], NDArray[np.uint8] | None]
 """Gives an image by its path as the network sees it, (channels, size, size); None where it cannot be had."""
 PER_ROW = 6
-SHORT = 15
+SHORT = 12
 """Letters of a class's name that have room above an image."""
 RIGHT, WRONG = COLOURS[0], COLOURS[1]
 UNSEEN = np.full((1, 8, 8), 235, np.uint8)

@@ -1,21 +1,28 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medclf.figures.style import COLOURS, DPI, Picture
+from medclf.figures.style import COLOURS, DPI, Picture, plain
+
+MOST = 60
 
 
 def subgroup_picture(data: pd.DataFrame) -> Picture | None:
-    """Each metric of each subgroup with its interval, a panel a metric; None where there are no subgroups."""
-    if data.empty:
+    """Each metric of each subgroup with its interval, a panel a metric; None where there are no subgroups.
+
+    Where there are more than 60, as of a column that names each patient, the first 60 of those that can be judged.
+    """
+    shown = _shown(data)
+    if shown.empty:
         return None
-    metrics = list(data["metric"].unique())
-    groups = data.drop_duplicates(["column", "value"])
-    labels = [f"{row.column} = {row.value} (n = {row.n})" for row in groups.itertuples()]
-    figure = Figure(figsize=(2.2 + 2.3 * len(metrics), 1.2 + 0.32 * len(labels)), dpi=DPI, layout="constrained")
+    metrics = list(shown["metric"].unique())
+    groups = shown.drop_duplicates(["column", "value"])
+    labels = [f"{plain(str(row.column))} = {plain(str(row.value))} (n = {row.n})" for row in groups.itertuples()]
+    room = 0.08 * max(map(len, labels))
+    figure = Figure(figsize=(0.6 + room + 2.3 * len(metrics), 1.2 + 0.32 * len(labels)), dpi=DPI, layout="constrained")
     for panel, (axes, metric) in enumerate(
         zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True)
     ):
-        rows = data[data["metric"] == metric].reset_index(drop=True)
+        rows = shown[shown["metric"] == metric].reset_index(drop=True)
         axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1.5)
         axes.plot(rows["estimate"], rows.index, "o", color=COLOURS[0], markersize=5)
         for place in rows.index[rows["estimate"].isna()]:
@@ -24,4 +31,13 @@ def subgroup_picture(data: pd.DataFrame) -> Picture | None:
         axes.set_title(metric, fontsize="medium")
         axes.set_yticks(range(len(labels)), labels if panel == 0 else [""] * len(labels), fontsize=8)
         axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
-    return Picture("subgroups", figure, "Metrics within subgroups, with their 95 % intervals.", data)
+    left_out = len(data) - len(shown)
+    caption = "Metrics within subgroups, with their 95 % intervals" + (", some of them." if left_out else ".")
+    return Picture("subgroups", figure, caption, data)
+
+
+def _shown(data: pd.DataFrame) -> pd.DataFrame:
+    groups = data[["column", "value"]].drop_duplicates()
+    if len(groups) > MOST:
+        groups = data.loc[data["estimate"].notna(), ["column", "value"]].drop_duplicates()[:MOST]
+    return data.merge(groups, on=["column", "value"])

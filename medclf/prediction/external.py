@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pickle import UnpicklingError
 
 import lightning
 import pandas as pd
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 
 from medclf.config.schema import Dataset
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import as_test_table, examine
 from medclf.data.seen import seen_by_network
-from medclf.errors import ConfigError, DataError, did_you_mean, listed
+from medclf.errors import ConfigError, DataError, listed
 from medclf.figures.pages import Seen
+from medclf.prediction.classes import matched, refuse_own_images
 from medclf.runs import Run
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
@@ -45,58 +47,37 @@ def predict_elsewhere(run: Run, dataset: Dataset, class_map: Mapping[str, str | 
         DataError: for what is wrong with the images.
     """
     quieten()
-    own = OmegaConf.load(run.config).dataset
-    if Path(str(own.root)).resolve() == Path(dataset.root).resolve():
-        raise ConfigError(
-            f"dataset.root={dataset.root}: holds the images that {run.shown} was trained on; its test images are "
-            f"judged by python -m medclf.evaluate run={run.shown}"
-        )
-    try:
-        module = ClassifierModule.load_from_checkpoint(run.best_checkpoint, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(f"run={run.shown}: has no model: {error}") from error
-    plain = OmegaConf.to_container(own)
-    assert isinstance(plain, dict)
-    form = {name: plain[name] for name in PREPROCESSING}
+    refuse_own_images(run, dataset)
+    module = _model(run)
+    trainer = _trainer(accelerator)
+    own = OmegaConf.to_container(OmegaConf.load(run.config).dataset)
+    assert isinstance(own, dict)
+    form = {name: own[name] for name in PREPROCESSING}
     dataset = Dataset.model_validate({**dataset.model_dump(), **form})
     examined = examine(dataset)
     class_of = matched(examined.found.classes, module.classes, class_map)
     table = replace(as_test_table(examined, dataset, class_of), classes=module.classes)
     data = ImageDataModule(table, dataset, lambda image: image)
     data.setup()
-    trainer = lightning.Trainer(
-        accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
-    )
     predictions = predict_split(trainer, module, data, "test")
     return Elsewhere(predictions, [*table.notes, *_left_out(class_of)], seen_by_network(table.root, dataset))
 
 
-def matched(found: list[str], known: list[str], class_map: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The model's name of each class found, or None where its images are left out.
+def _model(run: Run) -> ClassifierModule:
+    try:
+        return ClassifierModule.load_from_checkpoint(run.best_checkpoint, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{run.best_checkpoint}: the model cannot be read: {reason}") from error
 
-    Raises:
-        ConfigError: for a class that matches none, and entries of the map that name nothing.
-    """
-    for name, ours in class_map.items():
-        if name not in found:
-            raise ConfigError(
-                f"class_map.{name}: the dataset has no such class; {did_you_mean(name, found)}It has: {listed(found)}"
-            )
-        if ours is not None and ours not in known:
-            raise ConfigError(
-                f"class_map.{name}={ours}: the model knows no such class; {did_you_mean(ours, known)}"
-                f"It knows: {listed(known)}"
-            )
-    strange = [name for name in found if name not in class_map and name not in known]
-    if strange:
-        raise ConfigError(
-            f"class {listed(strange)} of the dataset is none of the model's ({listed(known)}); say which it is, "
-            f"class_map.{strange[0]}={known[0]}, or leave its images out, class_map.{strange[0]}=null"
+
+def _trainer(accelerator: str) -> lightning.Trainer:
+    try:
+        return lightning.Trainer(
+            accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
         )
-    class_of = {name: class_map.get(name, name) for name in found}
-    if all(ours is None for ours in class_of.values()):
-        raise ConfigError("class_map: leaves out every class; no image is left to test on")
-    return class_of
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigError(f"accelerator={accelerator}: {error}") from error
 
 
 def _left_out(class_of: Mapping[str, str | None]) -> list[str]:

@@ -19,7 +19,7 @@ class About:
 
     ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
     ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
-    reader should know before the figures.
+    reader should know before the figures. ``tested_on`` names the dataset of an external validation.
     """
 
     title: str
@@ -29,6 +29,7 @@ class About:
     chosen: dict[str, Any] = field(default_factory=dict)
     images: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
+    tested_on: str | None = None
 
     @property
     def command(self) -> str:
@@ -38,17 +39,20 @@ class About:
     def elsewhere(self, dataset: str, findings: list[str]) -> "About":
         """The same model on the images of another dataset."""
         note = f"External validation: the images are those of {dataset}, the model is of {self.title}."
-        return replace(self, title=f"{self.title}, tested on {dataset}", notes=[*self.notes, note, *findings])
+        title = f"{self.title}, tested on {dataset}"
+        return replace(self, title=title, notes=[*self.notes, note, *findings], tested_on=dataset)
 
     def counts(self) -> pd.DataFrame | None:
         """Images of each class and split, and patients in the last row."""
         if self.images is None:
             return None
         parts = [part for part in ("train", "val", "test") if (self.images["split"] == part).any()]
-        table = pd.crosstab(self.images["class"], self.images["split"], margins=True, margins_name="all")
-        table.loc["patients"] = self.images.groupby("split")["group"].nunique()
-        table.loc["patients", "all"] = self.images["group"].nunique()
-        return table[[*parts, "all"]].astype(int)
+        classes = pd.crosstab(self.images["class"], self.images["split"])[parts]
+        patients = self.images.groupby("split")["group"].nunique()[parts]
+        # set below the classes, of which one may be called patients
+        table = pd.concat([classes, pd.DataFrame([classes.sum(), patients], index=["all", "patients"])])
+        table["all"] = [*classes.sum(axis=1), len(self.images), self.images["group"].nunique()]
+        return table.astype(int)
 
 
 def about_run(run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None) -> About:

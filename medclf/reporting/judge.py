@@ -10,17 +10,18 @@ from medclf.config.checks import check_positive
 from medclf.config.schema import Dataset, EvaluateConfig
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen import seen_by_network
-from medclf.data.sources.find import image_root
+from medclf.data.sources.find import find_images, image_root, is_extracted
 from medclf.errors import DataError
-from medclf.evaluation.calibration import Temperature
+from medclf.evaluation.calibration import fit_temperature
 from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
-from medclf.evaluation.operating_point import OperatingPoint
-from medclf.evaluation.predictions import attributes_of, classes_of, save_predictions
+from medclf.evaluation.operating_point import choose
+from medclf.evaluation.predictions import attributes_of, classes_of, save_predictions, split_of
 from medclf.evaluation.reading import load_predictions
 from medclf.evaluation.subgroups import check_subgroups
 from medclf.evaluation.summary import metrics_table
 from medclf.figures.draw import GradCam
 from medclf.figures.pages import Seen
+from medclf.prediction.classes import matched, refuse_own_images
 from medclf.reporting.about import About, about_run, about_table
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, read_json
@@ -36,7 +37,25 @@ def check_predictions(config: EvaluateConfig) -> None:
     """
     table = load_predictions(_predictions_file(config))
     check_positive("positive", config.positive, classes_of(table))
-    check_subgroups(config.evaluation.subgroups, attributes_of(table))
+    if config.dataset is None:
+        check_subgroups(config.evaluation.subgroups, attributes_of(table))
+
+
+def check_images(config: EvaluateConfig) -> None:
+    """Refuse another dataset whose classes are not a run's, and the run's own; no image is looked into.
+
+    Raises:
+        DataError, ConfigError: for what is wrong in its folder, and what is not of the run.
+    """
+    if config.run is None or config.dataset is None:
+        return
+    run, dataset = Run(Path(config.run)), config.dataset
+    refuse_own_images(run, dataset)
+    if (dataset.phantom is not None and not Path(dataset.root).exists()) or not is_extracted(dataset):
+        return  # it is made, or extracted, when the work begins
+    found = find_images(dataset)
+    matched(found.classes, classes_of(load_predictions(run.predictions)), config.class_map)
+    check_subgroups(config.evaluation.subgroups, list(found.images[0].attributes))
 
 
 def _predictions_file(config: EvaluateConfig) -> Path:
@@ -82,17 +101,21 @@ def _judge_elsewhere(
 ) -> Evaluation:
     from medclf.prediction.external import predict_elsewhere  # torch and lightning
 
-    results = read_json(run.metrics)
-    if "operating_point" not in results:
-        raise DataError(f"{run.metrics}: holds no operating point; the run is of an older version, train it again")
-    about = about_run(run, results)
+    about = about_run(run, read_json(run.metrics))
+    # the columns of its own images are not those of other images
+    settings = _as_the_run(config.evaluation, about, typed | {"subgroups"})
+    positive = config.positive or about.positive
+    # the model's own operating point, unless another rule was typed: evaluation=quick is none
+    rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
+    validation = split_of(load_predictions(run.predictions), "val", positive)
+    chosen = Chosen(choose(validation, rule), fit_temperature(validation))
     elsewhere = predict_elsewhere(run, dataset, config.class_map, config.accelerator)
     save_predictions(elsewhere.table, folder / "predictions.csv")
-    chosen = Chosen(OperatingPoint(**results["operating_point"]), Temperature(**results["temperature"]))
-    evaluation = evaluate(
-        elsewhere.table, _as_the_run(config.evaluation, about, typed), config.positive or about.positive, chosen
-    )
-    write_outcome(evaluation, about.elsewhere(dataset.name, elsewhere.notes), folder, elsewhere.seen)
+    evaluation = evaluate(elsewhere.table, settings, positive, chosen)
+    about = about.elsewhere(dataset.name, elsewhere.notes)
+    for note in about.notes:
+        log.info(note)
+    write_outcome(evaluation, about, folder, elsewhere.seen)
     return evaluation
 
 

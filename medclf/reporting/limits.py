@@ -16,7 +16,9 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
     test, lines = evaluation.test, [*about.notes, *evaluation.remarks]
     for at, label in enumerate(test.classes):
         patients = len(np.unique(test.groups[test.target == at]))
-        if patients < FEW_PATIENTS:
+        if patients == 0:
+            lines.append(f"No test image is of class {label}: of it nothing can be said.")
+        elif patients < FEW_PATIENTS:
             lines.append(f"Only {patients} test patients are of class {label}: its intervals are wide, and rough.")
     accuracy = evaluation.metrics["test"].overall["accuracy"]
     if accuracy.high - accuracy.low > WIDE and not math.isnan(accuracy.low):

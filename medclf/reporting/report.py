@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
 
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
@@ -42,19 +43,27 @@ def write_report(
         {"name": p.name, "caption": p.caption, "png": base64.b64encode(files[p.name]).decode()} for p in pictures
     ]
     for name in names:
-        (folder / name).write_text(environment().get_template(f"{name}.j2").render(facts), encoding="utf-8")
+        (folder / name).write_text(_template(name).render(facts), encoding="utf-8")
 
 
-def environment() -> Environment:
-    """The templates of this room. Everything from data is escaped in HTML; a name that is not given is an error."""
-    loader = PackageLoader("medclf.reporting")
-    return Environment(
-        loader=loader,
+def _template(name: str) -> Template:
+    """A template of this room. What comes from data is escaped; a name that is not given is an error."""
+    environment = Environment(
+        loader=PackageLoader("medclf.reporting"),
         autoescape=select_autoescape(["html.j2"]),
+        finalize=_in_markdown if name.endswith(".md") else None,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(f"{name}.j2")
+
+
+def _in_markdown(value: Any) -> Any:
+    """Text that is neither a tag nor the end of a table's cell; what the template marks as safe stays."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return value.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
 
 
 def context(evaluation: Evaluation, about: About) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which part of an image spoke for its predicted class."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -83,9 +84,16 @@ def _maps(network: Network, layer: nn.Module, images: Tensor, classes: Sequence[
     # gradients reach the maps of a frozen backbone too, since its images ask for them
     inputs = images.to(network.mean.device, network.mean.dtype).requires_grad_()
     with torch.enable_grad():
-        maps = LayerGradCam(network, layer).attribute(inputs, target=list(classes), relu_attributions=True)
+        method = LayerGradCam(partial(_scores, network), layer)
+        maps = method.attribute(inputs, target=list(classes), relu_attributions=True)
     grown = LayerAttribution.interpolate(maps.detach(), tuple(images.shape[2:]), "bilinear")[:, 0].float().cpu()
     return np.asarray(grown / grown.amax((1, 2), keepdim=True).clamp(min=1e-12), dtype=np.float32)
+
+
+def _scores(network: Network, images: Tensor) -> Tensor:
+    """The logits; of one output z, which alone tells two classes apart, -z and z, for what speaks for the first one."""
+    outputs = torch.as_tensor(network.head(network.features(images).to(network.mean.dtype)))
+    return torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
 
 
 def _chosen(test: Predictions, count: int, seed: int) -> NDArray[np.int64]:

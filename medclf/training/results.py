@@ -99,7 +99,15 @@ def _saved_grad_cam(
     if not (judged.pictures and judged.grad_cam):
         return None
     seen = seen_by_network(root, config.dataset)
-    found = grad_cam_of(module.network, evaluation.test, seen, judged.grad_cam, judged.seed)
+    try:
+        found = grad_cam_of(module.network, evaluation.test, seen, judged.grad_cam, judged.seed)
+    except (
+        RuntimeError,
+        AssertionError,
+        TypeError,
+    ) as error:  # a network of one's own may do what Captum cannot follow
+        log.warning("Grad-CAM cannot be drawn of this network: %s", error)
+        return None
     if found is None:
         return None
     found.save(run.grad_cam)

@@ -70,7 +70,8 @@ A_TABLE = "A predictions table has path, true_class and prob_<class> for each cl
         ),
         (
             HEAD + ROWS + "3.png,a\n4.png,a,0.5,0.5,extra\n",
-            "2 rows have not the 4 cells of the header: row 4, row 5; a name that holds a comma belongs in double quotes",
+            "2 rows have not the 4 cells of the header: row 4, row 5; "
+            "a name that holds a comma belongs in double quotes",
         ),
         ("path,true_class,prob_a,prob_a\n1.png,a,1,0\n", "column 'prob_a' occurs more than once"),
         (

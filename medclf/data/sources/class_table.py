@@ -49,9 +49,13 @@ def find(root: Path, config: Dataset) -> FoundImages:
 
 def _attributes(row: Row, columns: Table) -> dict[str, str]:
     """The columns that the config does not name; one that bears a name of ours gets another."""
-    named = set(columns.model_dump(exclude={"file"}).values())
+    named = {"", *columns.model_dump(exclude={"file"}).values()}  # pandas writes its index under no name
     others = {name: value for name, value in row.items() if name not in named}
-    return {f"table_{name}" if name in RESERVED else name: value for name, value in others.items()}
+    return {f"table_{name}" if _is_ours(name) else name: value for name, value in others.items()}
+
+
+def _is_ours(name: str) -> bool:
+    return name in RESERVED or name.startswith(("prob_", "logit_"))
 
 
 def _place(root: Path, path: str) -> tuple[bool, bool]:

@@ -196,3 +196,35 @@ def test_all_in_one_message(tmp_path):
         "1 times a path outside root: ../c.png",
         "1 times a path named twice: b.png",
     }
+
+
+def known(root, columns, row, *overrides):
+    write_table(root, [("a.png", "x", *row), ("b.png", "y", *row)], ("path", "label", *columns))
+    return found(root, *overrides).images[0].attributes
+
+
+def test_other_columns_are_kept_as_text(tmp_path):
+    assert known(tmp_path / "set", ("sex", "age", "site"), ("f", "041", "")) == {"sex": "f", "age": "041", "site": ""}
+
+
+def test_columns_that_the_config_names_are_none_of_them(tmp_path):
+    columns, row = ("patient", "part", "sex"), ("7", "", "f")
+    overrides = ("dataset.table.group=patient", "dataset.table.split=part")
+    assert known(tmp_path / "set", columns, row, *overrides) == {"sex": "f"}
+
+
+@pytest.mark.parametrize(
+    "name", ["class", "group", "split", "fold", "true_class", "predicted_class", "prob_x", "logit_x", "prob_"]
+)
+def test_a_column_with_a_name_of_ours_gets_another(tmp_path, name):
+    assert known(tmp_path / "set", (name,), ("1",)) == {f"table_{name}": "1"}
+
+
+def test_path_is_a_column_like_another_where_the_paths_are_elsewhere(tmp_path):
+    write_table(tmp_path / "set", [("a.png", "x", "/old/a"), ("b.png", "y", "/old/b")], ("file", "label", "path"))
+    images = found(tmp_path / "set", "dataset.table.path=file").images
+    assert [image.attributes for image in images] == [{"table_path": "/old/a"}, {"table_path": "/old/b"}]
+
+
+def test_a_column_without_a_name_is_left_out(tmp_path):
+    assert known(tmp_path / "set", ("", "sex"), ("0", "f")) == {"sex": "f"}
