@@ -82,4 +82,12 @@ def test_one_line_trains(train, tmp_path, name, folder, overrides):
     answer = train(f"dataset={name}", f"dataset.root='{root}'", *overrides, *small)
     assert answer.code == 0, answer.text
     (metrics,) = tmp_path.rglob("metrics.json")
-    assert json.loads(metrics.read_text(encoding="utf-8"))["test"]["n"] > 20
+    test = json.loads(metrics.read_text(encoding="utf-8"))["test"]
+    assert test["n"] > 20
+    low, high = test["interval_95"]["accuracy"]
+    assert 0 <= low <= test["accuracy"] <= high <= 1
+    drawn = {path.stem for path in (metrics.parent / "figures").glob("*.png")}
+    assert {"roc_curve", "reliability", "learning_curves", "test_predictions", "grad_cam_right"} <= drawn
+    report = (metrics.parent / "report.html").read_text(encoding="utf-8")
+    assert f"{test['accuracy']:.4f}" in report
+    assert report.count("data:image/png;base64,") == len(drawn)

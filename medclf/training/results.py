@@ -101,11 +101,7 @@ def _saved_grad_cam(
     seen = seen_by_network(root, config.dataset)
     try:
         found = grad_cam_of(module.network, evaluation.test, seen, judged.grad_cam, judged.seed)
-    except (
-        RuntimeError,
-        AssertionError,
-        TypeError,
-    ) as error:  # a network of one's own may do what Captum cannot follow
+    except (RuntimeError, AssertionError, TypeError) as error:  # a network that Captum cannot follow
         log.warning("Grad-CAM cannot be drawn of this network: %s", error)
         return None
     if found is None:
