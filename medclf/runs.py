@@ -33,6 +33,7 @@ class Run:
         self.figures = folder / "figures"
         self.config = folder / "config.yaml"
         self.splits = folder / "splits.csv"
+        self.fingerprints = folder / "fingerprints.csv"
         self.predictions = folder / "predictions.csv"
         self.metrics = folder / "metrics.json"
         self.history = folder / "history.csv"

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset
 from medclf.data.duplicates import Duplicates, distance, find_duplicates, linked
@@ -63,15 +65,19 @@ def table_of(examined: Examined, config: Dataset) -> ImageTable:
     return replace(table, root=examined.root, content=content, notes=[*notes, *table.notes])
 
 
-def as_test_table(examined: Examined, config: Dataset, class_of: Mapping[str, str | None]) -> ImageTable:
+def as_test_table(
+    examined: Examined, config: Dataset, class_of: Mapping[str, str | None], left_out: NDArray[np.bool_]
+) -> ImageTable:
     """All images that were looked into as one test split, for a network that was trained on others.
 
     Args:
         examined: the images.
         config: of the dataset.
         class_of: the network's name of each class found; None: its images are left out.
+        left_out: other images that are, by their place.
     """
-    kept = [at for at, image in enumerate(examined.found.images) if class_of[image.label] is not None]
+    known = [class_of[image.label] is not None for image in examined.found.images]
+    kept = np.flatnonzero(np.array(known) & ~left_out).tolist()
     joined = _joined(examined)
     images = [joined[at] for at in kept]
     rows = [(image.path, class_of[image.label], image.group, "test") for image in images]

@@ -87,7 +87,7 @@ def evaluate(
         },
         points=_points(validation, decided["test"], point, config),
         subgroups=subgroups(decided["test"], config.subgroups, config.resamples, config.seed),
-        remarks=remarks(table),
+        remarks=remarks(table, chosen is not None),
     )
 
 

@@ -56,13 +56,16 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
-def remarks(table: pd.DataFrame) -> list[str]:
-    """What a reader of the figures should know of the table: nothing is wrong, but something is wanting."""
+def remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
+    """What a reader of the figures should know of the table: nothing is wrong, but something is wanting.
+
+    Args:
+        table: of predictions.
+        chosen: whether threshold and temperature were chosen on other images.
+    """
     lines = []
-    if not (table["split"] == "val").any():
-        lines.append(
-            "There are no validation images: the threshold is 0.5 and the temperature 1 unless a model brings its own."
-        )
+    if not chosen and not (table["split"] == "val").any():
+        lines.append("There are no validation images to choose by: the threshold is 0.5 and the temperature 1.")
     if (table["group"] == table["path"]).all():
         lines.append("Every image counts as a patient of its own.")
     if (table["fold"] == "").all():

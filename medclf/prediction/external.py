@@ -5,14 +5,17 @@ from dataclasses import dataclass, replace
 from pickle import UnpicklingError
 
 import lightning
+import numpy as np
 import pandas as pd
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from medclf.config.schema import Dataset
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.dataset import as_test_table, examine
+from medclf.data.dataset import Examined, as_test_table, examine
 from medclf.data.seen import seen_by_network
+from medclf.data.seen_before import seen_before
 from medclf.errors import ConfigError, DataError, listed
 from medclf.figures.pages import Seen
 from medclf.prediction.classes import matched, refuse_own_images
@@ -56,11 +59,33 @@ def predict_elsewhere(run: Run, dataset: Dataset, class_map: Mapping[str, str | 
     dataset = Dataset.model_validate({**dataset.model_dump(), **form})
     examined = examine(dataset)
     class_of = matched(examined.found.classes, module.classes, class_map)
-    table = replace(as_test_table(examined, dataset, class_of), classes=module.classes)
+    leaked = _leaked(run, examined, dataset)
+    table = replace(as_test_table(examined, dataset, class_of, leaked), classes=module.classes)
     data = ImageDataModule(table, dataset, lambda image: image)
     data.setup()
     predictions = predict_split(trainer, module, data, "test")
-    return Elsewhere(predictions, [*table.notes, *_left_out(class_of)], seen_by_network(table.root, dataset))
+    notes = [*table.notes, *_left_out(class_of), *_named(leaked, examined)]
+    return Elsewhere(predictions, notes, seen_by_network(table.root, dataset))
+
+
+def _leaked(run: Run, examined: Examined, dataset: Dataset) -> NDArray[np.bool_]:
+    """Which images look like those that the model was trained on."""
+    if not run.fingerprints.is_file():
+        return np.zeros(len(examined.prints), bool)
+    leaked = seen_before(examined.prints, run.fingerprints, dataset.duplicates.near)
+    if leaked.all():
+        raise DataError(
+            f"dataset.root={dataset.root}: every image equals or looks like one that {run.shown} was trained on; "
+            "others are needed"
+        )
+    return leaked
+
+
+def _named(leaked: NDArray[np.bool_], examined: Examined) -> list[str]:
+    paths = [examined.found.images[at].path for at in np.flatnonzero(leaked)]
+    if not paths:
+        return []
+    return [f"Left out, since they look like images that the model was trained on: {len(paths)} ({listed(paths, 5)})."]
 
 
 def _model(run: Run) -> ClassifierModule:

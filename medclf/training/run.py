@@ -12,6 +12,7 @@ from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import examine, table_of
+from medclf.data.seen_before import save_fingerprints
 from medclf.data.table import ImageTable
 from medclf.errors import ConfigError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
@@ -66,6 +67,7 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     if is_main_process():
         OmegaConf.save(config.model_dump(by_alias=True), run.config)
         table.save(run.splits)
+        save_fingerprints(examined.prints, table, run.fingerprints)
     facts["device"] = str(trainer.strategy.root_device)
     facts |= {"split_hash": table.digest(), "findings": audit_findings(examined, table, config.dataset)}
     facts["training_seconds"] = _fit(trainer, module, data, config, run)

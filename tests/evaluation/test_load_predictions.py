@@ -203,7 +203,7 @@ def test_a_file_loses_nothing(tmp_path):
 
 def test_remarks(load):
     assert remarks(load(HEAD + ROWS)) == [
-        "There are no validation images: the threshold is 0.5 and the temperature 1 unless a model brings its own.",
+        "There are no validation images to choose by: the threshold is 0.5 and the temperature 1.",
         "Every image counts as a patient of its own.",
     ]
     head = "path,true_class,group,split,prob_a,prob_b\n"

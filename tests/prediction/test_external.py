@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import write_classes, write_image
 from omegaconf import OmegaConf
+from PIL import Image
 
 from medclf.config.compose import Composer
 from medclf.config.schema import Config, EvaluateConfig, validated
@@ -235,3 +236,31 @@ def test_columns_of_the_table_named_as_ours_are_kept_under_another_name(tabled):
     assert (table["table_fold"] == "a").all()
     assert (table["table_prob_dog"] == 0.9).all()
     assert np.allclose(table["prob_cat"] + table["prob_dog"], 1)
+
+
+def test_images_that_the_model_was_trained_on_are_left_out(elsewhere, tabled):
+    """Also in another size and under another name; images of the run's test split stay."""
+    own = pd.read_csv(tabled / "fingerprints.csv")
+    images = tabled.parent / "images"
+    trained = list(own.loc[own["split"] == "train", "path"])[:3]
+    tested = list(own.loc[own["split"] == "test", "path"])[:2]
+    write_classes(Path("other"), {"cat": 8, "dog": 8})
+    shutil.copy(images / trained[0], Path("other/cat/copy.png"))
+    with Image.open(images / trained[1]) as image:
+        image.resize((80, 60)).save(Path("other/dog/enlarged.png"))
+    shutil.copy(images / tested[0], Path("other/dog/tested.png"))
+    answer = elsewhere("evaluation=quick")
+    assert answer.code == 0, answer.text
+    assert "the model was trained on: 2 (cat/copy.png, dog/enlarged.png)." in answer.out
+    assert set(predictions()["path"]) & {"cat/copy.png", "dog/enlarged.png", "dog/tested.png"} == {"dog/tested.png"}
+    assert len(predictions()) == 17
+
+
+def test_a_set_of_nothing_else_is_refused(elsewhere, tabled):
+    own = pd.read_csv(tabled / "fingerprints.csv")
+    for path in own.loc[own["split"] == "train", "path"]:
+        (Path("other") / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tabled.parent / "images" / path, Path("other") / path)
+    answer = elsewhere("evaluation=quick")
+    assert answer.code == 2
+    assert "every image equals or looks like one that" in answer.err

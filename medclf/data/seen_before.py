@@ -1,0 +1,37 @@
+"""Whether images that a model is tested on elsewhere are among those that it was trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medclf.data.duplicates import find_duplicates
+from medclf.data.fingerprint import Fingerprint
+from medclf.data.table import ImageTable
+
+
+def save_fingerprints(prints: Sequence[Fingerprint], table: ImageTable, path: Path) -> None:
+    """Write path, split and hashes of each image of a run as CSV, ``prints`` being in the order of the table."""
+    hashes = {"sha256": [p.sha256 for p in prints], "perceptual_hash": [p.perceptual for p in prints]}
+    table.frame[["path", "split"]].assign(**hashes).to_csv(path, index=False)
+
+
+def seen_before(prints: Sequence[Fingerprint], path: Path, near: int | None) -> NDArray[np.bool_]:
+    """Whether each image equals, or looks like, one that a run was trained on or chose its checkpoint by.
+
+    Args:
+        prints: of the images, readable ones.
+        path: what ``save_fingerprints`` wrote of the run.
+        near: bits of 256 by which perceptual hashes may differ; None: only equal files count.
+    """
+    known = pd.read_csv(path, dtype=str, keep_default_na=False)
+    known = known[known["split"] != "test"]
+    own = [Fingerprint(sha, perceptual=hashed) for sha, hashed in known[["sha256", "perceptual_hash"]].to_numpy()]
+    pairs = find_duplicates([*own, *prints], near).pairs
+    found = np.zeros(len(prints), bool)
+    # of a file that occurs several times, each is paired with the first alone, which the model's own are
+    across = (pairs[:, 0] < len(own)) & (pairs[:, 1] >= len(own))
+    found[pairs[across, 1] - len(own)] = True
+    return found
