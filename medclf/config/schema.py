@@ -132,7 +132,8 @@ class Model(Strict):
     """A backbone and a head; ``weights`` is none, default or a path.
 
     A backbone that is ``frozen``, or that has an epoch ``unfreeze_at``, keeps its weights (until then).
-    ``backbone_lr_scale`` is its learning rate as a multiple of the head's.
+    ``backbone_lr_scale`` is its learning rate as a multiple of the head's. ``feature_views`` of each training image are
+    drawn once, and a frozen backbone sees no others; None: every outcome, where they are few; 0: each is drawn anew.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
@@ -145,6 +146,7 @@ class Model(Strict):
     frozen: bool
     unfreeze_at: Annotated[int, Field(ge=1)] | None
     backbone_lr_scale: Annotated[float, Field(gt=0)] | None
+    feature_views: Annotated[int, Field(ge=0)] | None
 
 
 class Augmentation(Strict):

@@ -1,9 +1,11 @@
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import lightning
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -11,21 +13,40 @@ from medclf.config.schema import Dataset as DatasetConfig
 from medclf.data.sampling import BalancedSampler
 from medclf.data.store import ImageStore, open_store
 from medclf.data.table import PARTS, ImageTable
+from medclf.data.views import Views
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
 
 
 class Batch(NamedTuple):
-    """Images (uint8, (n, channels, size, size)), their classes and their rows in the split (int64, (n,))."""
+    """Images (uint8, (n, channels, size, size)), their classes and their rows in the split (int64, (n,)).
+
+    Where a frozen backbone's features are at hand, ``images`` are those (float32, (n, features)).
+    """
 
     images: Tensor
     target: Tensor
     row: Tensor
 
 
+@dataclass(frozen=True)
+class Features:
+    """Features of a split's images, shape (views, images, features), and which view is seen next; None: the first."""
+
+    values: NDArray[np.float32]
+    views: Views | None = None
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Those of one image, shape (features,)."""
+        view = 0 if self.views is None else self.views.draw()
+        return torch.from_numpy(np.array(self.values[view, index]))
+
+
 class ImageDataset(Dataset[Batch]):
     """The images of one split; ``augment`` is applied each time one is asked for.
+
+    ``features``, once they are set, are given in the place of images.
 
     Args:
         store: of all splits.
@@ -41,15 +62,19 @@ class ImageDataset(Dataset[Batch]):
         self.rows = rows
         self.target = target
         self.augment = augment
+        self.features: Features | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Batch:
+        seen = self.image(index) if self.features is None else self.features[index]
+        return Batch(seen, self.target[index], torch.tensor(index))
+
+    def image(self, index: int) -> Tensor:
+        """An image as it is seen now, augmented."""
         image = self.store[self.rows[index]]
-        if self.augment is not None:
-            image = self.augment(image)
-        return Batch(image, self.target[index], torch.tensor(index))
+        return image if self.augment is None else self.augment(image)
 
 
 class ImageDataModule(lightning.LightningDataModule):
@@ -77,6 +102,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.augment = augment
         self.progress = progress
         self.seed = seed
+        self.keep_workers = True  # from epoch to epoch
         self.batch_size = config.batch_size  # where Lightning's Tuner changes it
         self.datasets: dict[str, ImageDataset] = {}
 
@@ -134,6 +160,6 @@ class ImageDataModule(lightning.LightningDataModule):
             shuffle=shuffle,
             drop_last=drop_last,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=workers > 0 and self.keep_workers,
             pin_memory=torch.cuda.is_available(),
         )

@@ -33,12 +33,12 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast so, on a CPU too
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, height, width), values 0 to 255, to logits (n, classes).
+        """Images (n, channels, height, width), values 0 to 255, or their features (n, f), to logits (n, classes).
 
         With one output z the logits are (0, z): their softmax is (1 - sigmoid(z), sigmoid(z)), and their cross-entropy
         is the binary cross-entropy of z.
         """
-        features = self.features(images)
+        features = self.features(images) if images.ndim == 4 else images
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 logits would make ties
             logits = torch.as_tensor(self.head(features.to(self.mean.dtype)))
         return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits

@@ -45,9 +45,8 @@ class LogTrainingSamples(Callback):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             rows = torch.randperm(len(dataset))[: self.count].tolist()
-            batches = [dataset[row] for row in rows]
-        images = torch.stack([batch.images for batch in batches]).numpy()
-        titles = [pl_module.classes[int(batch.target)] for batch in batches]
+            images = torch.stack([dataset.image(row) for row in rows]).numpy()
+        titles = [pl_module.classes[int(dataset.target[row])] for row in rows]
         trainer.logger.experiment.add_figure("samples/train", image_page(images, titles), trainer.global_step)
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,18 @@ from medclf.errors import ConfigError
 from medclf.runs import Run
 
 
-def build_trainer(config: Config, run: Run) -> lightning.Trainer:
+def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
     """Lightning's Trainer with the callbacks and the logger of the config, all writing into the run folder.
+
+    Args:
+        config: of the run.
+        run: whose folder it is.
+        more: callbacks before those of the config.
 
     Raises:
         ConfigError: in Lightning's own words, for a value it does not take or a device that is not there.
     """
-    callbacks = [_callback(name, node, run.checkpoints) for name, node in config.callbacks.items()]
+    callbacks = [*more, *(_callback(name, node, run.checkpoints) for name, node in config.callbacks.items())]
     logger = _built("logger", {**config.logger, "save_dir": str(run.folder)})
     try:
         return lightning.Trainer(
