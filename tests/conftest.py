@@ -29,6 +29,8 @@ TINY = [
     "dataset.image_size=32",
     "dataset.batch_size=8",
     "evaluation=quick",
+    # the same on every machine
+    "trainer.precision=32-true",
 ]
 """Overrides that make a run of any dataset take a second."""
 

@@ -17,10 +17,12 @@ from medclf.data.table import ImageTable
 from medclf.errors import ConfigError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
 from medclf.runs import Run, is_main_process
+from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
 from medclf.training.results import conclude
+from medclf.training.reuse import reuse_of
 from medclf.training.trainer import build_trainer
 from medclf.training.tune import tuned
 
@@ -44,10 +46,19 @@ def train_and_test(config: Config, folder: Path) -> float:
         config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
-        return _train_and_test(config, run, {})
+        return _train_and_test(_with_precision(config), run, {})
     run.claim(resumed)
     with run.recorded() as facts:
-        return _train_and_test(config, run, facts)
+        return _train_and_test(_with_precision(config), run, facts)
+
+
+def _with_precision(config: Config) -> Config:
+    """The config with the precision that the machine is built for, where none was chosen."""
+    if config.trainer.precision is not None:
+        return config
+    precision, why = precision_of(config.trainer.accelerator)
+    log.info("Precision %s: %s.", precision, why)
+    return config.model_copy(update={"trainer": config.trainer.model_copy(update={"precision": precision})})
 
 
 def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float:
@@ -58,7 +69,9 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     _report_images(config, table)
     augment = build_augmentation(config.augmentation)
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
-    trainer = build_trainer(config, run)
+    data.keep_workers = config.model.unfreeze_at is None  # else what they hold changes on the way
+    reuse = reuse_of(config, augment)
+    trainer = build_trainer(config, run, [] if reuse is None else [reuse])
     _refuse_several_processes(config, trainer.world_size)
     data.setup()
     config = tuned(config, data, run, trainer.logger)

@@ -1,0 +1,34 @@
+"""The precision that a machine is built for."""
+
+import torch
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+
+from medclf.config.schema import Precision
+
+BFLOAT16: Precision = "bf16-mixed"
+FLOAT32: Precision = "32-true"
+
+
+def precision_of(accelerator: str) -> tuple[Precision, str]:
+    """The precision for an accelerator as Lightning names it, and in words why.
+
+    bfloat16 with weights in float32 where the processor or the GPU has instructions for it; the machine is asked.
+    Everywhere else, on Apple's GPUs too, float32.
+    """
+    if accelerator in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available():
+        return (
+            (BFLOAT16, "the GPU has bfloat16")
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else (FLOAT32, "the GPU has no bfloat16")
+        )
+    if accelerator in ("gpu", "mps", "auto") and MPSAccelerator.is_available():
+        return FLOAT32, "an Apple GPU"
+    if accelerator in ("cpu", "auto") and _cpu_has_bfloat16():
+        return BFLOAT16, "the processor has bfloat16"
+    return FLOAT32, "the processor has no bfloat16"
+
+
+def _cpu_has_bfloat16() -> bool:
+    # AVX-512 without it, and older, only emulate it, slower than float32
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in checks)

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from conftest import TINY_PHANTOM
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from omegaconf import OmegaConf
+
+from medclf.training import arithmetic
+from medclf.training.arithmetic import precision_of
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cuda", "mps", "gpu_bfloat16", "cpu_bfloat16", "expected"),
+    [
+        ("auto", True, False, True, False, "bf16-mixed"),
+        ("auto", True, False, False, True, "32-true"),
+        ("gpu", True, False, True, False, "bf16-mixed"),
+        ("cpu", True, False, True, False, "32-true"),
+        ("cpu", False, False, False, True, "bf16-mixed"),
+        ("auto", False, False, False, False, "32-true"),
+        ("auto", False, True, False, True, "32-true"),
+        ("mps", False, True, False, True, "32-true"),
+    ],
+)
+def test_the_machine_is_asked(monkeypatch, accelerator, cuda, mps, gpu_bfloat16, cpu_bfloat16, expected):
+    monkeypatch.setattr(CUDAAccelerator, "is_available", staticmethod(lambda: cuda))
+    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: mps))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_bfloat16)
+    monkeypatch.setattr(arithmetic, "_cpu_has_bfloat16", lambda: cpu_bfloat16)
+    assert precision_of(accelerator)[0] == expected
+
+
+def test_what_was_chosen_is_said_and_kept(train, tmp_path, monkeypatch):
+    monkeypatch.setattr("medclf.training.run.precision_of", lambda accelerator: ("bf16-mixed", f"{accelerator} has it"))
+    words = [word for word in TINY_PHANTOM if not word.startswith("trainer.precision")]
+    answer = train(*words, "hydra.run.dir=run")
+    assert answer.code == 0, answer.text
+    assert "Precision bf16-mixed: cpu has it." in answer.out
+    assert OmegaConf.load(tmp_path / "run" / "config.yaml").trainer.precision == "bf16-mixed"
+    assert "Precision" not in train(*words, "trainer.precision=32-true", "hydra.run.dir=other").out
