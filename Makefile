@@ -27,6 +27,7 @@ test: setup lint ## check lint, format and types, then run the tests
 bench: setup ## measure speed and memory against plain code (ARGS=5000 for the full size)
 	$(BIN)/python experiments/bench_data.py $(ARGS)
 	$(BIN)/python experiments/bench_evaluation.py
+	$(BIN)/python experiments/bench_speed.py
 
 lint: setup ## check lint, format and types
 	$(BIN)/ruff check .
