@@ -2,8 +2,8 @@
 
 Each line is a process of its own, in turn (plain, off, ours, plain, …), on the same images: from the prompt to the last
 file, start, validation and saving counted. `off` is medclf with float32, no reuse of features and no report;
-`ours` as it comes. Plain runs, and those with everything off, are
-measured for a few epochs and scaled to the whole, which the table says.
+`ours` as it comes. Plain runs, and those with everything off, are measured for a few epochs and scaled to the whole,
+which the table says.
 
 python experiments/bench_speed.py [--full] [--images FOLDER] [--only NAME,NAME]
 """
@@ -187,7 +187,7 @@ def main(arguments: Sequence[str]) -> None:
     head = (
         f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple. "
         f"{os.cpu_count()} cores, Python {platform.python_version()}. Median (smallest to largest). "
-        "Written by `make bench`.\n\n"
+        "What is from fewer epochs is scaled, with everything off likewise. Written by `make bench`.\n\n"
         "| work | plain, s | everything off, s | ours, s | plain / ours | target |\n|---|---|---|---|---|---|\n"
     )
     text = head + "\n".join(rows) + "\n"

@@ -31,13 +31,9 @@ def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
     return {
         **about.chosen,
         "positive": None if test.positive is None else test.classes[test.positive],
-        **chosen_on_validation(evaluation),
+        "operating_point": vars(evaluation.point),
+        "temperature": vars(evaluation.temperature),
         "calibration_test": calibration,
         "remarks": [*about.notes, *evaluation.remarks],
         **{part: as_json(metrics) for part, metrics in evaluation.metrics.items()},
     }
-
-
-def chosen_on_validation(evaluation: Evaluation) -> dict[str, Any]:
-    """The operating point and the temperature, for ``metrics.json`` and for what is shipped with the model."""
-    return {"operating_point": vars(evaluation.point), "temperature": vars(evaluation.temperature)}
