@@ -1,6 +1,9 @@
 """What a configuration's parts must be to each other, as far as it can be known without reading an image."""
 
+import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -163,6 +166,12 @@ def check_loss(loss: Loss, model: Model, classes: list[str] | None) -> None:
 def _check_model(model: Model, max_epochs: int | None) -> None:
     if model.weights not in ("none", "default") and not Path(model.weights).is_file():
         raise ConfigError(f"model.weights={model.weights}: no such file; use none, default or the path of a state dict")
+    compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    if model.compile and not shutil.which(compiler):
+        raise ConfigError(
+            f"model.compile=true: torch.compile needs a C++ compiler, and there is no {compiler}; install one, name "
+            "yours in the variable CXX, or leave the key out"
+        )
     if model.unfreeze_at is not None and max_epochs is not None and 0 <= max_epochs <= model.unfreeze_at:
         raise ConfigError(
             f"model.unfreeze_at={model.unfreeze_at}: training ends before, at trainer.max_epochs={max_epochs}; epochs "

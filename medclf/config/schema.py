@@ -124,7 +124,7 @@ class Dataset(Strict):
     normalization: Literal["imagenet", "dataset"]
     batch_size: Annotated[int, Field(ge=1)]
     balanced_sampling: bool
-    num_workers: Annotated[int, Field(ge=0)]
+    num_workers: Annotated[int, Field(ge=0)] | None
     phantom: Phantom | None
 
 
@@ -147,6 +147,7 @@ class Model(Strict):
     unfreeze_at: Annotated[int, Field(ge=1)] | None
     backbone_lr_scale: Annotated[float, Field(gt=0)] | None
     feature_views: Annotated[int, Field(ge=0)] | None
+    compile: bool
 
 
 class Augmentation(Strict):
@@ -269,6 +270,7 @@ class EvaluateConfig(Strict):
     dataset: Dataset | None = None
     class_map: dict[str, str | None]
     accelerator: Accelerator
+    precision: Precision | None
     evaluation: Evaluation
 
 

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -151,8 +152,7 @@ class ImageDataModule(lightning.LightningDataModule):
     def _loader(
         self, part: str, sampler: BalancedSampler | None = None, shuffle: bool = False, drop_last: bool = False
     ) -> DataLoader[Batch]:
-        # only augmentation is work for another process
-        workers = self.config.num_workers if part == "train" else 0
+        workers = self._workers() if part == "train" else 0  # only augmentation is work for another process
         return DataLoader(
             self.datasets[part],
             batch_size=self.batch_size,
@@ -163,3 +163,11 @@ class ImageDataModule(lightning.LightningDataModule):
             persistent_workers=workers > 0 and self.keep_workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _workers(self) -> int:
+        if self.config.num_workers is not None:
+            return self.config.num_workers
+        if self.trainer is None or self.trainer.strategy.root_device.type == "cpu":
+            return 0
+        processes = self.trainer.num_devices
+        return max(1, min(8, (os.cpu_count() or 1) // processes - 1))

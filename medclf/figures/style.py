@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by colour-blind people too (Okabe and Ito 2008)."""
@@ -32,7 +29,8 @@ class Picture:
     def png(self) -> bytes:
         """The picture as a PNG file."""
         stream = io.BytesIO()
-        self.figure.savefig(stream, format="png", dpi=DPI)
+        # a sixteenth larger than with Pillow's own level 6, in less than half the time
+        self.figure.savefig(stream, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
         return stream.getvalue()
 
 
@@ -83,8 +81,3 @@ def save(pictures: Iterable[Picture], folder: Path) -> dict[str, bytes]:
         if picture.data is not None:
             picture.data.to_csv(folder / "data" / f"{picture.name}.csv", index=picture.data.index.name is not None)
     return files
-
-
-def pixels(png: bytes) -> NDArray[np.uint8]:
-    """A PNG file as an array of shape (height, width, 3)."""
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

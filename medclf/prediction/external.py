@@ -1,8 +1,10 @@
 """A run's model on the images of another dataset."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pickle import UnpicklingError
+from typing import Any
 
 import lightning
 import numpy as np
@@ -11,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from medclf.config.schema import Dataset
+from medclf.config.schema import Dataset, Precision
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import Examined, as_test_table, examine
 from medclf.data.seen import seen_by_network
@@ -20,10 +22,13 @@ from medclf.errors import ConfigError, DataError, listed
 from medclf.figures.pages import Seen
 from medclf.prediction.classes import matched, refuse_own_images
 from medclf.runs import Run
+from medclf.training.arithmetic import precision_like
+from medclf.training.memory import keep_freed_memory
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
 from medclf.training.predict import predict_split
 
+log = logging.getLogger(__name__)
 PREPROCESSING = ("image_size", "channels", "resize", "clahe")
 
 
@@ -36,7 +41,13 @@ class Elsewhere:
     seen: Seen
 
 
-def predict_elsewhere(run: Run, dataset: Dataset, class_map: Mapping[str, str | None], accelerator: str) -> Elsewhere:
+def predict_elsewhere(
+    run: Run,
+    dataset: Dataset,
+    class_map: Mapping[str, str | None],
+    accelerator: str,
+    precision: Precision | None = None,
+) -> Elsewhere:
     """Predict every image of a dataset with the best checkpoint of a run, preprocessed as the run's own were.
 
     Args:
@@ -44,18 +55,22 @@ def predict_elsewhere(run: Run, dataset: Dataset, class_map: Mapping[str, str | 
         dataset: where the images are; its preprocessing is not used.
         class_map: the model's name of a class found there, or None to leave its images out; equal names need none.
         accelerator: of Lightning.
+        precision: of Lightning; None: float32 where the run was trained in it, else what the machine is built for.
 
     Raises:
         ConfigError: for classes that do not match, and the images that the run was trained on.
         DataError: for what is wrong with the images.
     """
     quieten()
+    keep_freed_memory()
     refuse_own_images(run, dataset)
     module = _model(run)
-    trainer = _trainer(accelerator)
-    own = OmegaConf.to_container(OmegaConf.load(run.config).dataset)
-    assert isinstance(own, dict)
-    form = {name: own[name] for name in PREPROCESSING}
+    own: Any = OmegaConf.to_container(OmegaConf.load(run.config))
+    if precision is None:
+        precision, why = precision_like(own["trainer"]["precision"], accelerator)
+        log.info("Precision %s: %s.", precision, why)
+    trainer = _trainer(accelerator, precision)
+    form = {name: own["dataset"][name] for name in PREPROCESSING}
     dataset = Dataset.model_validate({**dataset.model_dump(), **form})
     examined = examine(dataset)
     class_of = matched(examined.found.classes, module.classes, class_map)
@@ -96,10 +111,15 @@ def _model(run: Run) -> ClassifierModule:
         raise DataError(f"{run.best_checkpoint}: the model cannot be read: {reason}") from error
 
 
-def _trainer(accelerator: str) -> lightning.Trainer:
+def _trainer(accelerator: str, precision: Precision) -> lightning.Trainer:
     try:
         return lightning.Trainer(
-            accelerator=accelerator, devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+            accelerator=accelerator,
+            devices=1,
+            precision=precision,
+            logger=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(f"accelerator={accelerator}: {error}") from error

@@ -109,7 +109,7 @@ def _judge_elsewhere(
     rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
     validation = split_of(load_predictions(run.predictions), "val", positive)
     chosen = Chosen(choose(validation, rule), fit_temperature(validation))
-    elsewhere = predict_elsewhere(run, dataset, config.class_map, config.accelerator)
+    elsewhere = predict_elsewhere(run, dataset, config.class_map, config.accelerator, config.precision)
     save_predictions(elsewhere.table, folder / "predictions.csv")
     evaluation = evaluate(elsewhere.table, settings, positive, chosen)
     about = about.elsewhere(dataset.name, elsewhere.notes)

@@ -28,6 +28,16 @@ def precision_of(accelerator: str) -> tuple[Precision, str]:
     return FLOAT32, "the processor has no bfloat16"
 
 
+def precision_like(own: Precision | None, accelerator: str) -> tuple[Precision, str]:
+    """The precision to use a trained model with, and in words why: float32 where it was trained in it.
+
+    Args:
+        own: in which it was trained.
+        accelerator: as Lightning names it.
+    """
+    return (FLOAT32, "as the run was trained") if own in (FLOAT32, None) else precision_of(accelerator)
+
+
 def _cpu_has_bfloat16() -> bool:
     # AVX-512 without it, and older, only emulate it, slower than float32
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

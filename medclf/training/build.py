@@ -38,6 +38,9 @@ def build_module(config: Config, data: ImageDataModule) -> ClassifierModule:
         load_weights(module.network, config.model.weights)
     if config.model.weights == "none":
         _say_random(module)
+    if config.model.compile:
+        module.network.backbone.compile()  # in place: no name of a weight changes
+        log.info("The backbone is compiled with its first batches, which takes a minute.")
     return module
 
 

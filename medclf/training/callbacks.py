@@ -1,3 +1,4 @@
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,16 +14,34 @@ from medclf.training.module import ClassifierModule
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """Keeps ``last.ckpt`` from the end of the latest epoch, and from the very start, so that there always is one."""
+    """Keeps ``last.ckpt`` from the end of an epoch, and from the very start, so that there always is one.
 
-    def __init__(self, dirpath: str) -> None:
+    Args:
+        dirpath: where it is kept.
+        seconds: epochs that end sooner than this after it was written leave it as it is, so that writing costs little
+            beside short epochs, and what a killed run loses is about as long; the last epoch is always kept.
+    """
+
+    def __init__(self, dirpath: str, seconds: float = 10) -> None:
         super().__init__(dirpath=dirpath, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+        self.seconds = seconds
+        self._written = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save before the first epoch."""
         super().on_train_start(trainer, pl_module)
+        self._written = time.monotonic()
         if trainer.current_epoch == 0 and not getattr(trainer, "fast_dev_run", False):
             self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save where it is due, in all processes or in none."""
+        steps_end = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
+        ends = trainer.should_stop or steps_end or trainer.current_epoch + 1 == trainer.max_epochs
+        due = time.monotonic() - self._written >= self.seconds
+        if ends or trainer.strategy.reduce_boolean_decision(due, all=False):
+            super().on_train_epoch_end(trainer, pl_module)
+            self._written = time.monotonic()
 
 
 class LogTrainingSamples(Callback):

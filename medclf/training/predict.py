@@ -8,6 +8,7 @@ import torch.distributed
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.evaluation.predictions import predictions_table
+from medclf.models.folding import folded
 from medclf.training.module import ClassifierModule
 
 Outputs = list[tuple[torch.Tensor, torch.Tensor]]
@@ -22,8 +23,14 @@ def predict_splits(trainer: lightning.Trainer, module: ClassifierModule, data: I
 def predict_split(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, part: str
 ) -> pd.DataFrame:
-    """The predictions table of one split."""
-    outputs: Any = trainer.predict(module, data.val_dataloader() if part == "val" else data.test_dataloader())
+    """The predictions table of one split; each BatchNorm is folded into its convolution, where images are looked at."""
+    loader = data.val_dataloader() if part == "val" else data.test_dataloader()
+    network = module.network
+    module.network = folded(network) if data.datasets[part].features is None else network
+    try:
+        outputs: Any = trainer.predict(module, loader)
+    finally:
+        module.network = network
     by_row = {
         int(row): row_probabilities
         for index, probabilities in _from_all_processes(outputs)

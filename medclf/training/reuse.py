@@ -1,6 +1,8 @@
 """Training the head of a frozen backbone on features that are computed once, in the place of images."""
 
+import functools
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +65,12 @@ class ReuseFeatures(Callback):
         return self.unfreeze_at is not None and trainer.current_epoch >= self.unfreeze_at
 
     def _set(self, data: ImageDataModule, network: Network, trainer: lightning.Trainer) -> None:
-        twin = folded(network)
+        twin = functools.cache(partial(folded, network))  # made where features are not on disk
 
         @torch.inference_mode()
         def compute(images: Tensor) -> Tensor:
             with trainer.precision_plugin.forward_context():
-                return twin.features(images.to(twin.mean.device))
+                return twin().features(images.to(network.mean.device))
 
         arithmetic = f"{trainer.precision} {network.mean.device.type} folded"
         progress = trainer.is_global_zero and data.progress

@@ -19,6 +19,7 @@ from medclf.evaluation.subgroups import check_subgroups
 from medclf.runs import Run, is_main_process
 from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
+from medclf.training.memory import keep_freed_memory
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
 from medclf.training.results import conclude
@@ -39,6 +40,7 @@ def train_and_test(config: Config, folder: Path) -> float:
         MedclfError: for what a user can mend; all but a diverging loss comes before the first epoch.
     """
     quieten()
+    keep_freed_memory()
     run = Run(folder)
     resumed = config.resume is not None
     if resumed and not run.last_checkpoint.is_file():

@@ -1,13 +1,15 @@
 """What TensorBoard shows of a finished run, beside the curves that training logged."""
 
+import io
 import math
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from medclf.config.schema import Config
 from medclf.evaluation.estimates import Metrics
-from medclf.figures.style import pixels
 
 
 def log_results(
@@ -27,13 +29,19 @@ def log_results(
     """
     test = results["test"]
     logger.log_metrics({f"test/{name}": found.value for name, found in test.overall.items()}, step)
-    for name, png in pictures.items():
-        logger.experiment.add_image(f"evaluation/{name}", pixels(png), step, dataformats="HWC")
+    values = [Summary.Value(tag=f"evaluation/{name}", image=_image(png)) for name, png in pictures.items()]
+    logger.experiment.file_writer.add_summary(Summary(value=values), step)
     logger.experiment.add_text("evaluation/metrics", _markdown(test), step)
     validation = results["val"].overall if "val" in results else {}
     final = {f"val_best/{name}": found.value for name, found in validation.items() if not math.isnan(found.value)}
     logger.log_hyperparams(hyperparameters(config), final, step)
     logger.save()
+
+
+def _image(png: bytes) -> Summary.Image:
+    """A PNG file as it is: add_image would decode it and encode it again."""
+    width, height = Image.open(io.BytesIO(png)).size
+    return Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
 
 
 def _markdown(metrics: Metrics) -> str:
