@@ -14,7 +14,7 @@ MUCH = 0.2
 
 
 class LogPace(Callback):
-    """Logs each epoch's pace, ``time/images_per_second``, and ``time/waiting_for_data``, a share from 0 to 1.
+    """Logs each epoch's ``time/images_per_second``, and ``time/waiting_for_data`` as a share from 0 to 1.
 
     Only training batches count. Waiting is what passes between the end of a batch's step and the beginning of the next one's.
     """
