@@ -16,7 +16,7 @@ MUCH = 0.2
 class LogPace(Callback):
     """Logs each epoch's ``time/images_per_second``, and ``time/waiting_for_data`` as a share from 0 to 1.
 
-    Only training batches count. Waiting is what passes between the end of a batch's step and the beginning of the next one's.
+    Only training batches count. Waiting is what passes between the end of a step and the beginning of the next one.
     """
 
     def __init__(self) -> None:
