@@ -24,10 +24,11 @@ train: setup ## train, test and log a classifier; embedded phantom images unless
 test: setup lint ## check lint, format and types, then run the tests
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-bench: setup ## measure speed and memory against plain code (ARGS=5000 for the full size)
-	$(BIN)/python experiments/bench_data.py $(ARGS)
-	$(BIN)/python experiments/bench_evaluation.py
-	$(BIN)/python experiments/bench_speed.py
+bench: setup ## measure runs beside a plain loop, fastai and timm (ARGS=--full: an hour and more, with all other benchmarks)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python experiments/bench_speed.py $(ARGS)
+	$(if $(filter --full,$(ARGS)),$(BIN)/python experiments/bench_data.py 5000)
+	$(if $(filter --full,$(ARGS)),$(BIN)/python experiments/bench_evaluation.py)
 
 lint: setup ## check lint, format and types
 	$(BIN)/ruff check .

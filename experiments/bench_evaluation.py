@@ -107,7 +107,7 @@ def main() -> None:
     lines = [f"| {what} | {median(v):.3g} ({min(v):.3g} to {max(v):.3g}) | {goal} |" for what, v, goal in rows]
     head = (
         f"# Judging predictions\n\n{IMAGES} test images, {ROUNDS} rounds in turn: median (smallest to largest). "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}. Written by `make bench`.\n\n"
+        f"{os.cpu_count()} cores, Python {platform.python_version()}. Written by `make bench ARGS=--full`.\n\n"
         "| what | measured | goal |\n|---|---|---|\n"
     )
     text = head + "\n".join(lines) + "\n"

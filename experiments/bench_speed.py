@@ -1,65 +1,73 @@
-"""How fast a run is, against a plain loop as the published projects write it: `make bench`.
+"""How fast whole runs are, beside the same work as others write it: `make bench`.
 
-Each line is a process of its own, in turn (plain, off, ours, plain, …), on the same images: from the prompt to the last
-file, start, validation and saving counted. `off` is medclf with float32, no reuse of features and no report;
-`ours` as it comes. Plain runs, and those with everything off, are measured for a few epochs and scaled to the whole,
-which the table says.
+Each figure is a process of its own, in turn (plain, off, ours, plain, …), on the same images: from the prompt to the
+last file, start, validation and saving counted. `everything off` is medclf with float32, no reuse of features and no
+report; `ours` as it comes, measured whole. What is measured over fewer epochs is scaled by the time of an epoch.
 
-python experiments/bench_speed.py [--full] [--images FOLDER] [--only NAME,NAME]
+python experiments/bench_speed.py          a few minutes, on few images; only prints
+python experiments/bench_speed.py --full   an hour and a half; writes bench_speed.md
 """
 
 import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
+from bench_data import make_jpegs
 from PIL import Image
+from profiles import profiled
 
 HERE = Path(__file__).parent
+PNGS, JPEGS, MANY = "pngs", "jpegs", "many"
 
 
 @dataclass(frozen=True)
 class Work:
-    """A line of the table: the network, whether its backbone is frozen, epochs, and those that the plain loop runs."""
+    """What is done: the network, whether its backbone is frozen, on which images, epochs, and those others run."""
 
     name: str
     model: str
     frozen: bool
+    images: str
     epochs: int
-    plain_epochs: int
+    few: int
     target: str
+    peers: tuple[str, ...] = ()
 
-    def words(self, epochs: int) -> list[str]:
-        """What is typed after python -m medclf.train."""
+    def words(self) -> list[str]:
+        """What is typed after python -m medclf.train, but for the epochs."""
         frozen = ["model.frozen=true"] if self.frozen else []
         return [
             "dataset=folder", f"model={self.model}", *frozen, "augmentation=flip", "optimizer=adam", "scheduler=none",
             "dataset.channels=3", "dataset.splits.test=0.3", "dataset.splits.val=0.15", "dataset.duplicates.near=null",
-            f"trainer.max_epochs={epochs}", "trainer.enable_progress_bar=false",
+            "trainer.enable_progress_bar=false",
         ]  # fmt: skip
 
 
 WORKS = (
-    Work("frozen ResNet-101, flips, 30 epochs", "resnet101", True, 30, 1, "at least 40, goal 80"),
-    Work("frozen ResNet-50, flips, 30 epochs", "resnet50", True, 30, 1, "at least 30, goal 60"),
-    Work("fine-tune ResNet-50", "resnet50", False, 3, 1, "at least 2.5, goal 4"),
-    Work("fine-tune ResNet-18", "resnet18", False, 5, 2, "at least 2.5, goal 3.5"),
-    Work("custom CNN", "cnn", False, 10, 3, ""),
+    Work("frozen ResNet-50, flips, 30 epochs", "resnet50", True, PNGS, 30, 1, "at least 30, goal 60"),
+    Work("fine-tune ResNet-18, 6 epochs", "resnet18", False, PNGS, 6, 1, "at least 2.5, goal 3.5", ("fastai", "timm")),
+    Work("custom CNN, 10 epochs, from JPEGs of 1300x1000", "cnn", False, JPEGS, 10, 2, "at least 5, goal 10"),
+    Work("frozen ResNet-101, flips, 30 epochs", "resnet101", True, PNGS, 30, 1, "at least 40, goal 80"),
+    Work("fine-tune ResNet-50, 3 epochs", "resnet50", False, PNGS, 3, 1, "at least 2.5, goal 4"),
 )
+QUICK = 3
+"""How many of the works a quick round does."""
 OFF = ["trainer.precision=32-true", "model.feature_views=0", "evaluation=quick"]
 
 
-def make_images(root: Path, count: int = 778) -> None:
+def make_pngs(root: Path, count: int) -> None:
     """PNGs of 256x256 in two class folders, each of its own smooth noise."""
     for at in range(count):
         random = np.random.default_rng(at)
@@ -69,142 +77,145 @@ def make_images(root: Path, count: int = 778) -> None:
         coarse.resize((256, 256), Image.Resampling.BICUBIC).save(path)
 
 
-def plain(root: str, model: str, frozen: str, epochs: str) -> None:
-    """The published loop: ImageFolder, PIL transforms, float32, Adam, validation and saving each epoch."""
-    import torch
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
-    transform = transforms.Compose(
-        [
-            transforms.Resize((224, 224)), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
-            transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-        ]
-    )  # fmt: skip
+def timed(command: Sequence[str]) -> tuple[float, str]:
+    """Seconds that a command takes, and what it prints."""
     begin = time.perf_counter()
-    images = ImageFolder(root, transform)
-    generator = torch.Generator().manual_seed(0)
-    parts = torch.utils.data.random_split(images, [0.55, 0.15, 0.3], generator=generator)
-    train, val, test = (
-        torch.utils.data.DataLoader(part, batch_size=32, shuffle=at == 0) for at, part in enumerate(parts)
-    )
-    network = _plain_network(model, len(images.classes), frozen == "True")
-    optimizer = torch.optim.Adam([weight for weight in network.parameters() if weight.requires_grad], lr=1e-3)
-    ready = time.perf_counter()
-    for _ in range(int(epochs)):
-        network.train()
-        for pixels, target in train:
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(network(pixels), target).backward()
-            optimizer.step()
-        _plain_accuracy(network, val)
-        torch.save(network.state_dict(), Path(root).parent / "plain.pth")
-    trained = time.perf_counter()
-    _plain_accuracy(network, test)
-    print(
-        json.dumps(
-            {"start": ready - begin, "epoch": (trained - ready) / int(epochs), "end": time.perf_counter() - trained}
-        )
-    )
-
-
-def _plain_network(name: str, classes: int, frozen: bool) -> Any:
-    import torch
-    from torch import nn
-    from torchvision import models
-
-    if name == "cnn":
-        layers: list[nn.Module] = []
-        for before, after in ((3, 16), (16, 32), (32, 64)):
-            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 28 * 28, classes))
-    network = models.get_model(name)
-    if frozen:
-        network.requires_grad_(False)
-    network.fc = torch.nn.Linear(network.fc.in_features, classes)
-    return network
-
-
-def _plain_accuracy(network: Any, loader: Any) -> float:
-    import torch
-
-    network.eval()
-    right = 0
-    with torch.no_grad():
-        for pixels, target in loader:
-            right += int((network(pixels).argmax(1) == target).sum())
-    return right / len(loader.dataset)
-
-
-def seconds_plain(work: Work, root: Path) -> float:
-    """The plain loop, scaled to all epochs of the work."""
-    begin = time.perf_counter()
-    command = [sys.executable, __file__, "--plain", str(root), work.model, str(work.frozen), str(work.plain_epochs)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(done.stderr)
-    whole, told = time.perf_counter() - begin, json.loads(done.stdout.splitlines()[-1])
-    return whole + told["epoch"] * (work.epochs - work.plain_epochs)
+        sys.exit(done.stdout + done.stderr)
+    return time.perf_counter() - begin, done.stdout
 
 
-def seconds_ours(work: Work, root: Path, epochs: int, more: Sequence[str] = ()) -> float:
-    """The command, with a store of its own: nothing is there before. Scaled to all epochs of the work."""
+def by_peer(peer: str, work: Work, root: Path) -> float:
+    """Seconds of another's way, scaled to all epochs by its last one: the first may compile."""
+    few = 3 if peer == "timm" else work.few
+    taken, printed = timed([str(HERE / "peers.py"), peer, str(root), work.model, str(work.frozen), str(few)])
+    epochs = json.loads(printed.splitlines()[-1])["epochs"]
+    return taken + (epochs[-1] * (work.epochs - few) if epochs else 0)
+
+
+def by_us(work: Work, root: Path, store: Path, epochs: int, more: Sequence[str] = ()) -> float:
+    """Seconds of the command, scaled to all epochs of the work."""
     with tempfile.TemporaryDirectory(dir=root.parent) as name:
-        words = [f"dataset.root={root}", f"dataset.store={name}/store", f"hydra.run.dir={name}/run", *more]
-        command = [sys.executable, "-m", "medclf.train", *work.words(epochs), *words]
-        begin = time.perf_counter()
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        taken = time.perf_counter() - begin
-        if done.returncode:
-            sys.exit(done.stdout + done.stderr)
+        words = [f"dataset.root={root}", f"dataset.store={store}", f"hydra.run.dir={name}/run"]
+        taken, _ = timed(["-m", "medclf.train", *work.words(), f"trainer.max_epochs={epochs}", *words, *more])
         told = json.loads((Path(name) / "run" / "run.json").read_text(encoding="utf-8"))
     return taken + float(told["training_seconds"]) / epochs * (work.epochs - epochs)
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Measure in turn and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="three rounds instead of one")
-    parser.add_argument("--images", type=Path, help="a folder of class folders; by default images are made")
-    parser.add_argument("--only", default="", help="models, separated by commas")
-    options = parser.parse_args(arguments)
-    works = [work for work in WORKS if not options.only or work.model in options.only.split(",")]
+def sides(work: Work, root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    """The ways to do a work, by name."""
+
+    def ours(epochs: int, *more: str) -> float:
+        with tempfile.TemporaryDirectory(dir=root.parent) as store:  # nothing is there before
+            return by_us(work, root, Path(store), epochs, more)
+
+    yield "plain loop", lambda: by_peer("plain", work, root)
+    yield "ours, everything off", lambda: ours(work.few, *OFF)
+    yield "ours", lambda: ours(work.epochs)
+    for peer in work.peers:
+        if find_spec(peer):
+            yield peer, lambda peer=peer: by_peer(peer, work, root)  # type: ignore[misc]
+    if work.frozen:
+        kept = root.parent / f"kept_{work.model}"
+        if not kept.is_dir():
+            by_us(work, root, kept, 1)
+        yield (
+            "ours, another learning rate, its features shared",
+            lambda: by_us(work, root, kept, work.epochs, ["optimizer.lr=0.003"]),
+        )
+
+
+def predicting(root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    """The ways to predict every image of a folder with a ResNet-50."""
+    work = replace(WORKS[0], epochs=1)
+    run = root.parent / "run"
+    few = root.parent / "few"
+    make_jpegs(few, 80, (256, 256))
+    words = [f"dataset.root={few}", f"dataset.store={root.parent}/store", f"hydra.run.dir={run}", "evaluation=quick"]
+    timed(["-m", "medclf.train", *work.words(), "trainer.max_epochs=1", *words])
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory(dir=root.parent) as name:
+            words = [f"dataset.root={root}", f"dataset.store={name}/store", f"hydra.run.dir={name}/out"]
+            return timed(["-m", "medclf.evaluate", f"run={run}", "dataset=folder", "evaluation=quick", *words])[0]
+
+    yield "plain loop", lambda: by_peer("plain_predict", work, root)
+    yield "ours, python -m medclf.evaluate with all metrics", ours
+
+
+def memory(root: Path, count: int) -> str:
+    """Peak memory of an epoch of the CNN on ten times the images, and on the images, as a row."""
+    work = Work("", "cnn", False, MANY, 1, 1, "")
+    peaks = []
+    for size in (count, 10 * count):
+        make_jpegs(root / f"many{size}", size, (256, 200))
+        # the largest of all processes that have ended: the second is the larger, or equal
+        by_us(work, root / f"many{size}", root / f"store{size}", 1, ["evaluation=quick"])
+        peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
+    ratio = f"{peaks[1] / peaks[0]:.2f}"
+    return f"| peak memory, {10 * count} and {count} images | {peaks[1]:.0f} and {peaks[0]:.0f} MB | | {ratio} | 1.1 |"
+
+
+def measured(name: str, target: str, ways: dict[str, Callable[[], float]], rounds: int) -> list[str]:
+    """The rows of a work, each way in turn."""
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, seconds in ways.items():
+            taken[way].append(seconds())
+            print(f"{name}: {way}: {taken[way][-1]:.1f} s", flush=True)
     rows = []
+    for way, values in taken.items():
+        ratios = [plain / own for plain, own in zip(taken["plain loop"], values, strict=True)]
+        goal = target if way == "ours" or way.startswith("ours, python") else ""
+        rows.append(f"| {name} | {way} | {_spread(values, 0)} | {_spread(ratios, 1)} | {goal} |")
+    return rows
+
+
+def _spread(values: list[float], digits: int) -> str:
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return f"{median(values):.{digits}f}" + (f" ({low} to {high})" if len(values) > 1 else "")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--full", action="store_true", help="all works, two rounds, 778 images")
+    parser.add_argument("--images", type=Path, help="a folder of class folders, in place of made PNGs")
+    options = parser.parse_args(arguments)
+    pngs, jpegs, predicted, few = (778, 400, 1000, 500) if options.full else (120, 80, 100, 80)
+    rounds, works = (2, WORKS) if options.full else (1, WORKS[:QUICK])
     with tempfile.TemporaryDirectory() as name:
-        root = Path(name) / "images"
+        root = Path(name)
         if options.images is None:
-            make_images(root)
+            make_pngs(root / PNGS, pngs)
         else:
-            root.symlink_to(options.images.absolute())
+            (root / PNGS).symlink_to(options.images.absolute())
+        make_jpegs(root / JPEGS, jpegs, (1300, 1000))
+        rows = [memory(root, few)]
         for work in works:
-            taken: dict[str, list[float]] = {"plain": [], "off": [], "ours": []}
-            for _ in range(3 if options.full else 1):
-                taken["plain"].append(seconds_plain(work, root))
-                taken["off"].append(seconds_ours(work, root, work.plain_epochs, OFF))
-                taken["ours"].append(seconds_ours(work, root, work.epochs))
-                print(work.name, {key: round(values[-1], 1) for key, values in taken.items()}, flush=True)
-            rows.append(_row(work, taken))
-    head = (
-        f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple. "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}. Median (smallest to largest). "
-        "What is from fewer epochs is scaled, with everything off likewise. Written by `make bench`.\n\n"
-        "| work | plain, s | everything off, s | ours, s | plain / ours | target |\n|---|---|---|---|---|---|\n"
-    )
-    text = head + "\n".join(rows) + "\n"
-    (HERE / "bench_speed.md").write_text(text, encoding="utf-8")
+            rows += measured(work.name, work.target, dict(sides(work, root / work.images)), rounds)
+        make_pngs(root / "predicted", predicted)
+        ways = dict(predicting(root / "predicted"))
+        rows += measured(f"prediction of {predicted} images, ResNet-50", "at least 5, goal 10", ways, rounds)
+    text = _page(rows, options.images, (pngs, jpegs, rounds))
+    if options.full:
+        (HERE / "bench_speed.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def _row(work: Work, taken: dict[str, list[float]]) -> str:
-    ratios = [plain / ours for plain, ours in zip(taken["plain"], taken["ours"], strict=True)]
-    scaled = f" (from {work.plain_epochs} of {work.epochs} epochs)" if work.plain_epochs < work.epochs else ""
-    plain_seconds, off, ours = (f"{median(values):.0f}" for values in taken.values())
-    spread = f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-    return f"| {work.name} | {plain_seconds}{scaled} | {off} | {ours} | {spread} | {work.target} |"
+def _page(rows: list[str], images: Path | None, size: tuple[int, int, int]) -> str:
+    pngs, jpegs, rounds = size
+    seen = f"{pngs} PNGs of 256x256 (made)" if images is None else f"the images of {images.name}"
+    head = (
+        f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
+        f"JPEGs. {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds in turn: median (smallest "
+        "to largest). All but `ours` is measured over one to three epochs and scaled. Written by `make bench "
+        "ARGS=--full`.\n"
+    )
+    table = ["| work | by | seconds | plain / this | target |", "|---|---|---|---|---|", *rows]
+    return "\n".join([head, *table, "", *profiled()]) + "\n"
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--plain"]:
-        plain(*sys.argv[2:])
-    else:
-        main(sys.argv[1:])
+    main(sys.argv[1:])
