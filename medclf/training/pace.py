@@ -20,15 +20,16 @@ class LogPace(Callback):
     """
 
     def __init__(self) -> None:
-        self._images = 0
-        self._waited = self._worked = 0.0
-        self._since = 0.0
         self._whole = [0.0, 0.0, 0.0]
+        self._begin()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Begin; the first epoch after a resume may not tell its start."""
+        self._begin()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Begin anew."""
-        self._images, self._waited, self._worked = 0, 0.0, 0.0
-        self._since = time.perf_counter()
+        self._begin()
 
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
@@ -63,6 +64,10 @@ class LogPace(Callback):
         loader: Any = trainer.train_dataloader
         if share > MUCH and (os.cpu_count() or 1) > loader.num_workers + 2:
             log.info("More processes that augment may be faster: dataset.num_workers=%d", loader.num_workers + 2)
+
+    def _begin(self) -> None:
+        self._images, self._waited, self._worked = 0, 0.0, 0.0
+        self._since = time.perf_counter()
 
 
 def _pace(images: float, waited: float, worked: float) -> tuple[float, float]:
