@@ -169,5 +169,6 @@ class ImageDataModule(lightning.LightningDataModule):
             return self.config.num_workers
         if self.trainer is None or self.trainer.strategy.root_device.type == "cpu":
             return 0
-        processes = self.trainer.num_devices
-        return max(1, min(8, (os.cpu_count() or 1) // processes - 1))
+        # of the cores that this process may use, which a cluster limits
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(1, min(8, cores // self.trainer.num_devices - 1))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
 
@@ -34,7 +33,8 @@ class SmallCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (n, in_channels, height, width) to features (n, features)."""
-        return torch.as_tensor(self.layers(images))
+        features: Tensor = self.layers(images)
+        return features
 
 
 class ResNet(nn.Module):
@@ -58,4 +58,5 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (n, in_channels, height, width) to features: (n, 512), or (n, 2048) from ResNet-50 on."""
-        return torch.as_tensor(self.network(images.expand(-1, 3, -1, -1) if self.grey else images))
+        features: Tensor = self.network(images.expand(-1, 3, -1, -1) if self.grey else images)
+        return features

@@ -3,8 +3,8 @@
 import copy
 import logging
 
+from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torch.fx.proxy import TraceError
 
 from medclf.models.network import Network
 
@@ -14,12 +14,13 @@ log = logging.getLogger(__name__)
 def folded(network: Network) -> Network:
     """A copy in evaluation mode whose backbone has each BatchNorm folded into the convolution before it.
 
-    It gives the same features but for rounding, faster. A backbone whose forward depends on its input's values cannot
-    be followed, and is copied as it is.
+    It gives the same features but for rounding, faster. A backbone whose forward cannot be followed, for it depends on
+    its input's values, is copied as it is, which the log says.
     """
     twin = copy.deepcopy(network).eval()
-    try:
-        twin.backbone = fuse(twin.backbone)
-    except (TraceError, NotImplementedError, TypeError, RuntimeError) as error:
-        log.debug("The backbone is not folded: %s", error)
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in twin.backbone.modules()):
+        try:
+            twin.backbone = fuse(twin.backbone)
+        except Exception as error:  # whatever a user's forward does with what torch.fx gives it
+            log.info("BatchNorm stays apart from the convolutions, which is slower: torch.fx says: %s", error)
     return twin

@@ -35,7 +35,8 @@ def precision_like(own: Precision | None, accelerator: str) -> tuple[Precision, 
         own: in which it was trained.
         accelerator: as Lightning names it.
     """
-    return (FLOAT32, "as the run was trained") if own in (FLOAT32, None) else precision_of(accelerator)
+    mixed = str(own) in ("bf16-mixed", "16-mixed", "bf16-true", "16-true", "bf16", "16")
+    return precision_of(accelerator) if mixed else (FLOAT32, "as the run was trained")
 
 
 def _cpu_has_bfloat16() -> bool:

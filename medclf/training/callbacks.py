@@ -1,5 +1,6 @@
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -12,8 +13,43 @@ from medclf.data.page import image_page
 from medclf.errors import MedclfError
 from medclf.training.module import ClassifierModule
 
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+"""What Lightning's ModelCheckpoint knows of files."""
 
-class LastCheckpoint(ModelCheckpoint):
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, for runs that go on after a stop.
+
+    Files are kept by name, without their folder, so that a moved run goes on as well. Where ``best.ckpt`` is of a later
+    epoch than the checkpoint that a run goes on from, its own score stays the one to beat.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is the best, by its file's name."""
+        state = super().state_dict()
+        best = {Path(path).name: score for path, score in state["best_k_models"].items()}
+        names = {key: Path(state[key]).name for key in PATHS if state[key]}
+        return {**state, **names, "best_k_models": best, "dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The same, in the folder that the run lies in now."""
+        folder = Path(str(self.dirpath))
+        state = self._newer(folder) or state_dict
+        best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
+        paths = {key: str(folder / Path(state[key]).name) for key in PATHS if state[key]}
+        super().load_state_dict({**state, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _newer(self, folder: Path) -> dict[str, Any] | None:
+        """What the file of the best says of itself: it is as new as what is loaded, or newer."""
+        best = folder / f"{self.filename}.ckpt"
+        if self.monitor is None or not best.is_file():
+            return None
+        saved = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
+        state: dict[str, Any] | None = saved["callbacks"].get(self.state_key)
+        return state
+
+
+class LastCheckpoint(BestCheckpoint):
     """Keeps ``last.ckpt`` from the end of an epoch, and from the very start, so that there always is one.
 
     Args:

@@ -12,7 +12,7 @@ def keep_freed_memory() -> bool:
     """Let the process keep what it frees, for the next step needs as much again.
 
     glibc gives every large tensor back to the system, which clears its pages anew for the next one: on a CPU a sixth of
-    a ResNet's training and nearly half of a small network's. The peak grows by about 5 %.
+    a ResNet's training and nearly half of a small network's. The peak of training a ResNet grows by about 5 %.
 
     Returns:
         Whether it was done: with glibc, the C library of most Linux systems.

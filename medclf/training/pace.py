@@ -21,7 +21,8 @@ class LogPace(Callback):
 
     def __init__(self) -> None:
         self._whole = [0.0, 0.0, 0.0]
-        self._begin()
+        self._images = 0
+        self._waited = self._worked = self._since = 0.0
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Begin; the first epoch after a resume may not tell its start."""

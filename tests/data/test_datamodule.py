@@ -1,4 +1,5 @@
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,6 +73,42 @@ def test_workers(two_classes):
     assert sum(len(batch.row) for batch in data.train_dataloader()) == len(data.datasets["train"])
     # what a worker of Windows or macOS is sent
     assert len(pickle.loads(pickle.dumps(data.datasets["train"]))) == len(data.datasets["train"])
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(
+    ("device", "devices", "cores", "expected"),
+    [
+        ("cpu", 1, 16, 0),
+        ("cuda", 1, 16, 8),
+        ("cuda", 1, 6, 5),
+        ("cuda", 2, 8, 3),
+        ("cuda", 4, 4, 1),
+        ("mps", 1, 1, 1),
+        ("mps", 1, None, 1),
+    ],
+)
+def test_workers_that_are_not_chosen_are_one_a_core_that_training_does_not_need(
+    two_classes, monkeypatch, device, devices, cores, expected
+):
+    if cores is None:  # a system that cannot be asked
+        monkeypatch.delattr("medclf.data.datamodule.os.sched_getaffinity", raising=False)
+        monkeypatch.setattr("medclf.data.datamodule.os.cpu_count", lambda: None)
+    else:
+        allowed = set(range(cores))
+        monkeypatch.setattr("medclf.data.datamodule.os.sched_getaffinity", lambda _: allowed, raising=False)
+    data = module(two_classes)
+    assert data.config.num_workers is None
+    assert data.train_dataloader().num_workers == 0
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)), num_devices=devices)
+    loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    assert [loader.num_workers for loader in loaders] == [expected, 0, 0]
+
+
+def test_workers_that_are_chosen_are_taken_on_any_device(two_classes):
+    data = module(two_classes, "dataset.num_workers=0")
+    data.trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda")), num_devices=1)
+    assert data.train_dataloader().num_workers == 0
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -78,6 +78,18 @@ def test_the_predictions_are_those_of_the_best_checkpoint_on_images_as_the_run_s
     assert counted["accuracy"] == pytest.approx((called == truth).mean())
 
 
+def test_the_precision_is_that_of_the_training_or_the_one_that_is_typed(elsewhere):
+    write_classes(Path("other"), {"cat": 6, "dog": 6})
+    answer = elsewhere("evaluation=quick")
+    assert "Precision 32-true: as the run was trained." in answer.out
+    own = predictions()["prob_dog"]
+    answer = elsewhere("evaluation=quick", "precision=bf16-mixed", "hydra.run.dir=coarse")
+    assert answer.code == 0, answer.text
+    assert "Precision " not in answer.out.replace("Mixed Precision (AMP)", "")
+    coarse = pd.read_csv("coarse/predictions.csv")["prob_dog"]
+    assert 0 < (coarse - own).abs().max() < 0.05
+
+
 def test_other_names_and_a_class_that_is_left_out(elsewhere):
     write_classes(Path("other"), {"Felis catus": 6, "HOUND": 5, "bird": 4})
     words = ["class_map={Felis catus: cat}", "class_map.HOUND=dog", "class_map.bird=null", "evaluation=quick"]

@@ -5,7 +5,7 @@ from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from omegaconf import OmegaConf
 
 from medclf.training import arithmetic
-from medclf.training.arithmetic import precision_of
+from medclf.training.arithmetic import precision_like, precision_of
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,20 @@ def test_the_machine_is_asked(monkeypatch, accelerator, cuda, mps, gpu_bfloat16,
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_bfloat16)
     monkeypatch.setattr(arithmetic, "_cpu_has_bfloat16", lambda: cpu_bfloat16)
     assert precision_of(accelerator)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ("32-true", ("32-true", "as the run was trained")),
+        (None, ("32-true", "as the run was trained")),
+        ("bf16-mixed", ("bf16-mixed", "gpu has it")),
+        ("16-mixed", ("bf16-mixed", "gpu has it")),
+    ],
+)
+def test_a_trained_model_is_used_in_float32_where_it_was_trained_in_it(monkeypatch, own, expected):
+    monkeypatch.setattr(arithmetic, "precision_of", lambda accelerator: ("bf16-mixed", f"{accelerator} has it"))
+    assert precision_like(own, "gpu") == expected
 
 
 def test_what_was_chosen_is_said_and_kept(train, tmp_path, monkeypatch):

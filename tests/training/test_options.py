@@ -164,7 +164,8 @@ def test_what_several_processes_cannot_do_is_refused(train, argument):
 
 def test_backbone_learns_from_its_epoch_on_also_after_a_resume(train, tmp_path, finished):
     weights = finished[0] / "checkpoints/best.pth"
-    interrupted(train, 2, "model.unfreeze_at=2", f"model.weights='{weights}'", "trainer.max_epochs=4")
+    each = "callbacks.last_checkpoint.seconds=0"
+    interrupted(train, 2, "model.unfreeze_at=2", f"model.weights='{weights}'", "trainer.max_epochs=4", each)
     assert checkpoint(tmp_path / "run")["epoch"] == 1
     published, at_two = torch.load(weights, weights_only=True), backbone_of(checkpoint(tmp_path / "run"))
     assert len(at_two) == 6

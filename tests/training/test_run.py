@@ -1,6 +1,8 @@
 """What a finished run leaves, and that its figures are what they are said to be."""
 
 import csv
+import gc
+import io
 import json
 import math
 import signal
@@ -12,6 +14,7 @@ import torch
 from conftest import TINY, TINY_PHANTOM, write_classes
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
+from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
@@ -159,6 +162,10 @@ def test_tensorboard_images(finished, events):
     for tag in events.Tags()["images"]:
         (image,) = events.Images(tag)
         assert min(image.width, image.height) > 200
+        assert (image.width, image.height) == Image.open(io.BytesIO(image.encoded_image_string)).size
+        if tag in drawn:
+            file = finished[0] / "figures" / f"{tag.removeprefix('evaluation/')}.png"
+            assert image.encoded_image_string == file.read_bytes()
 
 
 def test_tensorboard_hyperparameters_with_final_metrics(finished, events):
@@ -217,6 +224,14 @@ def test_fast_dev_run_keeps_nothing(train, tmp_path):
     assert answer.code == 0, answer.text
     assert "nothing is kept" in answer.out
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_garbage_is_collected_while_training_and_after(train, monkeypatch):
+    collected = []
+    monkeypatch.setattr("medclf.training.run.train_and_test", lambda *_: collected.append(gc.isenabled()))
+    assert train(*TINY_PHANTOM).code == 0
+    assert collected == [True]
+    assert gc.isenabled()
 
 
 def test_diverged_training_stops_with_a_word(train, tmp_path):
