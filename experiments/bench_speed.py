@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from PIL import Image
 from profiles import profiled
 
 HERE = Path(__file__).parent
+Ways = dict[str, Callable[[], float]]
 PNGS, JPEGS, MANY = "pngs", "jpegs", "many"
 
 
@@ -77,30 +77,36 @@ def make_pngs(root: Path, count: int) -> None:
         coarse.resize((256, 256), Image.Resampling.BICUBIC).save(path)
 
 
-def timed(command: Sequence[str]) -> tuple[float, str]:
-    """Seconds that a command takes, and what it prints."""
+def timed(command: Sequence[str]) -> tuple[float, str, float]:
+    """Seconds that a command takes, what it prints, and its peak memory in MB."""
     begin = time.perf_counter()
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
-    return time.perf_counter() - begin, done.stdout
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+        taken = time.perf_counter() - begin
+        out.seek(0)
+        printed = out.read()
+    if status:
+        sys.exit(printed)
+    return taken, printed, usage.ru_maxrss / 1024
 
 
 def by_peer(peer: str, work: Work, root: Path) -> float:
     """Seconds of another's way, scaled to all epochs by its last one: the first may compile."""
     few = 3 if peer == "timm" else work.few
-    taken, printed = timed([str(HERE / "peers.py"), peer, str(root), work.model, str(work.frozen), str(few)])
-    epochs = json.loads(printed.splitlines()[-1])["epochs"]
+    taken, printed, _ = timed([str(HERE / "peers.py"), peer, str(root), work.model, str(work.frozen), str(few)])
+    told = next(line for line in reversed(printed.splitlines()) if line.startswith("{"))
+    epochs = json.loads(told)["epochs"]
     return taken + (epochs[-1] * (work.epochs - few) if epochs else 0)
 
 
-def by_us(work: Work, root: Path, store: Path, epochs: int, more: Sequence[str] = ()) -> float:
-    """Seconds of the command, scaled to all epochs of the work."""
+def by_us(work: Work, root: Path, store: Path, epochs: int, more: Sequence[str] = ()) -> tuple[float, float]:
+    """Seconds of the command, scaled to all epochs of the work, and its peak memory in MB."""
     with tempfile.TemporaryDirectory(dir=root.parent) as name:
         words = [f"dataset.root={root}", f"dataset.store={store}", f"hydra.run.dir={name}/run"]
-        taken, _ = timed(["-m", "medclf.train", *work.words(), f"trainer.max_epochs={epochs}", *words, *more])
+        taken, _, peak = timed(["-m", "medclf.train", *work.words(), f"trainer.max_epochs={epochs}", *words, *more])
         told = json.loads((Path(name) / "run" / "run.json").read_text(encoding="utf-8"))
-    return taken + float(told["training_seconds"]) / epochs * (work.epochs - epochs)
+    return taken + float(told["training_seconds"]) / epochs * (work.epochs - epochs), peak
 
 
 def sides(work: Work, root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
@@ -108,7 +114,7 @@ def sides(work: Work, root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
 
     def ours(epochs: int, *more: str) -> float:
         with tempfile.TemporaryDirectory(dir=root.parent) as store:  # nothing is there before
-            return by_us(work, root, Path(store), epochs, more)
+            return by_us(work, root, Path(store), epochs, more)[0]
 
     yield "plain loop", lambda: by_peer("plain", work, root)
     yield "ours, everything off", lambda: ours(work.few, *OFF)
@@ -145,19 +151,18 @@ def predicting(root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
 
 
 def memory(root: Path, count: int) -> str:
-    """Peak memory of an epoch of the CNN on ten times the images, and on the images, as a row."""
+    """Peak memory of an epoch of the CNN on ten times as many images, and on as many, as a row."""
     work = Work("", "cnn", False, MANY, 1, 1, "")
+    few, many = (root / f"{size}" for size in (count, 10 * count))
     peaks = []
-    for size in (count, 10 * count):
-        make_jpegs(root / f"many{size}", size, (256, 200))
-        # the largest of all processes that have ended: the second is the larger, or equal
-        by_us(work, root / f"many{size}", root / f"store{size}", 1, ["evaluation=quick"])
-        peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-    ratio = f"{peaks[1] / peaks[0]:.2f}"
-    return f"| peak memory, {10 * count} and {count} images | {peaks[1]:.0f} and {peaks[0]:.0f} MB | | {ratio} | 1.1 |"
+    for images in (few, many):
+        make_jpegs(images, int(images.name), (256, 200))
+        peaks.append(by_us(work, images, root / "store", 1, ["evaluation=quick"])[1])
+    told = f"{peaks[1]:.0f} MB, and {peaks[0]:.0f} MB of a tenth"
+    return f"| peak memory, {10 * count} images, custom CNN | ours | {told} | {peaks[1] / peaks[0]:.2f} | at most 1.1 |"
 
 
-def measured(name: str, target: str, ways: dict[str, Callable[[], float]], rounds: int) -> list[str]:
+def measured(name: str, target: str, ways: Ways, rounds: int) -> list[str]:
     """The rows of a work, each way in turn."""
     taken: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
@@ -185,6 +190,13 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     pngs, jpegs, predicted, few = (778, 400, 1000, 500) if options.full else (120, 80, 100, 80)
     rounds, works = (2, WORKS) if options.full else (1, WORKS[:QUICK])
+    seen = f"{pngs} PNGs of 256x256" if options.images is None else f"the images of {options.images.name}"
+    head = (
+        f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
+        f"JPEGs. {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds in turn: median (smallest "
+        "to largest). All but `ours` is measured over one to three epochs and scaled. Written by `make bench "
+        "ARGS=--full`.\n\n| work | by | seconds | plain / this | target |\n|---|---|---|---|---|\n"
+    )
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         if options.images is None:
@@ -192,29 +204,27 @@ def main(arguments: Sequence[str]) -> None:
         else:
             (root / PNGS).symlink_to(options.images.absolute())
         make_jpegs(root / JPEGS, jpegs, (1300, 1000))
-        rows = [memory(root, few)]
-        for work in works:
-            rows += measured(work.name, work.target, dict(sides(work, root / work.images)), rounds)
-        make_pngs(root / "predicted", predicted)
-        ways = dict(predicting(root / "predicted"))
-        rows += measured(f"prediction of {predicted} images, ResNet-50", "at least 5, goal 10", ways, rounds)
-    text = _page(rows, options.images, (pngs, jpegs, rounds))
+        bounds, rows = profiled(), []
+        for name, target, ways in _all_works(root, works, predicted):
+            rows += measured(name, target, ways, rounds)
+            if options.full:  # what there is by now
+                (HERE / "bench_speed.md").write_text(_page(head, rows, bounds), encoding="utf-8")
+        rows.append(memory(root, few))
     if options.full:
-        (HERE / "bench_speed.md").write_text(text, encoding="utf-8")
-    print(text)
+        (HERE / "bench_speed.md").write_text(_page(head, rows, bounds), encoding="utf-8")
+    print(_page(head, rows, bounds))
 
 
-def _page(rows: list[str], images: Path | None, size: tuple[int, int, int]) -> str:
-    pngs, jpegs, rounds = size
-    seen = f"{pngs} PNGs of 256x256 (made)" if images is None else f"the images of {images.name}"
-    head = (
-        f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
-        f"JPEGs. {os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds in turn: median (smallest "
-        "to largest). All but `ours` is measured over one to three epochs and scaled. Written by `make bench "
-        "ARGS=--full`.\n"
-    )
-    table = ["| work | by | seconds | plain / this | target |", "|---|---|---|---|---|", *rows]
-    return "\n".join([head, *table, "", *profiled()]) + "\n"
+def _page(head: str, rows: list[str], bounds: list[str]) -> str:
+    return head + "\n".join([*rows, "", *bounds]) + "\n"
+
+
+def _all_works(root: Path, works: Sequence[Work], count: int) -> Iterator[tuple[str, str, Ways]]:
+    for work in works:
+        yield work.name, work.target, dict(sides(work, root / work.images))
+    make_pngs(root / "predicted", count)
+    name = f"prediction of {count} images, ResNet-50"
+    yield name, "at least 5, goal 10", dict(predicting(root / "predicted"))
 
 
 if __name__ == "__main__":
