@@ -193,8 +193,8 @@ def main(arguments: Sequence[str]) -> None:
     head = (
         f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
         f"JPEGs. {os.cpu_count()} cores, Python {platform.python_version()}, two rounds in turn, of the longest works "
-        "one: median (smallest to largest). All but `ours` is measured over one to three epochs and scaled. Written by `make bench "
-        "ARGS=--full`.\n\n| work | by | seconds | plain / this | target |\n|---|---|---|---|---|\n"
+        "one: median (smallest to largest). All but `ours` is measured over one to three epochs and scaled. Written by "
+        "`make bench ARGS=--full`.\n\n| work | by | seconds | plain / this | target |\n|---|---|---|---|---|\n"
     )
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
