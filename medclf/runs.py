@@ -12,9 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from medclf.errors import ConfigError, DataError
 
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
+
+
+_held: list[BaseFileLock] = []
+"""Locks of this process: one that is forgotten is released."""
 
 
 class Run:
@@ -30,6 +36,7 @@ class Run:
         self.best_model = self.checkpoints / "best.pth"
         self.best_checkpoint = self.checkpoints / "best.ckpt"
         self.last_checkpoint = self.checkpoints / "last.ckpt"
+        self.previous_checkpoint = self.checkpoints / "previous.ckpt"
         self.figures = folder / "figures"
         self.config = folder / "config.yaml"
         self.splits = folder / "splits.csv"
@@ -62,10 +69,11 @@ class Run:
         """Take the folder for this run.
 
         Raises:
-            ConfigError: when another run has it, or the run to be resumed has finished.
+            ConfigError: when another process has it, or the run to be resumed has finished.
         """
         if resumed:
             refuse_finished(self)
+            self._lock()
             self._update(status="running")
             return
         try:
@@ -73,6 +81,11 @@ class Run:
                 json.dump(_beginning(), file, indent=2)
         except FileExistsError as error:
             raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one") from error
+        self._lock()
+
+    def note(self, **facts: Any) -> None:
+        """Put facts into the record while the run goes on."""
+        write_json(self.record, {**read_json(self.record), **facts})
 
     @contextmanager
     def recorded(self) -> Iterator[dict[str, Any]]:
@@ -87,6 +100,17 @@ class Run:
             self._update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
             raise
         self._update(status="finished", **facts)
+
+    def _lock(self) -> None:
+        """Hold the folder as long as this process lives; the system lets go of it when it dies."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(
+                f"resume={self.shown}: another process is at work there; wait for it, or end it first"
+            ) from error
+        _held.append(lock)
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
@@ -107,6 +131,17 @@ def refuse_finished(run: Run) -> None:
     """
     if run.status == "finished":
         raise ConfigError(f"resume={run.shown}: this run has finished; start a new one for other settings")
+
+
+def unfinished(root: Path) -> list[Run]:
+    """The runs below a folder that have begun and not finished, those first that were last at work."""
+    runs = [Run(record.parent) for record in root.rglob("run.json")]
+    waiting = [run for run in runs if run.status not in (None, "finished")]
+    return sorted(waiting, key=lambda run: max(path.stat().st_mtime for path in _traces(run)), reverse=True)
+
+
+def _traces(run: Run) -> list[Path]:
+    return [path for path in (run.record, run.last_checkpoint) if path.is_file()]
 
 
 def is_main_process() -> bool:

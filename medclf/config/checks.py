@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from medclf.config.paths import conf_dir
+from medclf.config.resuming import check_same
 from medclf.config.schema import Config, Dataset, EvaluateConfig, Loss, Model
 from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.evaluation.names import metric_names, monitor_names
@@ -21,6 +22,8 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: naming key, value and remedy of the first part that does not fit.
     """
+    if config.resume is not None:
+        check_same(Run(Path(config.resume)), config)
     _check_trainer(config.trainer.model_dump())
     check_dataset(config.dataset)
     _check_model(config.model, config.trainer.max_epochs)

@@ -17,7 +17,7 @@ from medclf.config.compose import Composer, jobs, parse
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Checked, validated
 from medclf.errors import ConfigError, MedclfError
-from medclf.runs import Run, is_used, refuse_finished
+from medclf.runs import Run, is_used, refuse_finished, unfinished
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
@@ -96,16 +96,28 @@ def _with_resumed(arguments: Namespace) -> list[str]:
         return typed
     if arguments.multirun:
         raise ConfigError("resume: goes on with one run; leave out -m")
-    folder = Path(str(parsed["resume"].value()))
+    folder = _resumed(str(parsed["resume"].value()))
     saved = folder / ".hydra" / "overrides.yaml"
     if not saved.is_file():
         raise ConfigError(f"resume={folder}: is no run folder ({saved} is not there)")
     refuse_finished(Run(folder))
     before = [str(item) for item in OmegaConf.load(saved)]
     kept = [text for text, item in zip(before, parse(before), strict=True) if item.get_key_element() not in parsed]
-    overrides = [*kept, *typed, f"hydra.run.dir='{folder.as_posix()}'"]
+    others = [text for text in typed if text != parsed["resume"].input_line]
+    place = f"'{folder.as_posix()}'"
+    overrides = [*kept, *others, f"resume={place}", f"hydra.run.dir={place}"]
     sys.argv = [sys.argv[0], *(item for item in sys.argv[1:] if item not in typed), *overrides]
     return overrides
+
+
+def _resumed(name: str) -> Path:
+    """The folder that is meant: ``last`` is the unfinished run below runs/ that was last at work."""
+    if name != "last" or Path(name).is_dir():
+        return Path(name)
+    waiting = unfinished(Path("runs"))
+    if not waiting:
+        raise ConfigError("resume=last: no run below runs/ is unfinished; name one: resume=RUN")
+    return waiting[0].folder
 
 
 def _fail(error: MedclfError) -> None:

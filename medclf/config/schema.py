@@ -230,6 +230,7 @@ class Config(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     monitor: str
     resume: str | None
+    resume_from: Literal["last", "previous"]
     dataset: Dataset
     augmentation: Augmentation
     model: Model

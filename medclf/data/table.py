@@ -50,3 +50,7 @@ class ImageTable:
         return hashlib.sha256(self.frame[list(COLUMNS)].to_csv(index=False, lineterminator="\n").encode()).hexdigest()[
             :12
         ]
+
+    def content_digest(self) -> str:
+        """Twelve hex digits that tell whether two runs had the same files."""
+        return hashlib.sha256("".join(self.content).encode()).hexdigest()[:12]

@@ -1,3 +1,5 @@
+import math
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,34 +52,57 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(BestCheckpoint):
-    """Keeps ``last.ckpt`` from the end of an epoch, and from the very start, so that there always is one.
+    """Keeps ``last.ckpt`` from the beginning of an epoch, or the end of the last, and beside it the one before.
+
+    At the beginning of an epoch all of the one before is done, the schedule of the learning rate too.
 
     Args:
         dirpath: where it is kept.
-        seconds: epochs that end sooner than this after it was written leave it as it is, so that writing costs little
-            beside short epochs, and what a killed run loses is about as long; the last epoch is always kept.
+        seconds: epochs that begin sooner than this after it was written leave it as it is, so that writing costs little
+            beside short epochs, and what a killed run loses is about as long.
     """
 
     def __init__(self, dirpath: str, seconds: float = 10) -> None:
         super().__init__(dirpath=dirpath, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
         self.seconds = seconds
-        self._written = 0.0
+        self._written = -math.inf
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save before the first epoch."""
+        """A run that goes on has one already."""
         super().on_train_start(trainer, pl_module)
-        self._written = time.monotonic()
-        if trainer.current_epoch == 0 and not getattr(trainer, "fast_dev_run", False):
-            self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+        self._written = time.monotonic() if trainer.ckpt_path else -math.inf
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save where it is due, in all processes or in none."""
+        due = time.monotonic() - self._written >= self.seconds
+        if not getattr(trainer, "fast_dev_run", False) and trainer.strategy.reduce_boolean_decision(due, all=False):
+            self._save(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save where it is due, in all processes or in none."""
+        """Save the end of training."""
         steps_end = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
         ends = trainer.should_stop or steps_end or trainer.current_epoch + 1 == trainer.max_epochs
-        due = time.monotonic() - self._written >= self.seconds
-        if ends or trainer.strategy.reduce_boolean_decision(due, all=False):
-            super().on_train_epoch_end(trainer, pl_module)
-            self._written = time.monotonic()
+        if ends and not getattr(trainer, "fast_dev_run", False):
+            self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if trainer.is_global_zero:
+            _keep_previous(Path(str(self.dirpath)) / "last.ckpt")
+        self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+        self._written = time.monotonic()
+
+
+def _keep_previous(last: Path) -> None:
+    """Give the file a second name, by which it stays when another takes its own."""
+    if not last.is_file():
+        return
+    aside = last.with_name(".previous")
+    aside.unlink(missing_ok=True)
+    try:
+        aside.hardlink_to(last)
+    except OSError:  # a file system without links
+        shutil.copyfile(last, aside)
+    aside.replace(last.with_name("previous.ckpt"))
 
 
 class LogTrainingSamples(Callback):

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import lightning
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from medclf.config.schema import Config
@@ -14,11 +15,12 @@ from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import examine, table_of
 from medclf.data.seen_before import save_fingerprints
 from medclf.data.table import ImageTable
-from medclf.errors import ConfigError, MedclfError
+from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
-from medclf.runs import Run, is_main_process
+from medclf.runs import Run, is_main_process, read_json
 from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
+from medclf.training.checkpoint_io import whole_checkpoint
 from medclf.training.memory import keep_freed_memory
 from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
@@ -28,6 +30,8 @@ from medclf.training.trainer import build_trainer
 from medclf.training.tune import tuned
 
 log = logging.getLogger(__name__)
+TERMINATED = 143
+"""Exit code after SIGTERM, as shells have it."""
 
 
 def train_and_test(config: Config, folder: Path) -> float:
@@ -48,17 +52,20 @@ def train_and_test(config: Config, folder: Path) -> float:
         config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
-        return _train_and_test(_with_precision(config), run, {})
+        return _train_and_test(_with_precision(config, run), run, {})
     run.claim(resumed)
     with run.recorded() as facts:
-        return _train_and_test(_with_precision(config), run, facts)
+        return _train_and_test(_with_precision(config, run), run, facts)
 
 
-def _with_precision(config: Config) -> Config:
-    """The config with the precision that the machine is built for, where none was chosen."""
+def _with_precision(config: Config, run: Run) -> Config:
+    """The config with the precision that the run began with, or that the machine is built for; if none was chosen."""
     if config.trainer.precision is not None:
         return config
-    precision, why = precision_of(config.trainer.accelerator)
+    if config.resume is not None and run.config.is_file():
+        precision, why = OmegaConf.load(run.config).trainer.precision, "as the run began"
+    else:
+        precision, why = precision_of(config.trainer.accelerator)
     log.info("Precision %s: %s.", precision, why)
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"precision": precision})})
 
@@ -68,6 +75,8 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     examined = examine(config.dataset, is_main_process())
     table = table_of(examined, config.dataset)
     check_subgroups(config.evaluation.subgroups, table.attributes)
+    if is_main_process():
+        _note_images(run, table, config)
     _report_images(config, table)
     augment = build_augmentation(config.augmentation)
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
@@ -84,7 +93,7 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
         table.save(run.splits)
         save_fingerprints(examined.prints, table, run.fingerprints)
     facts["device"] = str(trainer.strategy.root_device)
-    facts |= {"split_hash": table.digest(), "findings": audit_findings(examined, table, config.dataset)}
+    facts |= {"findings": audit_findings(examined, table, config.dataset)}
     facts["training_seconds"] = _fit(trainer, module, data, config, run)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: a trial of the code, nothing is kept and nothing tested.")
@@ -92,6 +101,19 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     if not run.best_checkpoint.is_file():
         raise MedclfError(f"monitor={config.monitor}: was not a number in any epoch, so no best checkpoint was chosen")
     return conclude(trainer, module, data, config, run, facts)
+
+
+def _note_images(run: Run, table: ImageTable, config: Config) -> None:
+    """Record which images and which split the run has; one that goes on must have them still."""
+    facts = {"split_hash": table.digest(), "content_hash": table.content_digest()}
+    before = read_json(run.record)
+    for key, what in (("split_hash", "another split of the images, or other images"), ("content_hash", "other files")):
+        if config.resume is not None and before.get(key, facts[key]) != facts[key]:
+            raise DataError(
+                f"dataset.root={config.dataset.root}: gives {what} than the run began with ({key} {facts[key]}, it had "
+                f"{before[key]}; its images are in {run.splits}); resume={run.shown} needs the same"
+            )
+    run.note(**facts)
 
 
 def _refuse_several_processes(config: Config, processes: int) -> None:
@@ -111,13 +133,15 @@ def _fit(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
 ) -> float:
     begin = time.perf_counter()
-    checkpoint = None if config.resume is None else run.last_checkpoint
+    checkpoint = None if config.resume is None else whole_checkpoint(run, config.resume_from)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        log.info(
-            "Interrupted after %d epochs. To go on: python -m medclf.train resume=%s", trainer.current_epoch, run.shown
-        )
+    except (
+        SystemExit
+    ) as stop:  # Lightning's answer to Ctrl-C, and to SIGTERM, by which a cluster tells that it ends a job
+        log.info("Interrupted. To go on: python -m medclf.train resume=%s", run.shown)
+        if isinstance(stop, SIGTERMException):
+            raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None
     seconds = time.perf_counter() - begin
     log.info("Trained %d epochs in %.1f s.", trainer.current_epoch, seconds)

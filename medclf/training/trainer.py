@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from medclf.config.schema import Config
 from medclf.errors import ConfigError
 from medclf.runs import Run
+from medclf.training.checkpoint_io import WholeCheckpoints
+from medclf.training.random_state import KeepRandomState
 
 
 def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
@@ -24,11 +26,14 @@ def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> li
     Raises:
         ConfigError: in Lightning's own words, for a value it does not take or a device that is not there.
     """
-    callbacks = [*more, *(_callback(name, node, run.checkpoints) for name, node in config.callbacks.items())]
+    configured = (_callback(name, node, run.checkpoints) for name, node in config.callbacks.items())
+    callbacks = [KeepRandomState(), *more, *configured]
     logger = _built("logger", {**config.logger, "save_dir": str(run.folder)})
+    arguments = config.trainer.model_dump()
+    plugins = [WholeCheckpoints(), *(arguments.pop("plugins") or [])]
     try:
         return lightning.Trainer(
-            **config.trainer.model_dump(), callbacks=callbacks, logger=logger, default_root_dir=run.folder
+            **arguments, plugins=plugins, callbacks=callbacks, logger=logger, default_root_dir=run.folder
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error

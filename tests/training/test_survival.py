@@ -1,0 +1,252 @@
+"""Runs that are killed, and what becomes of them: they end as if they had not been."""
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY_PHANTOM, train_process
+from lightning.pytorch.callbacks import Callback
+
+RECIPE = [
+    *TINY_PHANTOM,
+    "trainer.max_epochs=12",
+    "callbacks.last_checkpoint.seconds=0",
+    "dataset.balanced_sampling=true",
+    "scheduler=plateau",
+    "'callbacks=[ema,early_stopping]'".strip("'"),
+    "callbacks.early_stopping.patience=10",
+    "augmentation.mixup=0.2",
+    "dataset.store=STORE",
+]
+HERE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+
+
+class KillWhileWriting(Callback):
+    """Half of the checkpoint is written when the process dies, in the third epoch."""
+
+    def on_train_epoch_start(self, trainer, *_):
+        if trainer.current_epoch == 3 and not trainer.ckpt_path:
+
+            def half(checkpoint, file):
+                file.write(b"PK" * 1000)
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            torch.save = half
+
+
+def words(folder):
+    return [word.replace("STORE", str(folder / "store")) for word in RECIPE]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing happened to, and how long its training took, in seconds."""
+    folder = tmp_path_factory.mktemp("whole")
+    answer = train_process(*words(folder), "hydra.run.dir=run", cwd=folder)
+    assert answer.code == 0, answer.text
+    return folder / "run"
+
+
+def same(first, second):
+    """Weights, optimizer, averages and everything derived from them, bit for bit."""
+    for name in ("predictions.csv", "metrics.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert without_time(first / "history.csv") == without_time(second / "history.csv")
+    for name in ("last.ckpt", "best.ckpt"):
+        states = [torch.load(run / "checkpoints" / name, weights_only=True) for run in (first, second)]
+        for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
+            assert equal(states[0][key], states[1][key]), (name, key)
+
+
+def without_time(path):
+    return path.read_text(encoding="utf-8")
+
+
+def equal(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(equal, first, second))
+    return bool(first == second)
+
+
+@posix
+@pytest.mark.parametrize("seed", range(9))
+def test_killed_at_a_random_moment_and_gone_on_with(whole, tmp_path, seed):
+    command = [sys.executable, "-m", "medclf.train", *words(whole.parent), "hydra.run.dir=run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "run/checkpoints/last.ckpt").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    seconds = json.loads((whole / "run.json").read_text(encoding="utf-8"))["training_seconds"]
+    time.sleep(random.Random(seed).uniform(0, 1.2 * seconds))
+    process.kill()
+    process.wait()
+    if json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] != "finished":
+        answer = train_process("resume=run", cwd=tmp_path)
+        assert answer.code == 0, answer.text
+    same(tmp_path / "run", whole)
+
+
+@posix
+def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
+    kill = "+callbacks.kill._target_=test_survival.KillWhileWriting"
+    answer = train_process(*words(whole.parent), kill, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
+    assert answer.code == -signal.SIGKILL
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
+    answer = train_process("resume=run", cwd=tmp_path, env=HERE)
+    assert answer.code == 0, answer.text
+    same(tmp_path / "run", whole)
+    assert not list((tmp_path / "run/checkpoints").glob(".*"))
+
+
+@posix
+def test_a_clusters_notice_ends_the_run_in_order(whole, tmp_path):
+    command = [sys.executable, "-m", "medclf.train", *words(whole.parent), "hydra.run.dir=run"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while not (tmp_path / "run/checkpoints/best.ckpt").is_file() and process.poll() is None:
+        time.sleep(0.02)
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, out
+    assert "To go on: python -m medclf.train resume=run" in out
+    assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+    (tmp_path / "run").rename(tmp_path / "moved")
+    answer = train_process("resume=moved", cwd=tmp_path)
+    assert answer.code == 0, answer.text
+    same(tmp_path / "moved", whole)
+
+
+class Interrupt(Callback):
+    """Ctrl-C in the third epoch of a run that is not resumed."""
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.current_epoch == 2 and not trainer.ckpt_path:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupted(train, tmp_path):
+    """A run that was interrupted in its third epoch."""
+    write = ["callbacks.last_checkpoint.seconds=0", f"+callbacks.stop._target_={__name__}.Interrupt"]
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        answer = train(*TINY_PHANTOM, *write, "trainer.max_epochs=4", "hydra.run.dir=runs/phantom/first")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert answer.code == 130, answer.text
+    return tmp_path / "runs/phantom/first"
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used_when_one_says_so(train, interrupted):
+    checkpoints = interrupted / "checkpoints"
+    content = (checkpoints / "last.ckpt").read_bytes()
+    (checkpoints / "last.ckpt").write_bytes(content[: len(content) // 2])
+    answer = train(f"resume={interrupted}")
+    assert answer.code == 2
+    assert "last.ckpt: is damaged or not there" in answer.err
+    assert "the one before it, of epoch 1, is whole" in answer.err
+    answer = train(f"resume={interrupted}", "resume_from=previous")
+    assert answer.code == 0, answer.text
+    assert json.loads((interrupted / "run.json").read_text(encoding="utf-8"))["status"] == "finished"
+
+
+def test_the_run_last_at_work_is_gone_on_with(train, interrupted):
+    answer = train("resume=last")
+    assert answer.code == 0, answer.text
+    assert json.loads((interrupted / "run.json").read_text(encoding="utf-8"))["status"] == "finished"
+    answer = train("resume=last")
+    assert answer.code == 2
+    assert "no run below runs/ is unfinished" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("model=resnet18", "model.backbone="),
+        ("dataset.image_size=48", "dataset.image_size=48: the run has 32"),
+        ("seed=3", "seed=3: the run has 0"),
+        ("dataset.splits.seed=5", "another split of the images, or other images"),
+        ("dataset.phantom.seed=5", "other"),
+    ],
+)
+def test_another_network_or_other_images_are_refused(train, interrupted, word, expected):
+    before = {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file() and path.suffix != ".log"}
+    answer = train(f"resume={interrupted}", word)
+    assert answer.code == 2, answer.text
+    assert expected in answer.err
+    kept = {path: path.read_bytes() for path in before if path.name != "run.json" and ".hydra" not in path.parts}
+    assert kept == {path: before[path] for path in kept}
+
+
+def test_two_processes_do_not_go_on_with_one_run(train, interrupted):
+    from medclf.runs import Run
+
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from filelock import FileLock; l = FileLock(sys.argv[1]); l.acquire(); "
+         "print('held', flush=True); sys.stdin.read()", str(interrupted / ".lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        answer = train(f"resume={interrupted}")
+    finally:
+        holder.kill()
+        holder.wait()
+    assert answer.code == 2
+    assert "another process is at work there" in answer.err
+    assert Run(interrupted).status == "interrupted"
+
+
+def test_a_full_disk_is_said_and_what_was_saved_is_kept(train, tmp_path, monkeypatch):
+    from medclf import files
+
+    sync, count = os.fsync, [0]
+
+    def full(handle):
+        count[0] += 1
+        if count[0] == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    words = [*TINY_PHANTOM, "callbacks.last_checkpoint.seconds=0", "trainer.max_epochs=4"]
+    answer = train(*words, "hydra.run.dir=run", f"dataset.store={tmp_path / 'store'}")
+    assert answer.code == 2
+    assert "No space left on device" in answer.err
+    assert "what was saved before is kept" in answer.err
+    assert not list((tmp_path / "run/checkpoints").glob(".*"))
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
+    monkeypatch.setattr(files.os, "fsync", sync)
+    assert train("resume=run").code == 0
+
+
+def test_a_run_folder_that_vanishes_is_one_message(train, tmp_path, monkeypatch):
+    from medclf.training.callbacks import LastCheckpoint
+
+    save = LastCheckpoint._save
+
+    def vanish(self, trainer):
+        if trainer.current_epoch == 1:
+            shutil.rmtree(tmp_path / "run")
+            (tmp_path / "run").write_text("a file stands there now", encoding="utf-8")
+        save(self, trainer)
+
+    monkeypatch.setattr(LastCheckpoint, "_save", vanish)
+    answer = train(*TINY_PHANTOM, "callbacks.last_checkpoint.seconds=0", "hydra.run.dir=run")
+    assert answer.code == 2
+    assert "cannot be written" in answer.err
