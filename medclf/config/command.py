@@ -10,12 +10,14 @@ from pathlib import Path
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from medclf import sweeps
 from medclf.config import resolvers
 from medclf.config.compose import Composer, jobs, parse
 from medclf.config.paths import conf_dir
-from medclf.config.schema import Checked, validated
+from medclf.config.schema import Checked, Config, validated
 from medclf.errors import ConfigError, MedclfError
 from medclf.runs import Run, is_used, refuse_finished, unfinished
 
@@ -39,9 +41,14 @@ def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Ch
     # Hydra hands exceptions on instead of printing a traceback of its own
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
+        sweep = None
         if "LOCAL_RANK" not in os.environ:  # a process that Lightning started has been checked by its parent
-            _check_command_line(name, kind, check)
+            sweep = _check_command_line(name, kind, check)
+        if sweep is not None and kind is Config:
+            sweeps.begin(sweep)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(_as_hydra_task(task, kind))()
+        if sweep is not None and kind is Config:
+            sweeps.conclude()
     except MedclfError as error:
         _fail(error)
     except KeyboardInterrupt:
@@ -58,29 +65,42 @@ def typed_keys(group: str) -> frozenset[str]:
 def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictConfig], float | None]:
     @functools.wraps(task)
     def hydra_task(node: DictConfig) -> float | None:
-        return task(validated(node, kind), Path(HydraConfig.get().runtime.output_dir))
+        config, folder = validated(node, kind), Path(HydraConfig.get().runtime.output_dir)
+        if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, Config):
+            return sweeps.job(train, config, folder)
+        return task(config, folder)
+
+    def train(config: Config, folder: Path) -> float | None:
+        return task(config, folder)  # type: ignore[arg-type]
 
     return hydra_task
 
 
-def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
+def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> Path | None:
+    """Check what was typed. Returns the folder of a sweep; None where there is none."""
     arguments = get_args_parser().parse_args()
     if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
-        return
+        return None
     composer = Composer(arguments.config_name or name, arguments.config_dir)
     if arguments.cfg:
         composer.compose(arguments.overrides)
-        return
+        return None
     arguments.overrides = _with_resumed(arguments)
+    sweep = None
     for overrides in jobs(arguments.overrides, arguments.multirun):
         node = composer.compose(overrides)
         config = validated(node, kind)
-        if getattr(config, "resume", None) is None:
-            _refuse_used(*("sweep", node.hydra.sweep.dir) if arguments.multirun else ("run", node.hydra.run.dir))
+        if arguments.multirun:
+            sweep = Path(node.hydra.sweep.dir)
+        elif getattr(config, "resume", None) is None:
+            _refuse_used(node.hydra.run.dir)
+        if arguments.multirun and kind is not Config:
+            _refuse_used(node.hydra.sweep.dir, "sweep")
         check(config)
+    return sweep
 
 
-def _refuse_used(kind: str, name: str) -> None:
+def _refuse_used(name: str, kind: str = "run") -> None:
     if is_used(Path(name)):
         go_on = f", or go on with the run there: resume={name}" if kind == "run" else ""
         raise ConfigError(

@@ -1,7 +1,7 @@
 import secrets
 from typing import Literal
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 
 def monitor_mode(monitor: str) -> Literal["min", "max"]:
@@ -9,8 +9,15 @@ def monitor_mode(monitor: str) -> Literal["min", "max"]:
     return "min" if monitor.endswith("loss") else "max"
 
 
+def _identity(*, _root_: DictConfig) -> str:
+    from medclf.sweeps import identity  # pandas and more, which only a sweep's jobs pay
+
+    return identity(_root_=_root_)
+
+
 def register() -> None:
-    """Make ``${medclf.token:}`` and ``${medclf.mode:METRIC}`` known to the configuration."""
+    """Make ``${medclf.token:}``, ``${medclf.mode:METRIC}`` and ``${medclf.identity:}`` known to the configuration."""
     # cached like Hydra's own ${now:}: one token for all that a command composes
     OmegaConf.register_new_resolver("medclf.token", lambda: secrets.token_hex(3), use_cache=True, replace=True)
     OmegaConf.register_new_resolver("medclf.mode", monitor_mode, replace=True)
+    OmegaConf.register_new_resolver("medclf.identity", _identity, replace=True)

@@ -224,6 +224,12 @@ class Evaluation(Strict):
     grad_cam: Annotated[int, Field(ge=0, le=300)]
 
 
+class Sweep(Strict):
+    """How a sweep goes: ``fail_fast`` ends it at the first job that breaks."""
+
+    fail_fast: bool
+
+
 class Config(Strict):
     """The whole configuration of a training run."""
 
@@ -242,6 +248,7 @@ class Config(Strict):
     logger: Target
     trainer: Trainer
     evaluation: Evaluation
+    sweep: Sweep
 
 
 class AuditConfig(Strict):

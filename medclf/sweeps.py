@@ -1,0 +1,104 @@
+"""The jobs of a sweep: each is skipped where it has finished, gone on with where it broke off, and breaks alone."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import traceback
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from medclf.config.schema import Config, Dataset
+from medclf.errors import MedclfError, listed
+from medclf.runs import Run, read_json
+
+log = logging.getLogger(__name__)
+JOBS = "MEDCLF_SWEEP"
+"""Environment variable with the file in which the jobs of a sweep, wherever they run, write down their folders."""
+ELSEWHERE = {
+    "": ("hydra", "resume", "resume_from", "sweep"),
+    "dataset": ("store", "num_workers"),
+    "trainer": ("enable_progress_bar", "enable_model_summary"),
+}
+"""By group, what does not change a job's outcome."""
+
+
+def identity(*, _root_: DictConfig) -> str:
+    """Eight hex digits of all that a job's outcome depends on: its configuration, its images and their split."""
+    from medclf.data.dataset import examine, table_of
+
+    node = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ELSEWHERE[""]])
+    content: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    dataset = Dataset.model_validate(content["dataset"])
+    table = table_of(examine(dataset, progress=False), dataset)
+    for group, keys in ELSEWHERE.items():
+        for key in keys:
+            content.get(group, {}).pop(key, None)
+    facts = json.dumps([content, table.digest(), table.content_digest()], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:8]
+
+
+def begin(folder: Path) -> None:
+    """Open the list of a sweep's jobs, which processes that are started from here find."""
+    path = folder.absolute() / ".jobs" / f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.environ[JOBS] = str(path)
+
+
+def conclude() -> None:
+    """Print the leaderboard of the jobs.
+
+    Raises:
+        MedclfError: naming the jobs that broke.
+    """
+    from medclf.overview.collect import entries
+    from medclf.overview.table import leaderboard
+
+    runs = jobs_so_far()
+    sys.stdout.write(f"\n{leaderboard(entries(runs))}\n")
+    broken = [run.shown for run in runs if run.status != "finished"]
+    if broken:
+        raise MedclfError(
+            f"{len(broken)} of {len(runs)} jobs did not finish: {listed(broken)}; typed again, the sweep "
+            "goes on with them"
+        )
+
+
+def jobs_so_far() -> list[Run]:
+    """The jobs of this sweep that have begun, in order."""
+    lines = Path(os.environ[JOBS]).read_text(encoding="utf-8").splitlines()
+    return [Run(Path(line)) for line in dict.fromkeys(lines)]
+
+
+def job(task: Callable[[Config, Path], float | None], config: Config, folder: Path) -> float | None:
+    """Do one job, if it is not done.
+
+    Returns:
+        The value that the sweep optimises; NaN where the job broke, unless ``sweep.fail_fast``.
+    """
+    run = Run(folder)
+    with Path(os.environ[JOBS]).open("a", encoding="utf-8") as file:
+        file.write(f"{folder}\n")
+    if run.status == "finished":
+        log.info("Finished before, and skipped: %s", run.shown)
+        return float(read_json(run.metrics)["monitor_value"])
+    if run.status is not None:
+        log.info("Gone on with: %s", run.shown)
+        config = config.model_copy(update={"resume": str(folder)})
+    try:
+        return task(config, folder)
+    except Exception as error:
+        if config.sweep.fail_fast:
+            raise
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        kind = "" if isinstance(error, MedclfError) else f"{type(error).__name__}: "
+        log.error("This job broke, the others go on: %s%s\n  in full: %s/error.txt", kind, error, run.shown)
+        return math.nan
