@@ -5,8 +5,8 @@ import json
 import logging
 import math
 import os
-import traceback
 import sys
+import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
