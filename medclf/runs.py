@@ -6,21 +6,18 @@ import platform
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from medclf.errors import ConfigError, DataError
+from medclf.files import remove_leftovers, written_whole
 
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
-
-
-_held: list[BaseFileLock] = []
-"""Locks of this process: one that is forgotten is released."""
 
 
 class Run:
@@ -65,52 +62,62 @@ class Run:
         here = Path.cwd()
         return (self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder).as_posix()
 
-    def claim(self, resumed: bool) -> None:
-        """Take the folder for this run.
+    @contextmanager
+    def at_work(self, resumed: bool = False) -> Iterator[dict[str, Any]]:
+        """Hold the folder, and record how what stands within ends.
+
+        Yields:
+            A dict; what is put into it goes into the record of a finished run.
 
         Raises:
-            ConfigError: when another process has it, or the run to be resumed has finished.
+            ConfigError: when another process has the folder, or the run to be resumed has finished.
         """
-        if resumed:
-            refuse_finished(self)
-            self._lock()
-            self._update(status="running")
-            return
-        try:
-            with self.record.open("x", encoding="utf-8") as file:
-                json.dump(_beginning(), file, indent=2)
-        except FileExistsError as error:
-            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one") from error
-        self._lock()
+        with self._held(resumed):
+            self._begin(resumed)
+            facts: dict[str, Any] = {}
+            try:
+                yield facts
+            except BaseException as error:
+                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+                said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
+                with suppress(DataError, OSError):  # where the folder is gone, or full, the error itself says why
+                    self._update(status="interrupted" if stopped else "failed", **said)
+                raise
+            self._update(status="finished", **facts)
 
     def note(self, **facts: Any) -> None:
         """Put facts into the record while the run goes on."""
         write_json(self.record, {**read_json(self.record), **facts})
 
     @contextmanager
-    def recorded(self) -> Iterator[dict[str, Any]]:
-        """Record how what stands within ends. What is put into the dict goes into the record of a finished run."""
-        facts: dict[str, Any] = {}
-        try:
-            yield facts
-        except (KeyboardInterrupt, SystemExit):
-            self._update(status="interrupted")
-            raise
-        except BaseException as error:
-            self._update(status="failed", error="".join(traceback.format_exception_only(error)).strip())
-            raise
-        self._update(status="finished", **facts)
-
-    def _lock(self) -> None:
-        """Hold the folder as long as this process lives; the system lets go of it when it dies."""
+    def _held(self, resumed: bool) -> Iterator[None]:
+        """Keep other processes out; the system lets go of the folder when this one dies."""
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
+            key = "resume" if resumed else "hydra.run.dir"
             raise ConfigError(
-                f"resume={self.shown}: another process is at work there; wait for it, or end it first"
+                f"{key}={self.shown}: another process is at work there; wait for it, or end it"
             ) from error
-        _held.append(lock)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _begin(self, resumed: bool) -> None:
+        if resumed:
+            refuse_finished(self)
+            for place in (self.folder, self.checkpoints):
+                remove_leftovers(place)
+            if self.record.is_file():
+                self._update(status="running")
+                return
+        try:
+            with self.record.open("x", encoding="utf-8") as file:
+                json.dump(_beginning(), file, indent=2)
+        except FileExistsError as error:
+            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one") from error
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
@@ -151,9 +158,9 @@ def is_main_process() -> bool:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(path)
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    with written_whole(path) as file:
+        file.write(text.encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

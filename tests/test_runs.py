@@ -6,37 +6,37 @@ from medclf.errors import ConfigError, DataError
 from medclf.runs import Run, write_json
 
 
-def test_a_folder_is_claimed_once(tmp_path):
-    Run(tmp_path).claim(resumed=False)
-    assert Run(tmp_path).status == "running"
-    with pytest.raises(ConfigError, match="another run has this folder"):
-        Run(tmp_path).claim(resumed=False)
+def test_a_folder_has_one_run(tmp_path):
+    with Run(tmp_path).at_work():
+        assert Run(tmp_path).status == "running"
+        with pytest.raises(ConfigError, match="another process is at work there"), Run(tmp_path).at_work():
+            pass
+    with pytest.raises(ConfigError, match="another run has this folder"), Run(tmp_path).at_work():
+        pass
 
 
 def test_record_of_a_finished_run(tmp_path):
     run = Run(tmp_path)
-    run.claim(resumed=False)
-    with run.recorded() as facts:
+    with run.at_work() as facts:
         facts["images"] = 7
     record = json.loads(run.record.read_text(encoding="utf-8"))
     assert (record["status"], record["images"]) == ("finished", 7)
     assert record["started"] <= record["ended"]
-    with pytest.raises(ConfigError, match="has finished"):
-        run.claim(resumed=True)
+    with pytest.raises(ConfigError, match="has finished"), run.at_work(resumed=True):
+        pass
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("bad"), "failed")])
 def test_record_of_a_run_that_did_not_finish(tmp_path, error, status):
     run = Run(tmp_path)
-    run.claim(resumed=False)
-    with pytest.raises(type(error)), run.recorded():
+    with pytest.raises(type(error)), run.at_work():
         raise error
     record = json.loads(run.record.read_text(encoding="utf-8"))
     assert record["status"] == status
     assert record.get("error") == ("ValueError: bad" if status == "failed" else None)
-    run.claim(resumed=True)
-    assert run.status == "running"
-    assert "error" not in json.loads(run.record.read_text(encoding="utf-8"))
+    with run.at_work(resumed=True):
+        assert run.status == "running"
+        assert "error" not in json.loads(run.record.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "7"])

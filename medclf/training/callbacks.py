@@ -54,7 +54,8 @@ class BestCheckpoint(ModelCheckpoint):
 class LastCheckpoint(BestCheckpoint):
     """Keeps ``last.ckpt`` from the beginning of an epoch, or the end of the last, and beside it the one before.
 
-    At the beginning of an epoch all of the one before is done, the schedule of the learning rate too.
+    At the beginning of an epoch all of the one before is done, the schedule of the learning rate too. The first that a
+    process trains is left out: Lightning has drawn the order of its images already.
 
     Args:
         dirpath: where it is kept.
@@ -66,15 +67,30 @@ class LastCheckpoint(BestCheckpoint):
         super().__init__(dirpath=dirpath, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
         self.seconds = seconds
         self._written = -math.inf
+        self._first = True
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """A run that goes on has one already."""
         super().on_train_start(trainer, pl_module)
         self._written = time.monotonic() if trainer.ckpt_path else -math.inf
+        self._first = True
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count an epoch that has not begun as none: Lightning would go on with it as if its batches were done."""
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if epochs["current"]["ready"] == epochs["current"]["started"]:
+            return
+        for count in (epochs["current"], epochs["total"]):
+            count["ready"] = count["started"]
+        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save where it is due, in all processes or in none."""
-        due = time.monotonic() - self._written >= self.seconds
+        due = not self._first and time.monotonic() - self._written >= self.seconds
+        self._first = False
         if not getattr(trainer, "fast_dev_run", False) and trainer.strategy.reduce_boolean_decision(due, all=False):
             self._save(trainer)
 

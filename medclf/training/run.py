@@ -53,8 +53,7 @@ def train_and_test(config: Config, folder: Path) -> float:
     if not is_main_process():
         log.setLevel(logging.WARNING)
         return _train_and_test(_with_precision(config, run), run, {})
-    run.claim(resumed)
-    with run.recorded() as facts:
+    with run.at_work(resumed) as facts:
         return _train_and_test(_with_precision(config, run), run, facts)
 
 
