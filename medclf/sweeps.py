@@ -16,12 +16,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from medclf.config.schema import Config, Dataset
-from medclf.errors import MedclfError, listed
+from medclf.errors import ConfigError, MedclfError, listed
 from medclf.runs import Run, read_json
 
 log = logging.getLogger(__name__)
 JOBS = "MEDCLF_SWEEP"
-"""Environment variable with the file in which the jobs of a sweep, wherever they run, write down their folders."""
+"""Environment variable with the file in which a sweep's jobs, wherever they run, write down what becomes of them."""
+BEGAN, BROKE = "began", "broke"
 ELSEWHERE = {
     "": ("hydra", "resume", "resume_from", "sweep"),
     "dataset": ("store", "num_workers"),
@@ -45,6 +46,11 @@ def identity(*, _root_: DictConfig) -> str:
     return hashlib.sha256(facts.encode()).hexdigest()[:8]
 
 
+def is_sweep(folder: Path) -> bool:
+    """Whether jobs of a sweep lie in the folder."""
+    return (folder / ".jobs").is_dir()
+
+
 def begin(folder: Path) -> None:
     """Open the list of a sweep's jobs, which processes that are started from here find."""
     path = folder.absolute() / ".jobs" / f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}.txt"
@@ -62,9 +68,12 @@ def conclude() -> None:
     from medclf.overview.collect import entries
     from medclf.overview.table import leaderboard
 
-    runs = jobs_so_far()
+    lines = Path(os.environ[JOBS]).read_text(encoding="utf-8").splitlines()
+    told = [line.split("\t") for line in lines]
+    runs = [Run(Path(folder)) for folder in dict.fromkeys(folder for _, folder in told)]
     sys.stdout.write(f"\n{leaderboard(entries(runs))}\n")
-    broken = [run.shown for run in runs if run.status != "finished"]
+    broke = {folder for word, folder in told if word == BROKE}
+    broken = [run.shown for run in runs if str(run.folder) in broke or run.status != "finished"]
     if broken:
         raise MedclfError(
             f"{len(broken)} of {len(runs)} jobs did not finish: {listed(broken)}; typed again, the sweep "
@@ -72,33 +81,51 @@ def conclude() -> None:
         )
 
 
-def jobs_so_far() -> list[Run]:
-    """The jobs of this sweep that have begun, in order."""
-    lines = Path(os.environ[JOBS]).read_text(encoding="utf-8").splitlines()
-    return [Run(Path(line)) for line in dict.fromkeys(lines)]
+def _tell(word: str, folder: Path) -> None:
+    with Path(os.environ[JOBS]).open("a", encoding="utf-8") as file:
+        file.write(f"{word}\t{folder}\n")
 
 
-def job(task: Callable[[Config, Path], float | None], config: Config, folder: Path) -> float | None:
+def job(task: Callable[[Config, Path], float | None], config: Config, folder: Path, identity: str) -> float | None:
     """Do one job, if it is not done.
+
+    Args:
+        task: the work.
+        config: of the job.
+        folder: its own.
+        identity: of the job; a folder of another one is not taken for it.
 
     Returns:
         The value that the sweep optimises; NaN where the job broke, unless ``sweep.fail_fast``.
     """
     run = Run(folder)
-    with Path(os.environ[JOBS]).open("a", encoding="utf-8") as file:
-        file.write(f"{folder}\n")
+    _tell(BEGAN, folder)
+    try:
+        return _done(task, config, run, identity)
+    except Exception as error:
+        _tell(BROKE, folder)
+        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        known = isinstance(error, MedclfError)
+        said = f"{'' if known else f'{type(error).__name__}: '}{error}\n  in full: {run.shown}/error.txt"
+        if config.sweep.fail_fast:
+            log.error("This job broke, and sweep.fail_fast ends the sweep: %s", said)
+            raise SystemExit(2 if known else 1) from error  # Hydra would go on with the others after any other error
+        log.error("This job broke, the others go on: %s", said)
+        return math.nan
+
+
+def _done(task: Callable[[Config, Path], float | None], config: Config, run: Run, identity: str) -> float | None:
+    mark = run.folder / ".job"
+    if mark.is_file() and mark.read_text(encoding="utf-8") != identity:
+        raise ConfigError(
+            f"hydra.sweep.subdir: gives {run.shown} to two different jobs; leave it out, or put ${{medclf.identity:}} "
+            "into it"
+        )
+    mark.write_text(identity, encoding="utf-8")
     if run.status == "finished":
         log.info("Finished before, and skipped: %s", run.shown)
         return float(read_json(run.metrics)["monitor_value"])
     if run.status is not None:
         log.info("Gone on with: %s", run.shown)
-        config = config.model_copy(update={"resume": str(folder)})
-    try:
-        return task(config, folder)
-    except Exception as error:
-        if config.sweep.fail_fast:
-            raise
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        kind = "" if isinstance(error, MedclfError) else f"{type(error).__name__}: "
-        log.error("This job broke, the others go on: %s%s\n  in full: %s/error.txt", kind, error, run.shown)
-        return math.nan
+        config = config.model_copy(update={"resume": str(run.folder)})
+    return task(config, run.folder)

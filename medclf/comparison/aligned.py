@@ -10,14 +10,14 @@ from medclf.errors import DataError, listed
 from medclf.evaluation.predictions import classes_of
 
 
-def aligned(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The test rows of each table, in the first's order of images and classes and with its names of patients.
+def aligned(tables: Mapping[str, pd.DataFrame], split: str = "test") -> dict[str, pd.DataFrame]:
+    """The rows of one split of each table, in the first's order of images and classes and with its names of patients.
 
     Raises:
         DataError: where they are not the same images of the same patients under the same classes, each once: how
             they differ from the first table, with counts and examples.
     """
-    tests = {label: table[table["split"] == "test"].set_index("path", drop=False) for label, table in tables.items()}
+    tests = {label: table[table["split"] == split].set_index("path", drop=False) for label, table in tables.items()}
     first, *others = tests
     wrong = [
         f"{label}: {_images(twice)} occur more than once"
@@ -26,7 +26,8 @@ def aligned(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     ]
     wrong = wrong or [f"{first} and {other}: {how}" for other in others for how in _unlike(tests, first, other)]
     if wrong:
-        raise DataError("\n  ".join(["these cannot be compared, their test images are not the same:", *wrong]))
+        what = {"test": "test", "val": "validation"}[split]
+        raise DataError("\n  ".join([f"these do not go together, their {what} images are not the same:", *wrong]))
     columns = [name for name in tests[first] if all(name in test for test in tests.values())]
     rows, groups = tests[first].index, tests[first]["group"]
     return {label: test.loc[rows, columns].assign(group=groups).reset_index(drop=True) for label, test in tests.items()}

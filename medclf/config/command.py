@@ -67,7 +67,7 @@ def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictCo
     def hydra_task(node: DictConfig) -> float | None:
         config, folder = validated(node, kind), Path(HydraConfig.get().runtime.output_dir)
         if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, Config):
-            return sweeps.job(train, config, folder)
+            return sweeps.job(train, config, folder, sweeps.identity(_root_=node))
         return task(config, folder)
 
     def train(config: Config, folder: Path) -> float | None:
@@ -92,16 +92,17 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
         config = validated(node, kind)
         if arguments.multirun:
             sweep = Path(node.hydra.sweep.dir)
+            if not (kind is Config and sweeps.is_sweep(sweep)):
+                _refuse_used(sweep, "sweep")
         elif getattr(config, "resume", None) is None:
-            _refuse_used(node.hydra.run.dir)
-        if arguments.multirun and kind is not Config:
-            _refuse_used(node.hydra.sweep.dir, "sweep")
+            _refuse_used(Path(node.hydra.run.dir))
         check(config)
     return sweep
 
 
-def _refuse_used(name: str, kind: str = "run") -> None:
-    if is_used(Path(name)):
+def _refuse_used(folder: Path, kind: str = "run") -> None:
+    if is_used(folder):
+        name = folder.as_posix()
         go_on = f", or go on with the run there: resume={name}" if kind == "run" else ""
         raise ConfigError(
             f"hydra.{kind}.dir={name}: already holds something, and a run overwrites nothing; name a new folder{go_on}"

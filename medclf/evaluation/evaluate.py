@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from medclf.config.checks import check_positive
@@ -41,6 +42,13 @@ class Evaluation:
     def test(self) -> Predictions:
         """The predictions of the test split."""
         return self.predictions["test"]
+
+    def decided(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The table that was evaluated, with the classes that are predicted at the operating point."""
+        table = table.copy()
+        for part, judged in self.predictions.items():
+            table.loc[table["split"] == part, "predicted_class"] = np.asarray(judged.classes)[judged.predicted]
+        return table
 
 
 @dataclass(frozen=True)

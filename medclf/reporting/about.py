@@ -19,7 +19,8 @@ class About:
 
     ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
     ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
-    reader should know before the figures. ``tested_on`` names the dataset of an external validation.
+    reader should know before the figures. ``tested_on`` names the dataset of an external validation. ``members`` are
+    the runs of an ensemble, whose ``config`` holds what they have in common.
     """
 
     title: str
@@ -32,9 +33,15 @@ class About:
     tested_on: str | None = None
 
     @property
+    def members(self) -> list[str]:
+        """The folders of the runs that an ensemble is of; empty for a run."""
+        return list(self.config.get("model", {}).get("members", []))
+
+    @property
     def command(self) -> str:
         """The line that repeats the run."""
-        return shlex.join(["python", "-m", "medclf.train", *self.record.get("command", [])])
+        module = "medclf.ensemble" if self.members else "medclf.train"
+        return shlex.join(["python", "-m", module, *self.record.get("command", [])])
 
     def elsewhere(self, dataset: str, findings: list[str]) -> "About":
         """The same model on the images of another dataset."""
@@ -71,6 +78,8 @@ def about_run(run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = N
     notes = []
     if facts is None and record["status"] != "finished":
         notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
+    if members := config["model"].get("members"):
+        notes.append(f"An ensemble: the mean of the probabilities of {len(members)} runs, {', '.join(members)}.")
     return About(
         title=f"{config['dataset']['name']}, {config['model']['name']}",
         positive=config["dataset"]["positive"],

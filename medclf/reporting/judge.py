@@ -89,7 +89,7 @@ def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: 
     about = about_run(run, read_json(run.metrics))
     table = load_predictions(run.predictions)
     evaluation = evaluate(table, _as_the_run(config.evaluation, about, typed), config.positive or about.positive)
-    seen = _images_of(about)
+    seen = images_of(about)
     history = pd.read_csv(run.history) if run.history.is_file() else None
     grad_cam = GradCam.load(run.grad_cam) if run.grad_cam.is_file() and config.evaluation.grad_cam else None
     write_outcome(evaluation, about, folder, seen, history, grad_cam)
@@ -125,7 +125,7 @@ def _as_the_run(config: Config, about: About, typed: frozenset[str]) -> Config:
     return Config.model_validate({**now, **own, **{name: now[name] for name in typed & now.keys()}})
 
 
-def _images_of(about: About) -> Seen | None:
+def images_of(about: About) -> Seen | None:
     """The images of a run where they still lie where they lay when it was trained."""
     node = OmegaConf.create(about.config["dataset"])
     dataset = Dataset.model_validate(OmegaConf.to_container(node))

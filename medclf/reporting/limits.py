@@ -35,6 +35,7 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
     )
     lines.append("Intervals by the bootstrap take the shares of the classes among the test images as given.")
     lines.append("The intervals tell of other patients from the same source, not of other hospitals or scanners.")
-    lines.append("One training with one seed: another one gives other figures.")
+    again = "These members alone: others give" if about.members else "One training with one seed: another one gives"
+    lines.append(f"{again} other figures.")
     lines.append("A research tool, no medical device.")
     return lines

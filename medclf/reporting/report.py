@@ -37,7 +37,7 @@ def write_report(
         files: their PNG files by name.
         folder: where to.
     """
-    names = ["report.html", "model_card.md"] if about.config else ["report.html"]
+    names = ["report.html", "model_card.md"] if about.config and not about.members else ["report.html"]
     facts = context(evaluation, about)
     facts["pictures"] = [
         {"name": p.name, "caption": p.caption, "png": base64.b64encode(files[p.name]).decode()} for p in pictures

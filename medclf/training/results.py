@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -60,7 +59,7 @@ def conclude(
     monitored = _monitored(best, config.monitor)
     chosen = {"epoch": int(best["epoch"]), "monitor": config.monitor, "monitor_value": monitored}
     evaluation = evaluate(predictions, config.evaluation, config.dataset.positive)
-    save_predictions(_with_decisions(predictions, evaluation), run.predictions)
+    save_predictions(evaluation.decided(predictions), run.predictions)
     save_best(module, config, data.table, evaluation, chosen, run.best_model)
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
@@ -72,14 +71,6 @@ def conclude(
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
     _report_results(evaluation.metrics["test"], evaluation, run, chosen)
     return monitored
-
-
-def _with_decisions(predictions: pd.DataFrame, evaluation: Evaluation) -> pd.DataFrame:
-    """The table with the classes that are predicted at the operating point."""
-    table = predictions.copy()
-    for part, judged in evaluation.predictions.items():
-        table.loc[table["split"] == part, "predicted_class"] = np.asarray(judged.classes)[judged.predicted]
-    return table
 
 
 def _saved_history(trainer: lightning.Trainer, run: Run) -> pd.DataFrame | None:

@@ -22,18 +22,13 @@ def status(run: Path) -> str:
 def test_sweep(tmp_path):
     answer = train_process("-m", "model=cnn,resnet18", "seed=0,1", *TINY_PHANTOM, "trainer.max_epochs=1", cwd=tmp_path)
     assert answer.code == 0, answer.text
-    (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
+    sweep = tmp_path / "runs" / "sweeps"
     jobs = {path.parent.relative_to(sweep).as_posix() for path in sweep.rglob("metrics.json")}
-    names = {
-        "phantom/cnn/seed0_job0",
-        "phantom/cnn/seed1_job1",
-        "phantom/resnet18/seed0_job2",
-        "phantom/resnet18/seed1_job3",
-    }
-    assert jobs == names
+    folders = sorted(job.rpartition("_")[0] for job in jobs)
+    assert folders == [f"phantom/{model}/seed{seed}" for model in ("cnn", "resnet18") for seed in (0, 1)]
     board = EventMultiplexer().AddRunsFromDirectory(str(sweep))
     board.Reload()
-    assert set(board.Runs()) == names
+    assert set(board.Runs()) == jobs
     assert len({(sweep / job / "splits.csv").read_bytes() for job in jobs}) == 1
 
 

@@ -1,0 +1,54 @@
+"""What the commands have in common that take arguments instead of Hydra's overrides."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from medclf.errors import MedclfError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors look as those of the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with exit code 2."""
+        self.exit(2, f"error: {message}\n")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number of ``least`` or more."""
+
+    def whole(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
+        return int(text)
+
+    return whole
+
+
+def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
+    """Parse what was typed and do the work; what a user can mend ends it with one line and exit code 2."""
+    try:
+        work(parser.parse_args())
+    except MedclfError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        sys.exit(INTERRUPTED)
+
+
+def say(text: str) -> None:
+    """Print; whoever reads it may stop early, as ``head`` does: the folder has everything."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # what Python flushes when it ends goes there
+        os.close(nowhere)

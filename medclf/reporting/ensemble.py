@@ -1,0 +1,81 @@
+"""The work of ``python -m medclf.ensemble``."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from medclf.comparison.sources import Source, read_all
+from medclf.config.arguments import say
+from medclf.config.schema import Evaluation as Config
+from medclf.errors import ConfigError, DataError
+from medclf.evaluation.evaluate import Evaluation, evaluate
+from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.summary import metrics_table
+from medclf.prediction.ensemble import averaged
+from medclf.reporting.about import about_run
+from medclf.reporting.judge import images_of
+from medclf.reporting.outcome import write_outcome
+from medclf.runs import Run, read_json
+
+SHARED = ("monitor", "dataset", "evaluation")
+"""Groups of the configuration that the first member gives to the ensemble."""
+
+
+def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
+    """Average the predictions of runs and leave in a folder what a run leaves, but for a network.
+
+    Operating point and temperature are chosen anew, on the validation images.
+
+    Raises:
+        ConfigError, DataError: for runs that cannot be averaged, before the folder is made.
+    """
+    sources = read_all(paths)
+    table = averaged({label: source.table for label, source in sources.items()})
+    members = [_member(source) for source in sources.values()]
+    config = _config(members)
+    evaluation = evaluate(table, Config.model_validate(config["evaluation"]), config["dataset"]["positive"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
+    run = Run(folder)
+    with run.at_work() as facts:
+        first = read_json(members[0].record)
+        facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
+        OmegaConf.save(config, run.config)
+        shutil.copyfile(members[0].splits, run.splits)
+        save_predictions(evaluation.decided(table), run.predictions)
+        about = about_run(run, _monitored(evaluation, config["monitor"]), facts)
+        write_outcome(evaluation, about, folder, images_of(about))
+    report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
+    say(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}")
+
+
+def _member(source: Source) -> Run:
+    run = Run(source.path)
+    if not run.record.is_file():
+        raise DataError(f"{source.path}: is a table; an ensemble is of run folders")
+    if not run.config.is_file() or not run.splits.is_file():
+        raise DataError(f"{source.path}: config.yaml and splits.csv of the run are needed")
+    return run
+
+
+def _config(members: Sequence[Run]) -> dict[str, Any]:
+    """What the members have in common, and who they are."""
+    configs: list[dict[str, Any]] = [OmegaConf.to_container(OmegaConf.load(run.config)) for run in members]  # type: ignore[misc]
+    names = sorted({config["model"]["name"] for config in configs})
+    model = {"name": f"ensemble of {len(members)} {', '.join(names)}", "members": [run.shown for run in members]}
+    return {**{key: configs[0][key] for key in SHARED}, "seed": None, "model": model}
+
+
+def _monitored(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
+    """The ensemble's own value of the metric that chose its members' checkpoints, on validation."""
+    name = {"loss": "log_loss"}.get(monitor.removeprefix("val/"), monitor.removeprefix("val/"))
+    found = evaluation.metrics["val"].overall.get(name) if "val" in evaluation.metrics else None
+    if found is None or math.isnan(found.value):
+        return {}
+    return {"monitor": monitor, "monitor_value": found.value}
