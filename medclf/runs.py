@@ -152,8 +152,8 @@ def _traces(run: Run) -> list[Path]:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes files: the first of those that Lightning or a cluster started."""
-    return all(int(os.environ.get(name, 0)) == 0 for name in ("LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+    """Whether this process writes files: the first of those that Lightning, torchrun or a cluster started."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -14,12 +14,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from medclf import sweeps
-from medclf.config import resolvers
+from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Checked, Config, validated
 from medclf.errors import ConfigError, MedclfError
-from medclf.runs import Run, is_used, refuse_finished, unfinished
+from medclf.runs import Run, is_main_process, is_used, refuse_finished, unfinished
+from medclf.search.space import with_space
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
@@ -40,14 +41,21 @@ def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Ch
     resolvers.register()
     # Hydra hands exceptions on instead of printing a traceback of its own
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if not is_main_process():
+        sys.argv += devices.FOLLOWER
     try:
         sweep = None
-        if "LOCAL_RANK" not in os.environ:  # a process that Lightning started has been checked by its parent
+        if not devices.is_started_by_lightning():  # else its parent has been checked
             sweep = _check_command_line(name, kind, check)
-        if sweep is not None and kind is Config:
+        if sweep is not None:
             sweeps.begin(sweep)
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(_as_hydra_task(task, kind))()
-        if sweep is not None and kind is Config:
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(_as_hydra_task(task, kind))()
+        except ValueError:
+            if sweep is not None:
+                sweeps.conclude()  # Optuna's plugin asks for the best trial, also where none has ended well
+            raise
+        if sweep is not None:
             sweeps.conclude()
     except MedclfError as error:
         _fail(error)
@@ -77,7 +85,7 @@ def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictCo
 
 
 def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> Path | None:
-    """Check what was typed. Returns the folder of a sweep; None where there is none."""
+    """Check what was typed. Returns the folder of a sweep of trainings; None where there is none."""
     arguments = get_args_parser().parse_args()
     if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
         return None
@@ -87,17 +95,26 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
         return None
     arguments.overrides = _with_resumed(arguments)
     sweep = None
-    for overrides in jobs(arguments.overrides, arguments.multirun):
+    words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
+    for overrides in jobs(words, arguments.multirun):
         node = composer.compose(overrides)
         config = validated(node, kind)
         if arguments.multirun:
-            sweep = Path(node.hydra.sweep.dir)
-            if not (kind is Config and sweeps.is_sweep(sweep)):
-                _refuse_used(sweep, "sweep")
-        elif getattr(config, "resume", None) is None:
+            place = Path(node.hydra.sweep.dir)
+            sweep = place if kind is Config else None
+            if sweep is None or not sweeps.is_sweep(sweep):
+                _refuse_used(place, "sweep")
+        elif getattr(config, "resume", None) is None and is_main_process():
             _refuse_used(Path(node.hydra.run.dir))
+        if isinstance(config, Config):
+            devices.check_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
         check(config)
     return sweep
+
+
+def _typed_folder(overrides: list[str]) -> str | None:
+    typed = {item.get_key_element(): item for item in parse(overrides)}
+    return str(typed["hydra.run.dir"].value()) if "hydra.run.dir" in typed else None
 
 
 def _refuse_used(folder: Path, kind: str = "run") -> None:

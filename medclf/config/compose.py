@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.search.plugins import plugin_missing
 
 LISTABLE = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 
@@ -45,6 +46,8 @@ class Composer:
     def _explain(self, error: Exception, overrides: list[str]) -> str:
         if isinstance(error, OverrideParseException):
             return _unreadable(error)
+        if isinstance(error, MissingConfigException) and (missing := plugin_missing(str(error.missing_cfg_file))):
+            return missing
         if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
             group, _, name = str(error.missing_cfg_file).rpartition("/")
             options = [option for option in error.options or [] if option != "base"]

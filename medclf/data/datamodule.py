@@ -1,16 +1,20 @@
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
 import torch
+import torch.distributed
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medclf.config.schema import Dataset as DatasetConfig
+from medclf.data.resumable import ResumableLoader
 from medclf.data.sampling import BalancedSampler
 from medclf.data.store import ImageStore, open_store
 from medclf.data.table import PARTS, ImageTable
@@ -106,6 +110,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.keep_workers = True  # from epoch to epoch
         self.batch_size = config.batch_size  # where Lightning's Tuner changes it
         self.datasets: dict[str, ImageDataset] = {}
+        self._position: dict[str, Any] | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Open the image store, or build it.
@@ -134,26 +139,51 @@ class ImageDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches; a last batch of one image, which BatchNorm cannot learn from, is left out."""
         dataset = self.datasets["train"]
+        processes, rank = _place()
         sampler = None
         if self.config.balanced_sampling:
-            processes, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
             sampler = BalancedSampler(dataset.target, processes, rank, self.seed)
-        drop_last = len(dataset) % self.batch_size == 1
-        return self._loader("train", sampler, shuffle=sampler is None, drop_last=drop_last)
+        drop_last = math.ceil(len(dataset) / processes) % self.batch_size == 1
+        loader = self._loader("train", sampler, shuffle=sampler is None, drop_last=drop_last)
+        if self._position is not None:
+            loader.load_state_dict(self._position)
+            self._position = None
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where in an epoch training is. Lightning's own record of it is read too late where steps are counted."""
+        if self.trainer is None:
+            return {}
+        loader: Any = self.trainer.train_dataloader
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        if epochs.started == epochs.processed or not isinstance(loader, ResumableLoader):
+            return {}
+        return {"train": loader.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._position = state_dict.get("train")
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Batches in the order of the table."""
-        return self._loader("val")
+        return self._loader("val", self._share("val"))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Batches in the order of the table."""
-        return self._loader("test")
+        return self._loader("test", self._share("test"))
+
+    def _share(self, part: str) -> Sampler[Any] | None:
+        """The images that this process looks at: each is seen by one. Lightning's own choice sees some twice."""
+        processes, rank = _place()
+        if processes == 1:
+            return None
+        return UnrepeatedDistributedSampler(self.datasets[part], num_replicas=processes, rank=rank, shuffle=False)
 
     def _loader(
-        self, part: str, sampler: BalancedSampler | None = None, shuffle: bool = False, drop_last: bool = False
-    ) -> DataLoader[Batch]:
+        self, part: str, sampler: Sampler[Any] | None = None, shuffle: bool = False, drop_last: bool = False
+    ) -> ResumableLoader:
         workers = self._workers() if part == "train" else 0  # only augmentation is work for another process
-        return DataLoader(
+        return ResumableLoader(
             self.datasets[part],
             batch_size=self.batch_size,
             sampler=sampler,
@@ -172,3 +202,10 @@ class ImageDataModule(lightning.LightningDataModule):
         # of the cores that this process may use, which a cluster limits
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return max(1, min(8, cores // self.trainer.num_devices - 1))
+
+
+def _place() -> tuple[int, int]:
+    """How many processes train together, and which of them this one is."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 1, 0
+    return torch.distributed.get_world_size(), torch.distributed.get_rank()

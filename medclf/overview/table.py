@@ -2,129 +2,162 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from medclf.config.resolvers import monitor_mode
-from medclf.overview.collect import Entry
-from medclf.overview.pooled import Mean, mean_of, test_means
+from medclf.errors import listed
+from medclf.overview.collect import EMPTY, Entry
+from medclf.overview.pooled import Mean, Resampler, value_of
+from medclf.overview.settings import Setting, settings_of, training_seconds
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc_macro")
+LONGEST = 48
+"""Characters of a value in a cell; CSV files have them all."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Runs that repeat each other: what sets them apart from others, their validation and their test."""
-
-    dataset: str
-    model: str
-    differs: dict[str, Any]
-    entries: list[Entry]
-    monitor: str
-    validation: Mean
-    test: dict[str, Mean]
-    seconds: float
-
-    @property
-    def finished(self) -> int:
-        """How many of the runs have."""
-        return sum(entry.status == "finished" for entry in self.entries)
+def leaderboard(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> str:
+    """The settings as a Markdown table, the best by validation of each dataset marked, and unfinished runs by name."""
+    settings = settings_of(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
+    head, rows = cells_of(settings, metrics)
+    # nothing refers to their numbers here
+    parts = [markdown(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
+    return "\n\n".join([*parts, READING, *unfinished_text(entries)]) + "\n"
 
 
-def settings_of(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> list[Setting]:
-    """The settings, those of one dataset together, the best by validation first; those without a finished run last."""
-    groups: dict[tuple[str, str], list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault((entry.dataset, entry.setting_id), []).append(entry)
-    varied = _varied([members[0] for members in groups.values()])
-    settings = [_setting(members, varied, metrics) for members in groups.values()]
-    return sorted(settings, key=lambda setting: (setting.dataset, _rank(setting)))
+READING = (
+    "Mean over runs ± sd between them [95 % interval of the mean: bootstrap of patients, the same for all runs]. "
+    "The best is chosen by the mean on validation, and the test shows what it is worth; whoever chooses by the test "
+    "columns makes the figures of his choice too good."
+)
 
 
-def _rank(setting: Setting) -> float:
-    value = setting.validation.value
-    if math.isnan(value):
-        return math.inf
-    return value if monitor_mode(setting.monitor) == "min" else -value
+def cells_of(
+    settings: Sequence[Setting], metrics: Sequence[str], columns: Sequence[str] = ()
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table as text.
+
+    Args:
+        settings: in order.
+        metrics: of test.
+        columns: keys of the configuration to be shown.
+    """
+    head = ["#", "dataset", "model", "differs in", *columns, "runs", "test images (patients)", "validation"]
+    head += [*(f"test {name}" for name in metrics), "training"]
+    rows = []
+    for setting in settings:
+        row = [str(setting.number), setting.dataset, setting.model + (" (best)" if setting.best else "")]
+        row += [differs_in(setting), *(values_of(setting, key) for key in columns), setting.runs]
+        row += [f"{setting.images} ({setting.patients})", f"{setting.monitor} {setting.validation}"]
+        row += [str(setting.test[name]) for name in metrics]
+        rows.append([*row, "" if math.isnan(setting.seconds) else f"{setting.seconds:.0f} s"])
+    return head, rows
 
 
-def _setting(members: list[Entry], varied: Sequence[str], metrics: Sequence[str]) -> Setting:
-    done = [entry for entry in members if entry.metrics is not None]
-    first = members[0]
-    validation = mean_of([float(entry.metrics["monitor_value"]) for entry in done if entry.metrics])
-    seconds = [float(entry.record["training_seconds"]) for entry in done if "training_seconds" in entry.record]
-    return Setting(
-        first.dataset,
-        first.model,
-        {key: first.config[key] for key in varied if key in first.config},
-        members,
-        str(first.config.get("monitor", "?")),
-        validation,
-        test_means(done, metrics) if done else {name: Mean(math.nan) for name in metrics},
-        float(pd.Series(seconds).median()) if seconds else math.nan,
-    )
+def differs_in(setting: Setting, short: bool = False) -> str:
+    """What sets it apart: ``optimizer.lr=0.01``; short, with the last part of each key."""
+    if short:
+        return ", ".join(_short(key, value) for key, value in setting.differs.items())
+    return ", ".join(f"{key}={_cell(value)}" for key, value in setting.differs.items())
 
 
-def _varied(firsts: Sequence[Entry]) -> list[str]:
-    """The keys by which settings of one dataset and model differ, beside those that say nothing more."""
-    keys: set[str] = set()
-    for entry in firsts:
-        alike = [other for other in firsts if (other.dataset, other.model) == (entry.dataset, entry.model)]
-        for other in alike:
-            names = entry.setting.keys() | other.setting.keys()
-            keys |= {key for key in names if entry.setting.get(key) != other.setting.get(key)}
-    return sorted(keys)
+def _short(key: str, value: Any) -> str:
+    parts = key.split(".")
+    if parts[-1] == "_target_":
+        return f"{parts[-2]}={str(value).rpartition('.')[2]}"
+    return f"{parts[-1]}={_cell(value)}"
 
 
-def frame_of(settings: Sequence[Setting]) -> pd.DataFrame:
+def values_of(setting: Setting, key: str) -> str:
+    """The values that a setting's finished runs have of a key."""
+    values = {_cell(entry.config[key]): None for entry in setting.done if key in entry.config}
+    return listed(values, 6)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = "null" if value is None else text
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; what would end a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def reasons(settings: Sequence[Setting]) -> list[str]:
+    """In sentences why a mean, or its interval, is not there."""
+    return [
+        f"{setting.label} of {setting.dataset}: {'' if math.isnan(mean.value) else 'the interval of '}test {name} is "
+        f"not defined: {mean.reason}."
+        for setting in settings
+        for name, mean in setting.test.items()
+        if mean.reason
+    ]
+
+
+def unfinished(entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
+    """Folder, status and what is known of the cause of each run that has no results."""
+    return [(entry.run.shown, _status(entry), _cause(entry)) for entry in entries if entry.test is None]
+
+
+def _status(entry: Entry) -> str:
+    return "running, or killed" if entry.status == "running" else entry.status
+
+
+def _cause(entry: Entry) -> str:
+    if entry.status == EMPTY:
+        return "it has no metrics.json, as after trainer.fast_dev_run"
+    return " ".join((entry.problem or str(entry.record.get("error", ""))).split())
+
+
+def unfinished_text(entries: Sequence[Entry]) -> list[str]:
+    """A paragraph and a list of them, or nothing."""
+    lines = [f"- {run}: {status}" + (f": {cause}" if cause else "") for run, status, cause in unfinished(entries)]
+    return ["Not finished, and in no figure:", "\n".join(lines)] if lines else []
+
+
+def settings_frame(settings: Sequence[Setting], columns: Sequence[str] = ()) -> pd.DataFrame:
     """A row a setting, every figure a column of its own."""
     rows = []
     for setting in settings:
-        row: dict[str, Any] = {"dataset": setting.dataset, "model": setting.model, **setting.differs}
-        row |= {"runs": len(setting.entries), "finished": setting.finished, "monitor": setting.monitor}
-        row |= _columns("validation", setting.validation)
+        row: dict[str, Any] = {"number": setting.number, "dataset": setting.dataset, "model": setting.model}
+        row |= {key: values_of(setting, key) for key in columns} | setting.differs
+        row |= {"best": setting.best, "runs": len(setting.entries), "finished": len(setting.done)}
+        row |= {"test_images": setting.images, "test_patients": setting.patients, "monitor": setting.monitor}
+        row |= {"validation": setting.validation.value, "validation_sd": setting.validation.sd}
         for name, mean in setting.test.items():
             row |= _columns(f"test_{name}", mean)
         rows.append(row | {"training_seconds_median": setting.seconds})
     return pd.DataFrame(rows)
 
 
-def _columns(name: str, mean: Mean) -> dict[str, float]:
-    return {name: mean.value, f"{name}_sd": mean.sd, f"{name}_low": mean.low, f"{name}_high": mean.high}
+def _columns(name: str, mean: Mean) -> dict[str, float | str]:
+    interval = {f"{name}_sd": mean.sd, f"{name}_low": mean.low, f"{name}_high": mean.high}
+    return {name: mean.value, **interval, f"{name}_reason": mean.reason}
 
 
-def leaderboard(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> str:
-    """The settings as a Markdown table, the best by validation of each dataset marked, and unfinished runs by name."""
-    settings = settings_of(entries, metrics)
-    head = ["dataset", "model", "differs in", "runs", "validation", *(f"test {name}" for name in metrics), "training"]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    best: set[str] = set()
-    for setting in settings:
-        mark = ""
-        if setting.dataset not in best and not math.isnan(setting.validation.value):
-            best.add(setting.dataset)
-            mark = " (best)"
-        differs = ", ".join(f"{key}={value}" for key, value in setting.differs.items())
-        runs = (
-            f"{setting.finished}"
-            if setting.finished == len(setting.entries)
-            else (f"{setting.finished} of {len(setting.entries)}")
-        )
-        cells = [setting.dataset, setting.model + mark, differs, runs, f"{setting.monitor} {setting.validation}"]
-        cells += [str(setting.test[name]) for name in metrics]
-        cells.append("" if math.isnan(setting.seconds) else f"{setting.seconds:.0f} s")
-        lines.append(" | ".join(cells))
-    table = "\n".join(f"| {line} |" for line in lines)
-    said = (
-        "Mean over runs ± sd between them [95 % interval: bootstrap of patients, the same for all runs]. The best is "
-        "chosen on validation; the test figures of the best of many are too good by what choosing among them gained."
-    )
-    open_runs = [
-        f"- {entry.run.shown}: {entry.status}" + (f": {entry.record['error']}" if "error" in entry.record else "")
-        for entry in entries
-        if entry.status != "finished"
-    ]
-    unfinished = "\n\nNot finished:\n\n" + "\n".join(open_runs) if open_runs else ""
-    return f"{table}\n\n{said}{unfinished}\n"
+def runs_frame(
+    entries: Sequence[Entry], settings: Sequence[Setting], metrics: Sequence[str], columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A row a run, the unfinished too; ``number`` is that of its setting."""
+    number = {id(entry): setting.number for setting in settings for entry in setting.entries}
+    rows = []
+    for entry in entries:
+        row: dict[str, Any] = {"run": entry.run.shown, "status": entry.status, "number": number.get(id(entry))}
+        row |= {"dataset": entry.dataset, "model": entry.model}
+        row |= dict(zip(("seed", "split_seed", "fold"), entry.repetition, strict=True))
+        row |= {key: entry.config.get(key) for key in columns}
+        row |= {"monitor": entry.monitor, "validation": (entry.metrics or {}).get("monitor_value")}
+        row |= {"epoch": (entry.metrics or {}).get("epoch")}
+        row |= {f"test_{name}": value_of(entry, name) for name in metrics}
+        row |= {"training_seconds": training_seconds(entry), "device": entry.record.get("device")}
+        rows.append(row | {"started": entry.record.get("started"), "problem": _cause(entry)})
+    frame = pd.DataFrame(rows)
+    whole = ["number", "epoch", "seed", "split_seed", "fold"]
+    return frame.astype({name: "Int64" for name in whole if pd.api.types.is_float_dtype(frame[name])})

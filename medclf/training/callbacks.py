@@ -9,6 +9,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.page import image_page
@@ -55,7 +56,9 @@ class LastCheckpoint(BestCheckpoint):
     """Keeps ``last.ckpt`` from the beginning of an epoch, or the end of the last, and beside it the one before.
 
     At the beginning of an epoch all of the one before is done, the schedule of the learning rate too. The first that a
-    process trains is left out: Lightning has drawn the order of its images already.
+    process trains is left out: Lightning has drawn the order of its images already. SIGTERM, by which a cluster tells
+    that it ends a job, is answered by a checkpoint between two batches, where one process trains; during validation,
+    and among several processes, the one of the epoch's beginning stays.
 
     Args:
         dirpath: where it is kept.
@@ -97,8 +100,29 @@ class LastCheckpoint(BestCheckpoint):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Save the end of training."""
         steps_end = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
+        self._first = False
         ends = trainer.should_stop or steps_end or trainer.current_epoch + 1 == trainer.max_epochs
         if ends and not getattr(trainer, "fast_dev_run", False):
+            self._save(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """End the resuming: of an epoch that it takes for resumed Lightning leaves out the plateau schedule."""
+        if trainer.fit_loop.restarting:
+            trainer.fit_loop.restarting = False
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Save before SIGTERM ends the run, where it can be gone on with from here."""
+        stepped = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if isinstance(exception, SIGTERMException) and trainer.training and trainer.world_size == 1 and stepped:
             self._save(trainer)
 
     def _save(self, trainer: lightning.Trainer) -> None:
@@ -159,7 +183,7 @@ class StopWhenDiverged(Callback):
     ) -> None:
         """Look at the loss of a step."""
         loss = outputs["loss"]
-        if not torch.isfinite(loss):
+        if trainer.strategy.reduce_boolean_decision(not torch.isfinite(loss), all=False):  # all stop where one does
             _diverged("training", loss, trainer)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

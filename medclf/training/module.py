@@ -66,6 +66,10 @@ class ClassifierModule(lightning.LightningModule):
         """Images (n, channels, height, width), values 0 to 255, to logits (n, classes)."""
         return torch.as_tensor(self.network(images))
 
+    def on_train_start(self) -> None:
+        """A run that goes on in the middle of an epoch is not told of the epoch's start."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Lets a frozen backbone learn once its epoch has come, also after a resume."""
         unfreeze_at = self.hparams["model"]["unfreeze_at"]

@@ -8,13 +8,14 @@ import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
+from medclf.config.devices import check_cores, check_shares
 from medclf.config.schema import Config
 from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.dataset import examine, table_of
 from medclf.data.seen_before import save_fingerprints
-from medclf.data.table import ImageTable
+from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
 from medclf.runs import Run, is_main_process, read_json
@@ -71,18 +72,19 @@ def _with_precision(config: Config, run: Run) -> Config:
 
 def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    augment = build_augmentation(config.augmentation)
+    reuse = reuse_of(config, augment)
+    trainer = build_trainer(config, run, [] if reuse is None else [reuse])
+    _refuse_several_processes(config, trainer)
     examined = examine(config.dataset, is_main_process())
     table = table_of(examined, config.dataset)
     check_subgroups(config.evaluation.subgroups, table.attributes)
+    check_shares(trainer.world_size, {part: len(table.part(part)) for part in PARTS})
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
-    augment = build_augmentation(config.augmentation)
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
     data.keep_workers = config.model.unfreeze_at is None  # else what they hold changes on the way
-    reuse = reuse_of(config, augment)
-    trainer = build_trainer(config, run, [] if reuse is None else [reuse])
-    _refuse_several_processes(config, trainer.world_size)
     data.setup()
     config = tuned(config, data, run, trainer.logger)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -115,7 +117,10 @@ def _note_images(run: Run, table: ImageTable, config: Config) -> None:
     run.note(**facts)
 
 
-def _refuse_several_processes(config: Config, processes: int) -> None:
+def _refuse_several_processes(config: Config, trainer: lightning.Trainer) -> None:
+    processes = trainer.world_size
+    if trainer.strategy.root_device.type == "cpu":
+        check_cores(trainer.num_devices)
     if processes > 1 and config.model.unfreeze_at is not None:
         raise ConfigError(
             f"model.unfreeze_at={config.model.unfreeze_at}: cannot be done by {processes} processes, which agree at "

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import torch
 from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -12,7 +13,8 @@ from medclf.config.schema import Config
 from medclf.errors import ConfigError
 from medclf.runs import Run
 from medclf.training.checkpoint_io import WholeCheckpoints
-from medclf.training.random_state import KeepRandomState
+from medclf.training.keep_random_state import KeepRandomState
+from medclf.training.sigterm import EndTogether
 
 
 def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
@@ -27,9 +29,11 @@ def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> li
         ConfigError: in Lightning's own words, for a value it does not take or a device that is not there.
     """
     configured = (_callback(name, node, run.checkpoints) for name, node in config.callbacks.items())
-    callbacks = [KeepRandomState(), *more, *configured]
+    callbacks = [KeepRandomState(), EndTogether(), *more, *configured]
     logger = _built("logger", {**config.logger, "save_dir": str(run.folder)})
     arguments = config.trainer.model_dump()
+    if arguments["accelerator"] == "cpu" or not torch.cuda.is_available():
+        arguments["sync_batchnorm"] = False  # torch can do it on GPUs alone
     plugins = [WholeCheckpoints(), *(arguments.pop("plugins") or [])]
     try:
         return lightning.Trainer(

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from conftest import TINY_PHANTOM, train_process
@@ -59,10 +60,18 @@ def whole(tmp_path_factory):
     return folder / "run"
 
 
-def same(first, second):
-    """Weights, optimizer, averages and everything derived from them, bit for bit."""
-    for name in ("predictions.csv", "metrics.csv", "history.csv"):
+def same(first, second, but=()):
+    """Weights, optimizer, averages and everything derived from them, bit for bit.
+
+    Training metrics of the epochs ``but`` are not looked at: they count the batches after the run went on.
+    """
+    for name in ("predictions.csv", "metrics.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+    one, two = (pd.read_csv(run / "history.csv", index_col="epoch") for run in (first, second))
+    training = [name for name in one if name.startswith("train/")]
+    for table in (one, two):
+        table.loc[list(but), training] = 0
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
     for name in ("last.ckpt", "best.ckpt"):
         states = [torch.load(run / "checkpoints" / name, weights_only=True) for run in (first, second)]
         for key in ("state_dict", "current_model_state", "optimizer_states", "lr_schedulers"):
@@ -130,21 +139,48 @@ def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
     assert not list((tmp_path / "run/checkpoints").glob(".*"))
 
 
+class Terminate(Callback):
+    """A cluster's notice after the second of five batches of the third epoch, and after the fourth."""
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        moment = 1 if trainer.ckpt_path is None else 3
+        if trainer.current_epoch == 2 and batch_idx == moment:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 @posix
-def test_a_clusters_notice_ends_the_run_in_order(whole, tmp_path):
-    command = [sys.executable, "-m", "medclf.train", *words(whole.parent), "hydra.run.dir=run"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    while not (tmp_path / "run/checkpoints/best.ckpt").is_file() and process.poll() is None:
-        time.sleep(0.02)
-    process.terminate()
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, out
-    assert "To go on: python -m medclf.train resume=run" in out
-    assert json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+def test_a_clusters_notice_is_answered_by_a_checkpoint(whole, tmp_path):
+    """In the middle of an epoch, twice; the folder is moved between."""
+    stop = "+callbacks.stop._target_=test_survival.Terminate"
+    first = train_process(*words(whole.parent), stop, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
     (tmp_path / "run").rename(tmp_path / "moved")
-    answer = train_process("resume=moved", cwd=tmp_path)
+    second = train_process("resume=moved", cwd=tmp_path, env=HERE)
+    for answer, name in ((first, "run"), (second, "moved")):
+        assert answer.code == 143, answer.text
+        assert f"To go on: python -m medclf.train resume={name}" in answer.out
+        assert "Traceback" not in answer.text
+    assert json.loads((tmp_path / "moved/run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+    saved = torch.load(tmp_path / "moved/checkpoints/last.ckpt", weights_only=True)
+    assert (saved["epoch"], saved["global_step"]) == (2, 14)
+    answer = train_process("resume=moved", "~callbacks.stop", cwd=tmp_path, env=HERE)
     assert answer.code == 0, answer.text
-    same(tmp_path / "moved", whole)
+    same(tmp_path / "moved", whole, but={2})
+
+
+@posix
+def test_a_notice_while_it_validates_keeps_the_epoch_before(whole, tmp_path):
+    stop = "+callbacks.stop._target_=test_survival.TerminateInValidation"
+    answer = train_process(*words(whole.parent), stop, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
+    assert answer.code == 143, answer.text
+    answer = train_process("resume=run", cwd=tmp_path, env=HERE)
+    assert answer.code == 0, answer.text
+    same(tmp_path / "run", whole)
+
+
+class TerminateInValidation(Callback):
+    def on_validation_batch_start(self, trainer, *_):
+        if trainer.current_epoch == 2 and trainer.ckpt_path is None:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Interrupt(Callback):
