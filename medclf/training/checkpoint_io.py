@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch.nn import Module
 
-from medclf.errors import DataError
+from medclf.errors import DataError, listed
 from medclf.files import written_whole
 from medclf.runs import Run
 
@@ -13,24 +14,36 @@ UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError)
 """What torch.load raises for a damaged file."""
 
 
-def whole_checkpoint(run: Run, which: Literal["last", "previous"]) -> Path:
+def whole_checkpoint(run: Run, which: Literal["last", "previous"], network: Module) -> Path:
     """The checkpoint that a run goes on from.
 
+    Args:
+        run: to go on with.
+        which: of its checkpoints.
+        network: with the weights that the checkpoint must have.
+
     Raises:
-        DataError: when it is damaged, with what can be done.
+        DataError: when it is damaged, with what can be done, or of another network.
     """
     path = run.last_checkpoint if which == "last" else run.previous_checkpoint
     try:
-        _epoch(path)
+        saved = {name: value.shape for name, value in _load(path)["state_dict"].items()}
     except UNREADABLE as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path}: is damaged or not there: {reason}{_way_out(run, which)}") from error
+    own = {name: value.shape for name, value in network.state_dict().items()}
+    others = [name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name)]
+    if others:
+        raise DataError(
+            f"{path}: is of another network than the run's config.yaml tells: {len(others)} of its weights differ "
+            f"({listed(sorted(others), 3)}); put the run's own back, or start the run anew"
+        )
     return path
 
 
 def _way_out(run: Run, which: str) -> str:
     try:
-        epoch = _epoch(run.previous_checkpoint) if which == "last" else None
+        epoch = _load(run.previous_checkpoint)["epoch"] if which == "last" else None
     except UNREADABLE:
         epoch = None
     if epoch is None:
@@ -38,8 +51,9 @@ def _way_out(run: Run, which: str) -> str:
     return f"; the one before it, of epoch {epoch}, is whole: resume={run.shown} resume_from=previous"
 
 
-def _epoch(path: Path) -> int:
-    return int(torch.load(path, map_location="cpu", weights_only=True)["epoch"])
+def _load(path: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return saved
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -137,12 +137,10 @@ def _fit(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
 ) -> float:
     begin = time.perf_counter()
-    checkpoint = None if config.resume is None else whole_checkpoint(run, config.resume_from)
+    checkpoint = None if config.resume is None else whole_checkpoint(run, config.resume_from, module)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except (
-        SystemExit
-    ) as stop:  # Lightning's answer to Ctrl-C, and to SIGTERM, by which a cluster tells that it ends a job
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
         log.info("Interrupted. To go on: python -m medclf.train resume=%s", run.shown)
         if isinstance(stop, SIGTERMException):
             raise SystemExit(TERMINATED) from None

@@ -217,6 +217,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used_when_one_says_
     assert json.loads((interrupted / "run.json").read_text(encoding="utf-8"))["status"] == "finished"
 
 
+def test_a_checkpoint_of_another_network_is_refused(train, interrupted):
+    last = interrupted / "checkpoints/last.ckpt"
+    saved = torch.load(last, weights_only=True)
+    name = next(name for name in saved["state_dict"] if name.endswith("head.weight"))
+    saved["state_dict"][name] = saved["state_dict"][name][:1]
+    torch.save(saved, last)
+    answer = train(f"resume={interrupted}")
+    assert answer.code == 2
+    assert "last.ckpt: is of another network than the run's config.yaml tells: 1 of its weights differ" in answer.err
+
+
 def test_the_run_last_at_work_is_gone_on_with(train, interrupted):
     answer = train("resume=last")
     assert answer.code == 0, answer.text
