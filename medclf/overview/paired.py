@@ -16,6 +16,8 @@ from medclf.overview.settings import Setting
 
 REPETITION = ("seed", "split seed", "fold")
 """What ``Entry.repetition`` holds."""
+Runs = dict[Any, list[Entry]]
+"""By repetition, the runs of a setting."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def compared(settings: Sequence[Setting], metrics: Sequence[str], resampler: Res
 
 
 def _rows(best: Setting, other: Setting, metrics: Sequence[str], resampler: Resampler) -> list[Difference]:
-    ones, twos = _repetitions(best), _repetitions(other)
+    ones, twos = _beside_ensembles(_repetitions(best), _repetitions(other))
     empty = [
         Difference(name, best.label, other.label, best.test[name].value, other.test[name].value, math.nan, 0)
         for name in metrics
@@ -69,14 +71,23 @@ def _rows(best: Setting, other: Setting, metrics: Sequence[str], resampler: Resa
     return [_row(row, ones, twos, population, resampler) for row in empty]
 
 
-def _repetitions(setting: Setting) -> dict[Any, list[Entry]]:
-    found: dict[Any, list[Entry]] = {}
+def _repetitions(setting: Setting) -> Runs:
+    found: Runs = {}
     for entry in setting.done:
         found.setdefault(entry.repetition, []).append(entry)
     return found
 
 
-def _obstacle(ones: dict[Any, list[Entry]], twos: dict[Any, list[Entry]]) -> str:
+def _beside_ensembles(ones: Runs, twos: Runs) -> tuple[Runs, Runs]:
+    """An ensemble, which has no seed, stands beside each run of the other setting."""
+    if [key[0] for key in ones] == [None]:
+        return dict.fromkeys(twos, next(iter(ones.values()))), twos
+    if [key[0] for key in twos] == [None]:
+        return ones, dict.fromkeys(ones, next(iter(twos.values())))
+    return ones, twos
+
+
+def _obstacle(ones: Runs, twos: Runs) -> str:
     """Why they cannot be paired."""
     for key, own in twos.items():
         if key not in ones:
@@ -108,8 +119,8 @@ def _unlike(one: Entry, two: Entry) -> str:
 
 def _row(
     row: Difference,
-    ones: dict[Any, list[Entry]],
-    twos: dict[Any, list[Entry]],
+    ones: Runs,
+    twos: Runs,
     population: Population,
     resampler: Resampler,
 ) -> Difference:
@@ -132,7 +143,7 @@ def _row(
     return replace(row, difference=difference, low=low, high=high, p=p, test=BOOTSTRAP, reason=reason)
 
 
-def _drawn(runs: dict[Any, list[Entry]], metric: str, population: Population, resampler: Resampler) -> Floats:
+def _drawn(runs: Runs, metric: str, population: Population, resampler: Resampler) -> Floats:
     """The mean of each repetition's mean, in each resample."""
     means = []
     for own in runs.values():

@@ -39,7 +39,7 @@ def make(folder, model="cnn", seed=0, strength=1.0, value=0.8, rows=None, monito
             node = node[parent]
         node[last] = new
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    record = {"status": "finished", "started": "2026-01-01T00:00:00+00:00", "training_seconds": 60.0 + seed}
+    record = {"status": "finished", "started": "2026-01-01T00:00:00+00:00", "training_seconds": 60.0 + (seed or 0)}
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     judged = JUDGED.model_copy(update={"prevalence": config["evaluation"]["prevalence"]})
     evaluation = evaluate(rows, judged, None)

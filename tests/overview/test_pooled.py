@@ -172,6 +172,24 @@ def test_runs_without_a_counterpart_and_other_images_are_not_compared(tmp_path):
     assert np.isnan(p_values["b"].p_holm) and p_values["d"].p_holm == p_values["d"].p
 
 
+@pytest.mark.parametrize("value", [0.95, 0.5])
+def test_an_ensemble_stands_beside_every_run(tmp_path, value):
+    """As the best, and as one of the others."""
+    runs = read(
+        make(tmp_path / "all", "ensemble", None, 2.0, value, rows=table(2.0, 9, 80, validation=40)),
+        *(make(tmp_path / f"a{seed}", "a", seed, 1.0, 0.8) for seed in range(2)),
+    )
+    resampler = Resampler(["accuracy"], 400, 0)
+    (pair,) = compared(settings_of(runs, resampler), ["accuracy"], resampler)
+    accuracy = [run.metrics["test"]["accuracy"] for run in runs]
+    sign = 1 if value < 0.8 else -1
+    row = pair.rows[0]
+    assert row.difference == pytest.approx(sign * (accuracy[0] - np.mean(accuracy[1:])))
+    drawn = [bootstrap(run.test, 400, 0).overall["accuracy"] for run in runs]
+    differences = sign * (drawn[0] - (drawn[1] + drawn[2]) / 2)
+    assert (row.low, row.high) == pytest.approx(tuple(np.percentile(differences, [2.5, 97.5])))
+
+
 def test_folds_are_paired_fold_by_fold(tmp_path):
     runs = read(
         *make_folds(tmp_path / "a"),
