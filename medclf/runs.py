@@ -113,11 +113,9 @@ class Run:
             if self.record.is_file():
                 self._update(status="running")
                 return
-        try:
-            with self.record.open("x", encoding="utf-8") as file:
-                json.dump(_beginning(), file, indent=2)
-        except FileExistsError as error:
-            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one") from error
+        if self.record.exists():
+            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one")
+        write_json(self.record, _beginning())
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)

@@ -71,9 +71,10 @@ def conclude() -> None:
     lines = Path(os.environ[JOBS]).read_text(encoding="utf-8").splitlines()
     told = [line.split("\t") for line in lines]
     runs = [Run(Path(folder)) for folder in dict.fromkeys(folder for _, folder in told)]
-    sys.stdout.write(f"\n{leaderboard(entries(runs))}\n")
+    found = entries(runs)
+    sys.stdout.write(f"\n{leaderboard(found)}\n")
     broke = {folder for word, folder in told if word == BROKE}
-    broken = [run.shown for run in runs if str(run.folder) in broke or run.status != "finished"]
+    broken = [one.run.shown for one in found if str(one.run.folder) in broke or one.status != "finished"]
     if broken:
         raise MedclfError(
             f"{len(broken)} of {len(runs)} jobs did not finish: {listed(broken)}; typed again, the sweep "

@@ -139,6 +139,8 @@ def _with_resumed(arguments: Namespace) -> list[str]:
     if not saved.is_file():
         raise ConfigError(f"resume={folder}: is no run folder ({saved} is not there)")
     refuse_finished(Run(folder))
+    if not saved.read_text(encoding="utf-8").strip():  # killed while Hydra wrote it
+        raise ConfigError(f"{saved}: is empty, so what was typed is not known; start the run anew")
     before = [str(item) for item in OmegaConf.load(saved)]
     kept = [text for text, item in zip(before, parse(before), strict=True) if item.get_key_element() not in parsed]
     others = [text for text in typed if text != parsed["resume"].input_line]

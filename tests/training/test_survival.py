@@ -217,6 +217,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used_when_one_says_
     assert json.loads((interrupted / "run.json").read_text(encoding="utf-8"))["status"] == "finished"
 
 
+def test_a_run_of_which_nothing_is_known_is_not_gone_on_with(train, interrupted):
+    (interrupted / ".hydra/overrides.yaml").write_text("", encoding="utf-8")
+    answer = train(f"resume={interrupted}")
+    assert answer.code == 2
+    assert "overrides.yaml: is empty, so what was typed is not known" in answer.err
+
+
 def test_a_checkpoint_of_another_network_is_refused(train, interrupted):
     last = interrupted / "checkpoints/last.ckpt"
     saved = torch.load(last, weights_only=True)
