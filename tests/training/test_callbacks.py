@@ -16,7 +16,7 @@ NEVER = "callbacks.last_checkpoint.seconds=1000000"
 
 @pytest.fixture
 def written(monkeypatch):
-    """The epochs in which last.ckpt is written; the first of them before its training."""
+    """The epochs in which last.ckpt is written; all but the last time before their training."""
     epochs = []
     save = LastCheckpoint._save_checkpoint
 
@@ -35,12 +35,12 @@ def last(folder):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([NEVER], [0, 2]),
-        (["callbacks.last_checkpoint.seconds=0"], [0, 0, 1, 2]),
-        ([NEVER, "trainer.max_epochs=-1", "trainer.max_steps=10", "scheduler=none"], [0, 1]),
+        ([NEVER], [1, 2]),
+        (["callbacks.last_checkpoint.seconds=0"], [1, 2, 2]),
+        ([NEVER, "trainer.max_epochs=-1", "trainer.max_steps=10", "scheduler=none"], [1, 1]),
     ],
 )
-def test_it_is_written_at_the_start_when_it_is_due_and_at_the_end(train, tmp_path, written, words, expected):
+def test_it_is_written_when_it_is_due_and_at_the_end(train, tmp_path, written, words, expected):
     answer = train(*TINY_PHANTOM, "trainer.max_epochs=3", *words, "hydra.run.dir=run")
     assert answer.code == 0, answer.text
     assert written == expected
@@ -52,7 +52,7 @@ def test_the_epoch_that_stops_early_is_kept(train, tmp_path, written):
     early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=9"]
     answer = train(*TINY_PHANTOM, "trainer.max_epochs=5", "monitor=val/loss", *early, NEVER, "hydra.run.dir=run")
     assert answer.code == 0, answer.text
-    assert written == [0, 1]
+    assert written == [1, 1]
     assert last(tmp_path / "run")["epoch"] == 1
 
 
@@ -67,7 +67,7 @@ class InterruptInThird(Callback):
             raise KeyboardInterrupt
 
 
-def test_gone_on_with_from_the_start_it_ends_as_a_run_that_was_never_interrupted(train, tmp_path, monkeypatch):
+def test_gone_on_with_from_the_second_epoch_it_ends_as_a_run_that_was_never_interrupted(train, tmp_path, monkeypatch):
     monkeypatch.setattr(InterruptInThird, "done", False)
     words = [*TINY_PHANTOM, NEVER, "trainer.max_epochs=3", "augmentation=flip"]
     before = signal.getsignal(signal.SIGINT)
@@ -76,7 +76,7 @@ def test_gone_on_with_from_the_start_it_ends_as_a_run_that_was_never_interrupted
     finally:
         signal.signal(signal.SIGINT, before)
     assert answer.code == 130
-    assert (last(tmp_path / "run")["epoch"], last(tmp_path / "run")["global_step"]) == (0, 0)
+    assert (last(tmp_path / "run")["epoch"], last(tmp_path / "run")["global_step"]) == (1, 5)
     assert train("resume=run").code == 0
     assert train(*words, "hydra.run.dir=whole").code == 0
     resumed, whole = last(tmp_path / "run"), last(tmp_path / "whole")
@@ -107,7 +107,7 @@ def test_a_best_checkpoint_newer_than_the_last_one_stays_the_one_to_beat(train, 
     finally:
         signal.signal(signal.SIGINT, before)
     assert answer.code == 130
-    assert last(tmp_path / "run")["epoch"] == 0
+    assert last(tmp_path / "run")["epoch"] == 1
     best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     (tmp_path / "run").rename(tmp_path / "moved")
     answer = train("resume=moved")

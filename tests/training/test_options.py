@@ -166,7 +166,7 @@ def test_backbone_learns_from_its_epoch_on_also_after_a_resume(train, tmp_path, 
     weights = finished[0] / "checkpoints/best.pth"
     each = "callbacks.last_checkpoint.seconds=0"
     interrupted(train, 2, "model.unfreeze_at=2", f"model.weights='{weights}'", "trainer.max_epochs=4", each)
-    assert checkpoint(tmp_path / "run")["epoch"] == 1
+    assert checkpoint(tmp_path / "run")["epoch"] == 2
     published, at_two = torch.load(weights, weights_only=True), backbone_of(checkpoint(tmp_path / "run"))
     assert len(at_two) == 6
     assert moved(at_two, published) == []

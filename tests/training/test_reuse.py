@@ -39,7 +39,7 @@ def probabilities(folder):
     [
         ["augmentation=flip"],
         ["augmentation=none", "model/head=mlp", "dataset.balanced_sampling=true"],
-        ["augmentation=flip", "model.unfreeze_at=2", "dataset.num_workers=1"],
+        ["augmentation=flip", "model.unfreeze_at=2", "dataset.num_workers=1", "dataset.batch_size=12"],
         ["augmentation=flip", "callbacks=ema"],
     ],
 )
