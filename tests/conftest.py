@@ -1,6 +1,7 @@
 """Small generated images, and two ways to type a command: in this process (fast) and as a real one."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from PIL import Image
 
 # with images of 32 pixels a second thread is only waited for; commands typed for real inherit it
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a shell starts what runs in the background deaf to Ctrl-C, and the commands that tests type would inherit it
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from medclf.config import resolvers
 from medclf.config.compose import Composer
