@@ -1,13 +1,10 @@
 """``python -m medclf.compare RUN RUN [RUN ...]``: which is better on the same test images. Imports no torch."""
 
 import argparse
-from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
 
-from medclf.config.arguments import Parser, at_least, run, say
+from medclf.config.arguments import Parser, at_least, new_folder, run, say
 from medclf.errors import ConfigError, listed
-from medclf.runs import is_used
 
 RULES = ("half", "youden", "sensitivity", "specificity", "cost")
 """Those of ``medclf.evaluation.operating_point``, which imports what --help does not pay."""
@@ -33,9 +30,7 @@ def _parser() -> Parser:
 
 def compare(typed: argparse.Namespace) -> None:
     """Compare, print, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = typed.output or Path("runs", "compare", f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
-    if is_used(folder):
-        raise ConfigError(f"--output {folder}: already holds something, and nothing is overwritten; name a new folder")
+    folder = new_folder(typed.output, "compare")
 
     from medclf.comparison import report, result  # pandas and Matplotlib, which --help does not pay
 

@@ -1,13 +1,9 @@
 """``python -m medclf.ensemble RUN RUN [RUN ...]``: the mean of several runs, evaluated like a run. Imports no torch."""
 
 import argparse
-from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
 
-from medclf.config.arguments import Parser, run
-from medclf.errors import ConfigError
-from medclf.runs import is_used
+from medclf.config.arguments import Parser, new_folder, run
 
 
 def main() -> None:
@@ -26,9 +22,7 @@ def _parser() -> Parser:
 
 def ensemble(typed: argparse.Namespace) -> None:
     """Average, evaluate, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = typed.output or Path("runs", "ensemble", f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
-    if is_used(folder):
-        raise ConfigError(f"--output {folder}: already holds something, and nothing is overwritten; name a new folder")
+    folder = new_folder(typed.output, "ensemble")
 
     from medclf.reporting.ensemble import conclude_ensemble  # pandas and Matplotlib, which --help does not pay
 

@@ -1,13 +1,10 @@
 """``python -m medclf.report FOLDER [FOLDER ...]``: all runs below folders as one table and page. Imports no torch."""
 
 import argparse
-from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
 
-from medclf.config.arguments import Parser, at_least, run, say
+from medclf.config.arguments import Parser, at_least, new_folder, run, say
 from medclf.errors import ConfigError, listed
-from medclf.runs import is_used
 
 
 def main() -> None:
@@ -30,9 +27,7 @@ def _parser() -> Parser:
 
 def report(typed: argparse.Namespace) -> None:
     """Report, print, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = typed.output or Path("runs", "report", f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
-    if is_used(folder):
-        raise ConfigError(f"--output {folder}: already holds something, and nothing is overwritten; name a new folder")
+    folder = new_folder(typed.output, "report")
 
     from medclf.overview import result, saving, words  # pandas and Matplotlib, which --help does not pay
 

@@ -4,9 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
 from typing import NoReturn
 
-from medclf.errors import MedclfError
+from medclf.errors import ConfigError, MedclfError
+from medclf.runs import is_used
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -29,6 +33,18 @@ def at_least(least: int) -> Callable[[str], int]:
         return int(text)
 
     return whole
+
+
+def new_folder(typed: Path | None, command: str) -> Path:
+    """Where a command writes: the folder typed as ``--output``, or one of its own below ``runs/COMMAND``.
+
+    Raises:
+        ConfigError: for one that holds something.
+    """
+    folder = typed or Path("runs", command, f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
+    if is_used(folder):
+        raise ConfigError(f"--output {folder}: already holds something, and nothing is overwritten; name a new folder")
+    return folder
 
 
 def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
