@@ -96,7 +96,16 @@ class Clahe(Strict):
     tiles: Annotated[int, Field(ge=1)]
 
 
-class Dataset(Strict):
+class Form(Strict):
+    """In what form a network sees an image."""
+
+    image_size: Annotated[int, Field(ge=16)]
+    channels: Literal[1, 3]
+    resize: Literal["squash", "letterbox", "crop"]
+    clahe: Clahe | None
+
+
+class Dataset(Form):
     """Where the images are, what their classes are, and in what form the network sees them."""
 
     name: str
@@ -117,10 +126,6 @@ class Dataset(Strict):
     on_unreadable: Literal["error", "drop"]
     splits: Splits
     store: str
-    image_size: Annotated[int, Field(ge=16)]
-    channels: Literal[1, 3]
-    resize: Literal["squash", "letterbox", "crop"]
-    clahe: Clahe | None
     normalization: Literal["imagenet", "dataset"]
     batch_size: Annotated[int, Field(ge=1)]
     balanced_sampling: bool

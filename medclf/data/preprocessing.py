@@ -5,17 +5,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from medclf.config.schema import Clahe, Dataset
+from medclf.config.schema import Clahe, Form
 
 BILINEAR = Image.Resampling.BILINEAR
 
 
-def preprocess(image: Image.Image, config: Dataset) -> NDArray[np.uint8]:
+def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
     """Equalise and resize an image as the config says, with Pillow's antialiased bilinear filter.
 
     Args:
         image: mode ``L`` for one channel, ``RGB`` for three.
-        config: ``image_size``, ``resize`` and ``clahe`` are used.
+        config: the size of the square, and how an image becomes one.
 
     Returns:
         Array of shape (channels, image_size, image_size), values 0 to 255.

@@ -17,12 +17,14 @@ HALF = 0.5
 class OperatingPoint:
     """The threshold of the positive class's probability, and in words how it was chosen.
 
-    With more than two classes there is none, and the most probable class is predicted.
+    With more than two classes there is none, and the most probable class is predicted; but for a cascade, whose
+    ``gate``, the healthy class, is predicted where the others together are less probable than the threshold.
     """
 
     rule: str
     threshold: float | None
     words: str
+    gate: str | None = None
 
 
 def choose(validation: Predictions, config: Config, rule: str | None = None) -> OperatingPoint:

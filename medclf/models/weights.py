@@ -52,6 +52,19 @@ def load_weights(network: Network, weights: str) -> None:
     )
 
 
+def fill(network: Network, path: Path) -> None:
+    """Fill a network with all of its weights, backbone and head, from a ``best.pth``.
+
+    Raises:
+        ConfigError: when the file cannot be read, or does not fit.
+    """
+    state = own_state(_read(path), network)
+    wrong = _misfits(state, network.state_dict())
+    if wrong:
+        raise ConfigError(f"model.weights={path}: do not fit the network: {wrong}")
+    network.load_state_dict(state)
+
+
 def _part(state: Mapping[str, Tensor], prefix: str) -> State:
     return {name: value for name, value in state.items() if name.startswith(prefix)}
 

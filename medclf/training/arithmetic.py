@@ -1,9 +1,9 @@
 """The precision that a machine is built for."""
 
 import torch
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 
 from medclf.config.schema import Precision
+from medclf.errors import ConfigError
 
 BFLOAT16: Precision = "bf16-mixed"
 FLOAT32: Precision = "32-true"
@@ -15,17 +15,31 @@ def precision_of(accelerator: str) -> tuple[Precision, str]:
     bfloat16 with weights in float32 where the processor or the GPU has instructions for it; the machine is asked.
     Everywhere else, on Apple's GPUs too, float32.
     """
-    if accelerator in ("gpu", "cuda", "auto") and CUDAAccelerator.is_available():
+    if accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available():
         return (
             (BFLOAT16, "the GPU has bfloat16")
             if torch.cuda.is_bf16_supported(including_emulation=False)
             else (FLOAT32, "the GPU has no bfloat16")
         )
-    if accelerator in ("gpu", "mps", "auto") and MPSAccelerator.is_available():
+    if accelerator in ("gpu", "mps", "auto") and torch.backends.mps.is_available():
         return FLOAT32, "an Apple GPU"
     if accelerator in ("cpu", "auto") and _cpu_has_bfloat16():
         return BFLOAT16, "the processor has bfloat16"
     return FLOAT32, "the processor has no bfloat16"
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that Lightning would take for an accelerator.
+
+    Raises:
+        ConfigError: where the machine has none.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted = {"auto": ("cuda", "mps", "cpu"), "gpu": ("cuda", "mps")}.get(accelerator, (accelerator,))
+    found = next((name for name in wanted if there.get(name)), None)
+    if found is None:
+        raise ConfigError(f"accelerator={accelerator}: there is no such device here; use accelerator=cpu")
+    return torch.device(found)
 
 
 def precision_like(own: Precision | None, accelerator: str) -> tuple[Precision, str]:

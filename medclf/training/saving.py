@@ -9,6 +9,7 @@ from medclf.config.schema import Config
 from medclf.data.table import ImageTable
 from medclf.evaluation.evaluate import Evaluation
 from medclf.models.state import plain_state
+from medclf.prediction.facts import FORMAT
 from medclf.runs import PACKAGES, versions, write_json
 from medclf.training.module import ClassifierModule
 
@@ -47,12 +48,15 @@ def describe(module: ClassifierModule, config: Config, table: ImageTable, evalua
     dataset = config.dataset
     two = len(module.classes) == 2
     return {
+        "format": FORMAT,
+        "kind": "network",
         "classes": module.classes,
         "positive": (module.positive or module.classes[-1]) if two else None,
         "threshold": evaluation.point.threshold,
         "operating_point": vars(evaluation.point),
         "temperature": evaluation.temperature.value,
         "output": config.model.output,
+        "precision": "float32" if str(config.trainer.precision).startswith(("32", "64")) else "mixed",
         "preprocessing": {
             **dataset.model_dump(include={"channels", "image_size", "resize", "clahe"}),
             "mean": module.network.mean.flatten().tolist(),

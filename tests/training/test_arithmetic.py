@@ -1,7 +1,6 @@
 import pytest
 import torch
 from conftest import TINY_PHANTOM
-from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from omegaconf import OmegaConf
 
 from medclf.training import arithmetic
@@ -22,8 +21,8 @@ from medclf.training.arithmetic import precision_like, precision_of
     ],
 )
 def test_the_machine_is_asked(monkeypatch, accelerator, cuda, mps, gpu_bfloat16, cpu_bfloat16, expected):
-    monkeypatch.setattr(CUDAAccelerator, "is_available", staticmethod(lambda: cuda))
-    monkeypatch.setattr(MPSAccelerator, "is_available", staticmethod(lambda: mps))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_bfloat16)
     monkeypatch.setattr(arithmetic, "_cpu_has_bfloat16", lambda: cpu_bfloat16)
     assert precision_of(accelerator)[0] == expected

@@ -1,0 +1,116 @@
+"""A trained model from its files: ``best.json`` and the weights beside it. Neither data nor configs are needed."""
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medclf.config.schema import Form
+from medclf.errors import ConfigError, DataError, MedclfError
+from medclf.models.network import Network, build_network
+from medclf.models.weights import fill
+from medclf.prediction.facts import Facts, read_facts
+from medclf.prediction.joint import Classifier, Joint, Mean, Part, TwoStages
+from medclf.prediction.novelty import Novelty
+
+log = logging.getLogger(__name__)
+OURS = ("medclf.models.", "torch.nn.", "torchvision.models.")
+"""Where the code of a network may be without the user's word that it is to be trusted."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be used.
+
+    ``forms`` are those in which it takes images, each once. ``novelty`` tells what is unlike the training images; None
+    where the model brings none.
+    """
+
+    path: Path
+    facts: Facts
+    classifier: Classifier
+    forms: list[Form] = field(default_factory=list)
+    novelty: Novelty | None = None
+
+    @property
+    def classes(self) -> list[str]:
+        """In the order of the probabilities."""
+        return self.facts.classes
+
+
+def load_model(path: Path, trust_code: bool = False) -> Model:
+    """Load a model.
+
+    Args:
+        path: of its ``best.json``.
+        trust_code: whether a network of the user's own code may be imported and run.
+
+    Raises:
+        DataError: for files that are missing, damaged or do not fit each other.
+        ConfigError: for code that is not ours and not trusted.
+    """
+    forms: list[Form] = []
+    facts, joint = _load(path, forms, trust_code)
+    point = facts.operating_point
+    gate = None if facts.gate is None else facts.classes.index(facts.gate)
+    classifier = Classifier(joint, facts.temperature, point.threshold, gate).eval()
+    return Model(path, facts, classifier, forms, _novelty(path))
+
+
+def _load(path: Path, forms: list[Form], trust_code: bool) -> tuple[Facts, Joint]:
+    facts = read_facts(path)
+    if facts.kind == "network":
+        return facts, _part(path, facts, forms, trust_code)
+    members = [_load(path.parent / member, forms, trust_code) for member in facts.members]
+    joints = [joint for _, joint in members]
+    if facts.kind == "ensemble":
+        if not members or any(member.classes != facts.classes for member, _ in members):
+            raise DataError(f"{path}: the members are not of its classes")
+        return facts, Mean(joints)
+    return facts, _two_stages(path, facts, [member for member, _ in members], joints)
+
+
+def _two_stages(path: Path, facts: Facts, stages: list[Facts], joints: list[Joint]) -> TwoStages:
+    gate, *diseases = facts.classes
+    if len(stages) != 2 or gate not in stages[0].classes or not set(diseases) <= set(stages[1].classes):
+        raise DataError(f"{path}: the stages are not of its classes")
+    places = [stages[1].classes.index(name) for name in diseases]
+    return TwoStages(joints[0], joints[1], stages[0].classes.index(gate), places)
+
+
+def _part(path: Path, facts: Facts, forms: list[Form], trust_code: bool) -> Part:
+    if facts.model is None or facts.preprocessing is None:
+        raise DataError(f"{path}: does not describe a model: model and preprocessing are needed")
+    for node in (facts.model.backbone, facts.model.head):
+        _refuse_strange(path, str(node.get("_target_")), trust_code)
+    seen = facts.preprocessing
+    form = Form.model_validate(seen.model_dump(include=set(Form.model_fields)))
+    if form not in forms:
+        forms.append(form)
+    config = {**facts.model.model_dump(), "output": facts.output, "frozen": False, "unfreeze_at": None}
+    try:
+        network = build_network(config, seen.mean, seen.sd, seen.image_size, len(facts.classes))
+        _fill(network, path.with_suffix(".pth"))
+    except ConfigError as error:
+        raise DataError(f"{path}: {error}") from error
+    return Part(network.eval(), forms.index(form))
+
+
+def _fill(network: Network, weights: Path) -> None:
+    if not weights.is_file():
+        raise DataError(f"{weights}: is not there; it belongs beside {weights.with_suffix('.json').name}")
+    try:
+        fill(network, weights)
+    except MedclfError as error:
+        raise DataError(str(error).replace("model.weights=", "", 1)) from error
+
+
+def _refuse_strange(path: Path, target: str, trust_code: bool) -> None:
+    if not trust_code and not target.startswith(OURS):
+        raise ConfigError(
+            f"{path}: the network is {target}, code that is not medclf's; if it is yours, add trust_code=true"
+        )
+
+
+def _novelty(path: Path) -> Novelty | None:
+    file = path.with_name("novelty.npz")
+    return Novelty.load(file) if file.is_file() else None
