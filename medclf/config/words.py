@@ -38,7 +38,7 @@ def parsed(kind: type[Checked], words: Sequence[str]) -> Checked:
     """The configuration that words such as ``batch_size=8`` make; ``null`` is no value, and the rest is text.
 
     Raises:
-        ConfigError: for a word that is no ``key=value``, an unknown key, one typed twice, and a value that does not fit.
+        ConfigError: for a word that is no ``key=value``, an unknown key or one typed twice, a wrong value.
     """
     known = list(kind.model_fields)
     values: dict[str, str | None] = {}
