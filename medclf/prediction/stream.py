@@ -1,0 +1,78 @@
+"""Many images through a model: decoded ahead of the network, a batch at a time, so that memory stays flat."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+from tqdm import tqdm
+
+from medclf.data.pixels import UnreadableImageError
+from medclf.prediction.engine import Engine, Found, Seen
+
+BATCH = 32
+AHEAD = 2
+"""Batches that are decoded while the network is at work."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the images: the rows that were predicted, what was found of them (None: none was readable), and why the
+    others could not be read, by row."""
+
+    rows: list[int]
+    found: Found | None
+    unreadable: dict[int, str]
+
+
+def predict_stream(
+    engine: Engine, read: Callable[[int], Image.Image], count: int, batch: int = BATCH, progress: bool = True
+) -> Iterator[Part]:
+    """Predict images in order, a batch at a time.
+
+    Args:
+        engine: predicts.
+        read: decodes the image of a row, in a thread of its own; raises UnreadableImageError with the reason.
+        count: how many images there are.
+        batch: images at once.
+        progress: whether to show a bar.
+
+    Yields:
+        Each batch once it is predicted. Whoever stops asking stops the work.
+    """
+
+    def look(row: int) -> Seen | str:
+        try:
+            return engine.look(read(row))
+        except UnreadableImageError as error:
+            return str(error)
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with tqdm(total=count, desc="Predicting", leave=False, disable=not progress) as bar:
+            for rows, looks in _ahead(pool, look, count, batch):
+                seen = [one.result() for one in looks]
+                yield _predicted(engine, dict(zip(rows, seen, strict=True)))
+                bar.update(len(rows))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, look: Callable[[int], Seen | str], count: int, batch: int
+) -> Iterator[tuple[range, list[Future[Seen | str]]]]:
+    waiting: deque[tuple[range, list[Future[Seen | str]]]] = deque()
+    for begin in range(0, count, batch):
+        rows = range(begin, min(begin + batch, count))
+        waiting.append((rows, [pool.submit(look, row) for row in rows]))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _predicted(engine: Engine, seen: dict[int, Seen | str]) -> Part:
+    unreadable = {row: reason for row, reason in seen.items() if isinstance(reason, str)}
+    images = {row: image for row, image in seen.items() if not isinstance(image, str)}
+    return Part(list(images), engine.predict(list(images.values())) if images else None, unreadable)
