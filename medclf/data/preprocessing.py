@@ -33,6 +33,12 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
     return pixels.reshape(*square, -1).transpose(2, 0, 1)
 
 
+def enough(form: Form) -> int | None:
+    """The pixels a side to which a JPEG may be decoded smaller: twice the square; None: its contrast is equalised at
+    full size."""
+    return None if form.clahe else 2 * form.image_size
+
+
 def equalise(pixels: NDArray[np.uint8], config: Clahe) -> NDArray[np.uint8]:
     """CLAHE by OpenCV; of colour images the lightness (CIELAB L) alone, so that hues stay."""
     clahe = cv2.createCLAHE(config.clip_limit, (config.tiles, config.tiles))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from medclf.config.schema import Dataset
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.preprocessing import preprocess
+from medclf.data.preprocessing import enough, preprocess
 from medclf.data.reading import decode
 from medclf.data.table import ImageTable
 from medclf.errors import DataError
@@ -114,8 +114,7 @@ def _write_images(
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     npy: Any = np.lib.format  # typed in some of NumPy's releases only
     npy.write_array_header_1_0(file, header)
-    # a JPEG need not be decoded larger than twice the square, unless its contrast is equalised at full size
-    at_least = None if config.clahe else 2 * config.image_size
+    at_least = enough(config)
     cv2.setNumThreads(1)  # the pool's threads are enough
 
     def load(path: str) -> bytes | str:

@@ -4,6 +4,7 @@ import copy
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medclf.config.schema import Precision
-from medclf.data.preprocessing import preprocess
+from medclf.data.preprocessing import enough, preprocess
+from medclf.data.reading import decode
 from medclf.models.folding import folded
 from medclf.prediction.joint import Classifier, Flipped, networks_of
 from medclf.prediction.model import Model
@@ -74,6 +76,22 @@ class Engine:
         """What the model sees of a decoded image of any mode."""
         by_channels = {1: image.convert("L"), 3: image.convert("RGB")}
         return tuple(preprocess(by_channels[form.channels], form) for form in self.model.forms)
+
+    def see(self, root: Path, path: str, content: bytes | None = None) -> Seen:
+        """What the model sees of a file, read to the last bit as training reads it.
+
+        Args:
+            root: folder that the path is below.
+            path: a file, or ``ARRAYS.npy#INDEX``.
+            content: the file's bytes, if they are read already.
+
+        Raises:
+            UnreadableImageError: with the reason.
+        """
+        forms = self.model.forms
+        kinds = {(form.channels == 1, enough(form)) for form in forms}
+        images = {kind: decode(root, path, *kind, content) for kind in kinds}
+        return tuple(preprocess(images[form.channels == 1, enough(form)], form) for form in forms)
 
     @torch.inference_mode()
     def predict(self, images: list[Seen]) -> Found:

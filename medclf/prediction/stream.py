@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from PIL import Image
 from tqdm import tqdm
 
 from medclf.data.pixels import UnreadableImageError
@@ -28,13 +27,14 @@ class Part:
 
 
 def predict_stream(
-    engine: Engine, read: Callable[[int], Image.Image], count: int, batch: int = BATCH, progress: bool = True
+    engine: Engine, see: Callable[[int], Seen], count: int, batch: int = BATCH, progress: bool = True
 ) -> Iterator[Part]:
     """Predict images in order, a batch at a time.
 
     Args:
         engine: predicts.
-        read: decodes the image of a row, in a thread of its own; raises UnreadableImageError with the reason.
+        see: gives what the model sees of a row, by ``engine.see``, in a thread of its own; raises UnreadableImageError
+            with the reason.
         count: how many images there are.
         batch: images at once.
         progress: whether to show a bar.
@@ -45,7 +45,7 @@ def predict_stream(
 
     def look(row: int) -> Seen | str:
         try:
-            return engine.look(read(row))
+            return see(row)
         except UnreadableImageError as error:
             return str(error)
 
