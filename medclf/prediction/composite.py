@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medclf.errors import DataError
 from medclf.files import written_whole
-from medclf.prediction.facts import FORMAT, Facts, read_facts
+from medclf.prediction.facts import FORMAT, Facts, network_of, read_facts
 from medclf.runs import PACKAGES, versions, write_json
 
 if TYPE_CHECKING:
@@ -16,21 +16,25 @@ if TYPE_CHECKING:
 NOVELTY = "novelty.npz"
 
 
-def check_model(source: Path) -> Facts:
+def check_model(source: Path, trust_code: bool = True) -> Facts:
     """Read what a model says of itself, and see that all its files are there.
 
     Args:
         source: its ``best.json``.
+        trust_code: whether its networks may be of the user's own code.
 
     Raises:
         DataError: for one that is missing or damaged.
+        ConfigError: for code that is not trusted.
     """
     facts = read_facts(source)
-    weights = source.with_suffix(".pth")
-    if facts.kind == "network" and not weights.is_file():
-        raise DataError(f"{weights}: is not there; it belongs beside {source.name}")
+    if facts.kind == "network":
+        network_of(source, facts, trust_code)
+        weights = source.with_suffix(".pth")
+        if not weights.is_file():
+            raise DataError(f"{weights}: is not there; it belongs beside {source.name}")
     for member in _members(source, facts):
-        check_model(source.parent / member)
+        check_model(source.parent / member, trust_code)
     return facts
 
 

@@ -1,5 +1,7 @@
 """What must be known to use a trained model: best.json, which lies beside its weights. Imports no torch."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +14,8 @@ from medclf.runs import Run, read_json
 
 FORMAT = 1
 """Changes when an older medclf could not use the model rightly."""
+OURS = re.compile(r"(medclf\.models\.(backbones|heads)|torch\.nn|torchvision\.models)\.\w+")
+"""What a network may be made of without the user's word that its code is to be trusted."""
 
 
 class Point(BaseModel):
@@ -129,3 +133,35 @@ def read_facts(path: Path) -> Facts:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{path}: does not describe a model: {key}: {first['msg']}") from error
+
+
+def network_of(path: Path, facts: Facts, trust_code: bool) -> tuple[Part, Preprocessing]:
+    """The parts of a model that is one network, and the form of its images.
+
+    Args:
+        path: of its ``best.json``.
+        facts: read from it.
+        trust_code: whether code of the user's own may be imported and run.
+
+    Raises:
+        DataError: where they are not told.
+        ConfigError: for code that is not ours and not trusted.
+    """
+    if facts.model is None or facts.preprocessing is None:
+        raise DataError(f"{path}: does not describe a model: model and preprocessing are needed")
+    for target in _targets([facts.model.backbone, facts.model.head]):
+        if not trust_code and not OURS.fullmatch(target):
+            raise ConfigError(
+                f"{path}: the network is {target}, code that is not medclf's; if it is yours, add trust_code=true"
+            )
+    return facts.model, facts.preprocessing
+
+
+def _targets(node: Any) -> Iterator[str]:
+    """Every import path that Hydra would follow in a node."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    for inner in node if isinstance(node, list) else ():
+        yield from _targets(inner)

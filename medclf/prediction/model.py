@@ -8,13 +8,11 @@ from medclf.config.schema import Form
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.models.network import Network, build_network
 from medclf.models.weights import fill
-from medclf.prediction.facts import Facts, read_facts
+from medclf.prediction.facts import Facts, network_of, read_facts
 from medclf.prediction.joint import Classifier, Joint, Mean, Part, TwoStages
 from medclf.prediction.novelty import Novelty
 
 log = logging.getLogger(__name__)
-OURS = ("medclf.models.", "torch.nn.", "torchvision.models.")
-"""Where the code of a network may be without the user's word that it is to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +76,11 @@ def _two_stages(path: Path, facts: Facts, stages: list[Facts], joints: list[Join
 
 
 def _part(path: Path, facts: Facts, forms: list[Form], trust_code: bool) -> Part:
-    if facts.model is None or facts.preprocessing is None:
-        raise DataError(f"{path}: does not describe a model: model and preprocessing are needed")
-    for node in (facts.model.backbone, facts.model.head):
-        _refuse_strange(path, str(node.get("_target_")), trust_code)
-    seen = facts.preprocessing
+    parts, seen = network_of(path, facts, trust_code)
     form = Form.model_validate(seen.model_dump(include=set(Form.model_fields)))
     if form not in forms:
         forms.append(form)
-    config = {**facts.model.model_dump(), "output": facts.output, "frozen": False, "unfreeze_at": None}
+    config = {**parts.model_dump(), "output": facts.output, "frozen": False, "unfreeze_at": None}
     try:
         network = build_network(config, seen.mean, seen.sd, seen.image_size, len(facts.classes))
         _fill(network, path.with_suffix(".pth"))
@@ -102,13 +96,6 @@ def _fill(network: Network, weights: Path) -> None:
         fill(network, weights)
     except MedclfError as error:
         raise DataError(str(error).replace("model.weights=", "", 1)) from error
-
-
-def _refuse_strange(path: Path, target: str, trust_code: bool) -> None:
-    if not trust_code and not target.startswith(OURS):
-        raise ConfigError(
-            f"{path}: the network is {target}, code that is not medclf's; if it is yours, add trust_code=true"
-        )
 
 
 def _novelty(path: Path) -> Novelty | None:

@@ -9,8 +9,8 @@ from medclf.config.schema import Config
 from medclf.data.table import ImageTable
 from medclf.evaluation.evaluate import Evaluation
 from medclf.models.state import plain_state
-from medclf.prediction.facts import FORMAT
-from medclf.runs import PACKAGES, versions, write_json
+from medclf.prediction.composite import facts_of
+from medclf.runs import write_json
 from medclf.training.module import ClassifierModule
 
 
@@ -39,22 +39,14 @@ def save_best(
 
 
 def describe(module: ClassifierModule, config: Config, table: ImageTable, evaluation: Evaluation) -> dict[str, Any]:
-    """What one must know to use the weights.
+    """What one must know to use the weights: what ``facts_of`` gives, and of what the network is built.
 
-    ``mean`` and ``sd`` are for pixels of 0 to 1. ``sigmoid`` is the probability of the second class. ``threshold`` is
-    that of the positive class's probability as the network gives it; with more classes the most probable one is taken,
-    and it is None. Logits divided by ``temperature`` give calibrated probabilities.
+    ``mean`` and ``sd`` are for pixels of 0 to 1. ``sigmoid`` is the probability of the second class.
     """
     dataset = config.dataset
-    two = len(module.classes) == 2
     return {
-        "format": FORMAT,
+        **facts_of(evaluation, dataset.name, table.digest()),
         "kind": "network",
-        "classes": module.classes,
-        "positive": (module.positive or module.classes[-1]) if two else None,
-        "threshold": evaluation.point.threshold,
-        "operating_point": vars(evaluation.point),
-        "temperature": evaluation.temperature.value,
         "output": config.model.output,
         "precision": "float32" if str(config.trainer.precision).startswith(("32", "64")) else "mixed",
         "preprocessing": {
@@ -63,7 +55,4 @@ def describe(module: ClassifierModule, config: Config, table: ImageTable, evalua
             "sd": module.network.sd.flatten().tolist(),
         },
         "model": config.model.model_dump(include={"name", "backbone", "head"}),
-        "dataset": dataset.name,
-        "split_hash": table.digest(),
-        "versions": versions(PACKAGES),
     }
