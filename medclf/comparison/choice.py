@@ -39,7 +39,10 @@ def chosen_predictions(
     tables = aligned({label: source.table for label, source in sources.items()})
     positive = _positive(sources, classes_of(next(iter(tables.values()))), positive)
     points = {label: _point(source, positive, rule or "half") for label, source in sources.items()}
-    runs = {label: split_of(table, "test", positive, points[label].threshold) for label, table in tables.items()}
+    runs = {
+        label: split_of(table, "test", positive, points[label].threshold, points[label].gate)
+        for label, table in tables.items()
+    }
     return runs, {label: f"{source.path.as_posix()}; {points[label].words}" for label, source in sources.items()}
 
 

@@ -60,7 +60,11 @@ class Chosen:
 
 
 def evaluate(
-    table: pd.DataFrame, config: Config, positive: str | None = None, chosen: Chosen | None = None
+    table: pd.DataFrame,
+    config: Config,
+    positive: str | None = None,
+    chosen: Chosen | None = None,
+    gate: str | None = None,
 ) -> Evaluation:
     """Evaluate a predictions table.
 
@@ -70,13 +74,14 @@ def evaluate(
         positive: the class that sensitivity is about, for two classes; None: the last one.
         chosen: operating point and temperature of a model that is tested on other images; None: they are chosen on the
             validation images of the table.
+        gate: the class that a threshold holds back, for more than two classes; None: they have no threshold.
 
     Raises:
         ConfigError: for a positive class or a column of subgroups that is not there.
     """
     check_positive("positive", positive, classes_of(table))
-    parts = {part: split_of(table, part, positive) for part in PARTS if (table["split"] == part).any()}
-    validation = parts.get("val", split_of(table, "val", positive))
+    parts = {part: split_of(table, part, positive, gate=gate) for part in PARTS if (table["split"] == part).any()}
+    validation = parts.get("val", split_of(table, "val", positive, gate=gate))
     point = chosen.point if chosen else choose(validation, config)
     temperature = chosen.temperature if chosen else fit_temperature(validation)
     decided = {part: _decided(predictions, point) for part, predictions in parts.items()}
@@ -100,7 +105,7 @@ def evaluate(
 
 
 def _decided(predictions: Predictions, point: OperatingPoint) -> Predictions:
-    predicted = decide(predictions.probabilities, predictions.positive, point.threshold)
+    predicted = decide(predictions.probabilities, predictions.positive, point.threshold, predictions.held)
     return replace(predictions, predicted=predicted)
 
 
@@ -111,12 +116,12 @@ def _estimated(predictions: Predictions, config: Config, ranks: bool = True) -> 
 def _points(validation: Predictions, test: Predictions, chosen: OperatingPoint, config: Config) -> pd.DataFrame:
     """Sensitivity, specificity, PPV and NPV on test at the threshold of each rule; the chosen one first."""
     names = ("sensitivity", "specificity", "ppv", "npv")
-    if test.positive is None:
+    if test.gate is None:
         return pd.DataFrame(columns=["rule", "threshold", *names])
     others = [choose(validation, config, rule) for rule in rules(config)] if len(validation) else []
     points = [chosen, *(point for point in others if point.rule != chosen.rule)]
     rows = []
     for point in {point.rule: point for point in points}.values():
-        found = _estimated(_decided(test, point), config, ranks=False).overall
+        found = _estimated(_decided(test, point).as_detector(), config, ranks=False).overall
         rows.append({"rule": point.rule, "threshold": point.threshold, **{name: str(found[name]) for name in names}})
     return pd.DataFrame(rows, columns=["rule", "threshold", *names])

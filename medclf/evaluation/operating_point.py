@@ -1,6 +1,6 @@
 """From which probability on an image is called positive: chosen on validation, before the test is looked at."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,22 @@ def choose(validation: Predictions, config: Config, rule: str | None = None) -> 
     or that of validation. Halfway between two neighbouring probabilities of validation, so that rounding decides
     nothing; of equally good thresholds the middle one.
 
-    Where validation lacks one of the classes the threshold is 0.5, and ``words`` say so.
+    With more than two classes, of which one is held back, all others together are the positive one. Where validation
+    lacks one of the classes the threshold is 0.5, and ``words`` say so.
     """
     rule = rule or config.operating_point
-    if validation.positive is None:
+    if validation.gate is None:
         return OperatingPoint("most probable", None, "the most probable class is predicted")
+    point = _chosen(validation.as_detector(), config, rule)
+    if validation.positive is not None:
+        return point
+    gate = validation.classes[validation.gate]
+    words = f"{gate} is predicted where the other classes together are less probable than the threshold"
+    return replace(point, words=f"{point.words}; {words}, else the most probable of them", gate=gate)
+
+
+def _chosen(validation: Predictions, config: Config, rule: str) -> OperatingPoint:
+    assert validation.positive is not None
     name = validation.classes[validation.positive]
     if rule == "half":
         return OperatingPoint(rule, HALF, f"0.5: {name} is predicted where it is the more probable class")

@@ -1,6 +1,6 @@
 """The predictions table: the contract between training and everything after it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ class Predictions:
     """The predictions for the images of one split.
 
     ``target`` and ``predicted`` are classes as int64, ``probabilities`` float64, in rows of ``table``; ``groups`` the
-    patient of each. ``positive`` is the class that sensitivity is about, where there are two.
+    patient of each. ``positive`` is the class that sensitivity is about, where there are two. ``held`` is the class that
+    a threshold holds back where there are more; None: there is no threshold then.
     """
 
     table: pd.DataFrame
@@ -29,6 +30,7 @@ class Predictions:
     target: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     predicted: NDArray[np.int64]
+    held: int | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -48,11 +50,34 @@ class Predictions:
         """The classes that curves are drawn of: the positive one of two, else all."""
         return list(range(len(self.classes))) if self.positive is None else [self.positive]
 
+    @property
+    def gate(self) -> int | None:
+        """The class that a threshold holds back: of two the negative one."""
+        return self.held if self.positive is None else 1 - self.positive
+
     def subset(self, rows: NDArray[np.bool_]) -> "Predictions":
         """The predictions for some of the images."""
         table = self.table[rows].reset_index(drop=True)
         arrays = (self.groups[rows], self.target[rows], self.probabilities[rows], self.predicted[rows])
-        return Predictions(table, self.classes, self.positive, *arrays)
+        return Predictions(table, self.classes, self.positive, *arrays, self.held)
+
+    def as_detector(self) -> "Predictions":
+        """The same as two classes: the one that the threshold holds back, and all others together, the positive one.
+
+        Of two classes they are themselves.
+        """
+        if self.positive is not None or self.gate is None:
+            return self
+        found = called(self.probabilities, self.gate)
+        return replace(
+            self,
+            classes=[self.classes[self.gate], f"not {self.classes[self.gate]}"],
+            positive=1,
+            target=(self.target != self.gate).astype(np.int64),
+            probabilities=np.stack([1 - found, found], axis=1),
+            predicted=(self.predicted != self.gate).astype(np.int64),
+            held=None,
+        )
 
 
 def predictions_table(
@@ -94,7 +119,11 @@ def attributes_of(table: pd.DataFrame) -> list[str]:
 
 
 def split_of(
-    table: pd.DataFrame, split: str, positive: str | None = None, threshold: float | None = None
+    table: pd.DataFrame,
+    split: str,
+    positive: str | None = None,
+    threshold: float | None = None,
+    gate: str | None = None,
 ) -> Predictions:
     """The predictions of one split.
 
@@ -102,12 +131,14 @@ def split_of(
         table: of all.
         split: val or test.
         positive: the class that sensitivity is about, for two classes; None: the last one.
-        threshold: for two classes, the probability of the positive one from which on it is predicted; None: the most
-            probable class is.
+        threshold: the probability of the positive class, or of all classes but the gate, from which on they are
+            predicted; None: the most probable class is.
+        gate: the class that the threshold holds back, for more than two classes; None: they have no threshold.
     """
     rows = table[table["split"] == split].reset_index(drop=True)
     classes = classes_of(table)
     index = classes.index(positive or classes[-1]) if len(classes) == 2 else None
+    held = classes.index(gate) if gate is not None and len(classes) > 2 else None
     probabilities = rows[[PROBABILITY + name for name in classes]].to_numpy(np.float64)
     places: Any = pd.Index(classes).get_indexer(pd.Index(rows["true_class"]))
     return Predictions(
@@ -115,13 +146,27 @@ def split_of(
         groups=np.unique(rows["group"].to_numpy(str), return_inverse=True)[1].reshape(-1).astype(np.int64),
         target=np.asarray(places, np.int64),
         probabilities=probabilities,
-        predicted=decide(probabilities, index, threshold),
+        predicted=decide(probabilities, index, threshold, held),
+        held=held,
     )  # fmt: skip
 
 
-def decide(probabilities: NDArray[np.float64], positive: int | None, threshold: float | None) -> NDArray[np.int64]:
-    """The predicted class of each row: by the threshold of the positive one of two, or the most probable."""
-    if positive is None or threshold is None:
+def decide(
+    probabilities: NDArray[np.float64], positive: int | None, threshold: float | None, held: int | None = None
+) -> NDArray[np.int64]:
+    """The predicted class of each row: the most probable one, where there is no threshold.
+
+    Else the class that it holds back (of two the negative one), where all others together are less probable than the
+    threshold, and the most probable of the others where they are not.
+    """
+    gate = held if positive is None else 1 - positive
+    if gate is None or threshold is None:
         return np.asarray(probabilities.argmax(1), np.int64)
-    called = probabilities[:, positive] >= threshold
-    return np.asarray(np.where(called, positive, 1 - positive), np.int64)
+    others = np.delete(np.arange(probabilities.shape[1]), gate)
+    best = others[probabilities[:, others].argmax(1)]
+    return np.asarray(np.where(called(probabilities, gate) >= threshold, best, gate), np.int64)
+
+
+def called(probabilities: NDArray[np.float64], gate: int) -> NDArray[np.float64]:
+    """The probability of all classes but one together, shape (n,); of two it is the other's own, to the last bit."""
+    return probabilities[:, 1 - gate] if probabilities.shape[1] == 2 else 1 - probabilities[:, gate]

@@ -106,8 +106,8 @@ def histogram_picture(evaluation: Evaluation) -> Picture:
         text = f"{plain(str(label))} (n = {rows['images'].sum()})"
         axes.stairs(rows["images"], edges, fill=True, color=line_of(place)["color"], alpha=0.2)
         axes.stairs(rows["images"], edges, linewidth=1.6, label=text, **line_of(place))
-    if evaluation.point.threshold is not None:
-        threshold = evaluation.point.threshold
+    threshold = evaluation.point.threshold
+    if threshold is not None and test.positive is not None:
         axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label=f"threshold {threshold:.3g}")
     whose = "the true class" if test.positive is None else test.classes[test.positive]
     axes.set(xlabel=f"predicted probability of {plain(whose)}", ylabel="images", xlim=(-0.01, 1.01))

@@ -180,8 +180,11 @@ def _test(run: Run, metrics: dict[str, Any]) -> Predictions:
     positive = metrics.get("positive")
     if positive is not None and f"prob_{positive}" not in table:
         raise DataError(f"{run.predictions}: has no column prob_{positive}, the positive class of {run.metrics.name}")
+    gate = point.get("gate")
+    if gate is not None and f"prob_{gate}" not in table:
+        raise DataError(f"{run.predictions}: has no column prob_{gate}, which {run.metrics.name} holds back")
     rows = table[table["split"] == "test"].reset_index(drop=True)
-    return split_of(_interned(rows), "test", positive, point.get("threshold"))
+    return split_of(_interned(rows), "test", positive, point.get("threshold"), gate)
 
 
 def _interned(table: pd.DataFrame) -> pd.DataFrame:
