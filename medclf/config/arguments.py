@@ -35,16 +35,26 @@ def at_least(least: int) -> Callable[[str], int]:
     return whole
 
 
-def new_folder(typed: Path | None, command: str) -> Path:
-    """Where a command writes: the folder typed as ``--output``, or one of its own below ``runs/COMMAND``.
+def new_folder(typed: Path | None, command: str, key: str = "--output ") -> Path:
+    """Where a command writes: the folder typed, or one of its own below ``runs/COMMAND``.
+
+    Args:
+        typed: by the user, after ``key``.
+        command: its name.
+        key: how the folder is typed.
 
     Raises:
         ConfigError: for one that holds something.
     """
-    folder = typed or Path("runs", command, f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
+    folder = typed or own_folder(command)
     if is_used(folder):
-        raise ConfigError(f"--output {folder}: already holds something, and nothing is overwritten; name a new folder")
+        raise ConfigError(f"{key}{folder}: already holds something, and nothing is overwritten; name a new folder")
     return folder
+
+
+def own_folder(command: str) -> Path:
+    """A folder of its own below ``runs/COMMAND``."""
+    return Path("runs", command, f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
 
 
 def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:

@@ -73,7 +73,9 @@ def decode(root: Path, path: str, grey: bool, at_least: int | None = None, conte
             return upright.convert(mode)
     except UnidentifiedImageError as error:
         raise UnreadableImageError("the file is empty" if not data else "not an image of a known kind") from error
-    except (OSError, SyntaxError, ValueError, TypeError, EOFError, MemoryError) as error:
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # Pillow's readers raise many kinds for a damaged file
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 

@@ -59,12 +59,17 @@ def _check(archive: Path, members: list[ZipInfo], target: Path) -> None:
     links = [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]
     if links:
         raise DataError(f"{archive}: holds links: {listed(links)}; nothing is extracted")
-    bombs = [m.filename for m in members if m.file_size > 2**20 and m.file_size > MAX_RATIO * max(m.compress_size, 1)]
+    bombs = [member.filename for member in members if is_bomb(member)]
     size, free = sum(member.file_size for member in members), shutil.disk_usage(target.parent).free
     if bombs:
         raise DataError(f"{archive}: members unfold to over {MAX_RATIO} times their size: {listed(bombs)}; a bomb?")
     if size > free:
         raise DataError(f"{archive}: needs {size / 2**30:.1f} GiB extracted, {free / 2**30:.1f} GiB are free")
+
+
+def is_bomb(member: ZipInfo) -> bool:
+    """Whether a member unfolds to more than any picture does."""
+    return member.file_size > 2**20 and member.file_size > MAX_RATIO * max(member.compress_size, 1)
 
 
 def _leads_outside(name: str) -> bool:

@@ -40,7 +40,7 @@ def find(root: Path, config: Dataset) -> FoundImages:
 
 def _files(root: Path, exclude: list[str]) -> tuple[list[PurePosixPath], int]:
     files, excluded = [], 0
-    for path in _image_paths(root):
+    for path in image_paths(root):
         names = (*path.parts, str(path))
         if any(fnmatch(name, pattern) for name in names for pattern in exclude):
             excluded += 1
@@ -49,7 +49,12 @@ def _files(root: Path, exclude: list[str]) -> tuple[list[PurePosixPath], int]:
     return sorted(files), excluded
 
 
-def _image_paths(root: Path) -> Iterator[PurePosixPath]:
+def image_paths(root: Path) -> Iterator[PurePosixPath]:
+    """The images below a folder, in no order; hidden files and folders, and links to folders, are passed over.
+
+    Raises:
+        DataError: for a folder that cannot be read.
+    """
     for folder, subfolders, names in os.walk(root, onerror=_refuse_unreadable):
         subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
         for name in names:
