@@ -5,7 +5,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.data.pixels import UnreadableImageError, to_eight_bits
+from medclf.data.pixels import UnreadableImageError, refuse_bomb, to_eight_bits
 
 
 def decode_dicom(content: bytes) -> NDArray[np.uint8]:
@@ -15,7 +15,8 @@ def decode_dicom(content: bytes) -> NDArray[np.uint8]:
     and are scaled from the smallest to the largest; MONOCHROME1 is inverted, so that air is dark in every image.
 
     Raises:
-        UnreadableImageError: for what is no DICOM image, has several frames, or needs a decoder that is not installed.
+        UnreadableImageError: for what is no DICOM image, has several frames or too many pixels, or needs a decoder that
+            is not installed.
     """
     try:
         import pydicom
@@ -27,6 +28,7 @@ def decode_dicom(content: bytes) -> NDArray[np.uint8]:
         frames = int(image.get("NumberOfFrames", 1) or 1)
         if frames > 1:
             raise UnreadableImageError(f"a DICOM file of {frames} frames; export the one frame to be classified")
+        refuse_bomb(int(image.Columns), int(image.Rows))
         pixels = image.pixel_array
         kind = image.PhotometricInterpretation
     except UnreadableImageError:

@@ -1,9 +1,22 @@
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_PIXELS = 2**27
+"""A picture of more pixels than any scanner gives is taken for a decompression bomb."""
+
 
 class UnreadableImageError(Exception):
     """A file that is no image, a damaged one, or one of a kind that is not read."""
+
+
+def refuse_bomb(width: int, height: int) -> None:
+    """Refuse a picture of too many pixels before it is decoded.
+
+    Raises:
+        UnreadableImageError: saying how many there are.
+    """
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(f"{width}x{height} pixels, over {MAX_PIXELS}: a decompression bomb?")
 
 
 def to_eight_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:

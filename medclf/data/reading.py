@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medclf.data.pixels import UnreadableImageError, to_eight_bits
+from medclf.data.pixels import UnreadableImageError, refuse_bomb, to_eight_bits
 from medclf.data.sources.medmnist import load_array
 from medclf.errors import DataError
 
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB", "HSV"})
 """Pillow's names of the kinds of image with up to 8 bits a channel."""
 DICOM = frozenset({".dcm", ".dicom"})
-MAX_PIXELS = 2**27
-"""A picture of more pixels than any scanner gives is taken for a decompression bomb."""
 
 # our own limit is checked before decoding; Pillow's would warn from every thread
 Image.MAX_IMAGE_PIXELS = None
@@ -61,10 +59,7 @@ def decode(root: Path, path: str, grey: bool, at_least: int | None = None, conte
         return Image.fromarray(decode_dicom(data)).convert(mode)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    f"{image.width}x{image.height} pixels, over {MAX_PIXELS}: a decompression bomb?"
-                )
+            refuse_bomb(image.width, image.height)
             if at_least is not None:
                 image.draft(mode, (at_least, at_least))
             upright = ImageOps.exif_transpose(image)

@@ -9,7 +9,6 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from medclf.data import reading
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import decode
 
@@ -94,7 +93,7 @@ def test_broken_image(tmp_path, kind):
 
 def test_decompression_bomb(tmp_path, monkeypatch):
     Image.fromarray(GRADIENT).save(tmp_path / "x.png")
-    monkeypatch.setattr(reading, "MAX_PIXELS", 1000)
+    monkeypatch.setattr("medclf.data.pixels.MAX_PIXELS", 1000)
     with pytest.raises(UnreadableImageError, match="a decompression bomb"):
         decode(tmp_path, "x.png", grey=True)
 
@@ -148,6 +147,12 @@ def test_dicom_rescale_and_window(tmp_path):
     # DICOM PS3.3 C.11.2.1.2.1, linear
     expected = np.clip(((units - 499.5) / 999 + 0.5) * 255, 0, 255)
     assert np.abs(pixels(tmp_path, "x.dcm") - expected).max() <= 1
+
+
+def test_dicom_decompression_bomb(tmp_path):
+    write_dicom(tmp_path / "x.dcm", np.zeros((8, 8), np.int16), Rows=60000, Columns=60000)
+    with pytest.raises(UnreadableImageError, match="60000x60000 pixels"):
+        decode(tmp_path, "x.dcm", grey=True)
 
 
 def test_dicom_of_several_frames_is_refused(tmp_path):
