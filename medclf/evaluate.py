@@ -15,10 +15,11 @@ def check(config: EvaluateConfig) -> None:
         from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
 
         check_root(config.dataset)
-    from medclf.reporting.judge import check_images, check_predictions  # pandas likewise
+    from medclf.reporting.checks import check_images, check_predicting, check_predictions  # pandas likewise
 
     check_predictions(config)
     check_images(config)
+    check_predicting(config)
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> None:

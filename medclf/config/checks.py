@@ -44,9 +44,11 @@ def check_evaluate(config: EvaluateConfig) -> None:
     if (config.run is None) == (config.predictions is None):
         raise ConfigError("say what to judge: run=RUN (a run folder) or predictions=FILE.csv, one of them")
     if config.run is not None:
-        _check_run(Run(Path(config.run)), needs_model=config.dataset is not None)
+        _check_run(Run(Path(config.run)), needs_model=config.dataset is not None or config.tta != "none")
     elif not Path(str(config.predictions)).is_file():
         raise ConfigError(f"predictions={config.predictions}: no such file")
+    elif config.tta != "none" and config.dataset is None:
+        raise ConfigError(f"tta={config.tta}: needs the model of a run to predict with: run=RUN")
     if config.dataset is None and config.class_map:
         raise ConfigError(
             "class_map: tells the classes of another dataset; say which: dataset=OTHER dataset.root=FOLDER"
@@ -62,7 +64,8 @@ def _check_run(run: Run, needs_model: bool) -> None:
         raise ConfigError(f"run={run.shown}: there is no such folder")
     if run.status is None:
         raise ConfigError(f"run={run.shown}: is no run folder ({run.record.name} is not there)")
-    needed = [run.predictions, run.metrics, run.config, run.splits, *([run.best_checkpoint] if needs_model else [])]
+    model = [run.best_facts] if needs_model else []
+    needed = [run.predictions, run.metrics, run.config, run.splits, *model]
     missing = [path.name for path in needed if not path.is_file()]
     if missing and run.status != "finished":
         raise ConfigError(

@@ -35,6 +35,9 @@ Precision = Literal[
     "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32, 16, 64, "32", "16", "64", "bf16"
 ]  # fmt: skip
 
+TestTime = Literal["none", "flip"]
+"""Test-time augmentation: none, or the mean over an image and its mirror image."""
+
 Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -274,7 +277,8 @@ class EvaluateConfig(Strict):
     """The whole configuration of ``python -m medclf.evaluate``: a ``run`` or a table of ``predictions``.
 
     With ``dataset`` the run's model is tested on its images; ``class_map`` gives the model's name of a class there, or
-    None to leave its images out.
+    None to leave its images out. With ``tta`` and no ``dataset`` it predicts its own images anew. ``trust_code`` lets
+    the model be of the user's own code.
     """
 
     run: str | None
@@ -282,8 +286,10 @@ class EvaluateConfig(Strict):
     positive: str | None
     dataset: Dataset | None = None
     class_map: dict[str, str | None]
+    tta: TestTime
     accelerator: Accelerator
     precision: Precision | None
+    trust_code: bool
     evaluation: Evaluation
 
 

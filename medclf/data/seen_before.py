@@ -18,6 +18,13 @@ def save_fingerprints(prints: Sequence[Fingerprint], table: ImageTable, path: Pa
     table.frame[["path", "split"]].assign(**hashes).to_csv(path, index=False)
 
 
+def join_fingerprints(paths: Sequence[Path], path: Path) -> None:
+    """Write those of all images that any of several runs has had; nothing where one of the runs brings none."""
+    if all(one.is_file() for one in paths):
+        found = [pd.read_csv(one, dtype=str, keep_default_na=False) for one in paths]
+        pd.concat(found).drop_duplicates().to_csv(path, index=False)
+
+
 def seen_before(prints: Sequence[Fingerprint], path: Path, near: int | None) -> NDArray[np.bool_]:
     """Whether each image equals, or looks like, one that a run was trained on or chose its checkpoint by.
 

@@ -5,14 +5,13 @@ import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.schema import Precision
+from medclf.config.schema import Precision, TestTime
 from medclf.data.preprocessing import enough, preprocess
 from medclf.data.reading import decode
 from medclf.models.folding import folded
@@ -21,7 +20,6 @@ from medclf.prediction.model import Model
 from medclf.training.arithmetic import device_of, precision_like
 
 log = logging.getLogger(__name__)
-TestTime = Literal["none", "flip"]
 Seen = tuple[NDArray[np.uint8], ...]
 """What a model sees of one image: in each of its forms, (channels, size, size)."""
 

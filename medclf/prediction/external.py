@@ -1,35 +1,23 @@
 """A run's model on the images of another dataset."""
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pickle import UnpicklingError
-from typing import Any
+from dataclasses import dataclass
 
-import lightning
 import numpy as np
 import pandas as pd
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
-from medclf.config.schema import Dataset, Precision
-from medclf.data.datamodule import ImageDataModule
+from medclf.config.schema import Dataset
 from medclf.data.dataset import Examined, as_test_table, examine
 from medclf.data.seen import seen_by_network
 from medclf.data.seen_before import seen_before
-from medclf.errors import ConfigError, DataError, listed
+from medclf.errors import DataError, listed
+from medclf.evaluation.predictions import predictions_table
 from medclf.figures.pages import Seen
-from medclf.prediction.classes import matched, refuse_own_images
+from medclf.prediction.classes import matched
+from medclf.prediction.engine import Engine
+from medclf.prediction.probabilities import probabilities_of
 from medclf.runs import Run
-from medclf.training.arithmetic import precision_like
-from medclf.training.memory import keep_freed_memory
-from medclf.training.module import ClassifierModule
-from medclf.training.noise import quieten
-from medclf.training.predict import predict_split
-
-log = logging.getLogger(__name__)
-PREPROCESSING = ("image_size", "channels", "resize", "clahe")
 
 
 @dataclass(frozen=True)
@@ -41,46 +29,28 @@ class Elsewhere:
     seen: Seen
 
 
-def predict_elsewhere(
-    run: Run,
-    dataset: Dataset,
-    class_map: Mapping[str, str | None],
-    accelerator: str,
-    precision: Precision | None = None,
-) -> Elsewhere:
-    """Predict every image of a dataset with the best checkpoint of a run, preprocessed as the run's own were.
+def predict_elsewhere(run: Run, engine: Engine, dataset: Dataset, class_map: Mapping[str, str | None]) -> Elsewhere:
+    """Predict every image of a dataset with the model of a run, preprocessed as the run's own were.
 
     Args:
         run: finished.
+        engine: its model.
         dataset: where the images are; its preprocessing is not used.
         class_map: the model's name of a class found there, or None to leave its images out; equal names need none.
-        accelerator: of Lightning.
-        precision: of Lightning; None: float32 where the run was trained in it, else what the machine is built for.
 
     Raises:
-        ConfigError: for classes that do not match, and the images that the run was trained on.
+        ConfigError: for classes that do not match.
         DataError: for what is wrong with the images.
     """
-    quieten()
-    keep_freed_memory()
-    refuse_own_images(run, dataset)
-    module = _model(run)
-    own: Any = OmegaConf.to_container(OmegaConf.load(run.config))
-    if precision is None:
-        precision, why = precision_like(own["trainer"]["precision"], accelerator)
-        log.info("Precision %s: %s.", precision, why)
-    trainer = _trainer(accelerator, precision)
-    form = {name: own["dataset"][name] for name in PREPROCESSING}
-    dataset = Dataset.model_validate({**dataset.model_dump(), **form})
+    model = engine.model
     examined = examine(dataset)
-    class_of = matched(examined.found.classes, module.classes, class_map)
+    class_of = matched(examined.found.classes, model.classes, class_map)
     leaked = _leaked(run, examined, dataset)
-    table = replace(as_test_table(examined, dataset, class_of, leaked), classes=module.classes)
-    data = ImageDataModule(table, dataset, lambda image: image)
-    data.setup()
-    predictions = predict_split(trainer, module, data, "test")
-    notes = [*table.notes, *_left_out(class_of), *_named(leaked, examined)]
-    return Elsewhere(predictions, notes, seen_by_network(table.root, dataset))
+    images = as_test_table(examined, dataset, class_of, leaked)
+    probabilities = probabilities_of(engine, images.root, list(images.frame["path"]))
+    table = predictions_table(images.frame, probabilities, model.classes)
+    notes = [*images.notes, *_left_out(class_of), *_named(leaked, examined)]
+    return Elsewhere(table, notes, seen_by_network(images.root, model.forms[0]))
 
 
 def _leaked(run: Run, examined: Examined, dataset: Dataset) -> NDArray[np.bool_]:
@@ -101,28 +71,6 @@ def _named(leaked: NDArray[np.bool_], examined: Examined) -> list[str]:
     if not paths:
         return []
     return [f"Left out, since they look like images that the model was trained on: {len(paths)} ({listed(paths, 5)})."]
-
-
-def _model(run: Run) -> ClassifierModule:
-    try:
-        return ClassifierModule.load_from_checkpoint(run.best_checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{run.best_checkpoint}: the model cannot be read: {reason}") from error
-
-
-def _trainer(accelerator: str, precision: Precision) -> lightning.Trainer:
-    try:
-        return lightning.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            precision=precision,
-            logger=False,
-            enable_checkpointing=False,
-            enable_model_summary=False,
-        )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise ConfigError(f"accelerator={accelerator}: {error}") from error
 
 
 def _left_out(class_of: Mapping[str, str | None]) -> list[str]:

@@ -100,7 +100,7 @@ def model_file(run: str | None, model: str | None) -> Path:
 def _of_run(run: Run) -> Path:
     if not run.folder.is_dir():
         raise ConfigError(f"run={run.folder}: there is no such folder")
-    facts = run.best_model.with_suffix(".json")
+    facts = run.best_facts
     if facts.is_file():
         return facts
     if run.status is None:
@@ -148,7 +148,8 @@ def network_of(path: Path, facts: Facts, trust_code: bool) -> tuple[Part, Prepro
         ConfigError: for code that is not ours and not trusted.
     """
     if facts.model is None or facts.preprocessing is None:
-        raise DataError(f"{path}: does not describe a model: model and preprocessing are needed")
+        older = "; an older medclf wrote it, so train anew" if facts.format == 0 else ""
+        raise DataError(f"{path}: does not say of what its network is built, and of what images{older}")
     for target in _targets([facts.model.backbone, facts.model.head]):
         if not trust_code and not OURS.fullmatch(target):
             raise ConfigError(

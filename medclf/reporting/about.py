@@ -49,6 +49,13 @@ class About:
         title = f"{self.title}, tested on {dataset}"
         return replace(self, title=title, notes=[*self.notes, note, *findings], tested_on=dataset)
 
+    def augmented(self) -> "About":
+        """The same with test-time augmentation."""
+        note = "Test-time augmentation: each probability is the mean over an image and its mirror image (tta=flip)."
+        if self.tested_on is not None:
+            note += " Threshold and temperature were chosen on validation images without it."
+        return replace(self, title=f"{self.title}, tta=flip", notes=[*self.notes, note])
+
     def counts(self) -> pd.DataFrame | None:
         """Images of each class and split, and patients in the last row."""
         if self.images is None:

@@ -1,4 +1,4 @@
-"""The work of ``python -m medclf.ensemble``."""
+"""The work of ``python -m medclf.ensemble``. Imports no torch."""
 
 import math
 import shutil
@@ -11,10 +11,12 @@ from omegaconf import OmegaConf
 from medclf.comparison.sources import Source, read_all
 from medclf.config.arguments import say
 from medclf.config.schema import Evaluation as Config
+from medclf.data.seen_before import join_fingerprints
 from medclf.errors import ConfigError, DataError
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.prediction.composite import check_model, facts_of, write_composite
 from medclf.prediction.ensemble import averaged
 from medclf.reporting.about import about_run
 from medclf.reporting.judge import images_of
@@ -26,7 +28,7 @@ SHARED = ("monitor", "dataset", "evaluation")
 
 
 def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
-    """Average the predictions of runs and leave in a folder what a run leaves, but for a network.
+    """Average the predictions of runs and leave in a folder what a run leaves, the model too where each has one.
 
     Operating point and temperature are chosen anew, on the validation images.
 
@@ -48,11 +50,15 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
         facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
         OmegaConf.save(config, run.config)
         shutil.copyfile(members[0].splits, run.splits)
+        join_fingerprints([member.fingerprints for member in members], run.fingerprints)
         save_predictions(evaluation.decided(table), run.predictions)
-        about = about_run(run, _monitored(evaluation, config["monitor"]), facts)
+        chosen = monitored(evaluation, config["monitor"])
+        about_model = facts_of(evaluation, config["dataset"]["name"], facts.get("split_hash"))
+        model = _save_model(members, run, {**about_model, **chosen})
+        about = about_run(run, chosen, facts)
         write_outcome(evaluation, about, folder, images_of(about))
     report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
-    say(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}")
+    say(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
 
 
 def _member(source: Source) -> Run:
@@ -72,8 +78,21 @@ def _config(members: Sequence[Run]) -> dict[str, Any]:
     return {**{key: configs[0][key] for key in SHARED}, "seed": None, "model": model}
 
 
-def _monitored(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
-    """The ensemble's own value of the metric that chose its members' checkpoints, on validation."""
+def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
+    """Save the ensemble as one model. Returns in words that it was, or why it could not be."""
+    sources = [member.best_facts for member in members]
+    try:
+        classes = [check_model(source).classes for source in sources]
+    except DataError as error:
+        return f"No model was saved, since a member has none: {error}"
+    if any(own != facts["classes"] for own in classes):
+        return f"No model was saved, since the members have not their classes in the same order: {classes}"
+    write_composite(run.best_facts, "ensemble", sources, facts)
+    return f"Model:   {run.shown}/checkpoints/{run.best_facts.name}"
+
+
+def monitored(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
+    """The value, on validation, of the metric that chose the members' checkpoints."""
     name = {"loss": "log_loss"}.get(monitor.removeprefix("val/"), monitor.removeprefix("val/"))
     found = evaluation.metrics["val"].overall.get(name) if "val" in evaluation.metrics else None
     if found is None or math.isnan(found.value):

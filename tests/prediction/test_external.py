@@ -198,13 +198,14 @@ def test_a_model_that_cannot_be_read_is_one_message(elsewhere, tabled, tmp_path,
     moved = tmp_path / "moved"
     shutil.copytree(tabled, moved, ignore=shutil.ignore_patterns("events*", "figures"))
     if content is None:
-        (moved / "checkpoints/best.ckpt").unlink()
+        (moved / "checkpoints/best.pth").unlink()
     else:
-        (moved / "checkpoints/best.ckpt").write_bytes(content)
+        (moved / "checkpoints/best.pth").write_bytes(content)
     write_classes(Path("other"), {"cat": 6, "dog": 6})
     answer = elsewhere(f"run={moved}", "evaluation=quick")
     assert answer.code == 2
-    assert "best.ckpt" in answer.err
+    assert "best.pth" in answer.err
+    assert Path("out").exists() == (content is not None)
     assert "Traceback" not in answer.text
 
 

@@ -1,0 +1,55 @@
+"""A run's own validation and test images, predicted again in another way. Imports no torch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from medclf.config.schema import Dataset
+from medclf.data.sources.find import image_root
+from medclf.data.unchanged import refuse_changed
+from medclf.errors import DataError
+from medclf.evaluation.predictions import PROBABILITY
+from medclf.runs import Run
+
+
+def own_images(config: dict[str, Any]) -> tuple[Dataset, Path]:
+    """The dataset of a run, and the folder that the paths of its images are below, which may be gone.
+
+    Args:
+        config: of the run.
+    """
+    dataset = Dataset.model_validate(config["dataset"])
+    try:
+        return dataset, image_root(dataset)
+    except DataError:
+        return dataset, Path(dataset.root)
+
+
+def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
+    """Refuse to predict again what are not a run's images any more.
+
+    Args:
+        run: finished.
+        table: its predictions.
+
+    Raises:
+        DataError: where they are not there, or are other files.
+    """
+    config: Any = OmegaConf.to_container(OmegaConf.load(run.config))
+    dataset, root = own_images(config)
+    if not root.is_dir():
+        raise DataError(
+            f"dataset.root={dataset.root}: the images of {run.shown} are not there (looked for {root.absolute()}), and "
+            "tta predicts them again; start where the run was started, or bring them back"
+        )
+    refuse_changed(root, list(table["path"]), run.fingerprints)
+
+
+def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
+    """A predictions table with other probabilities, shape (rows, classes), the most probable class predicted."""
+    columns = {PROBABILITY + name: probabilities[:, at] for at, name in enumerate(classes)}
+    return table.assign(**columns, predicted_class=np.asarray(classes)[probabilities.argmax(1)])
