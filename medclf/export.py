@@ -1,0 +1,65 @@
+"""``python -m medclf.export``: a trained model as one file for another runtime."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from medclf.config import words
+from medclf.config.schema import Strict
+from medclf.exporting.folder import images_below
+from medclf.exporting.formats import FormatName, check_installed, files_of
+from medclf.prediction.composite import check_model
+from medclf.prediction.facts import model_file
+
+
+class ExportConfig(Strict):
+    """Write a trained model as one file that needs no medclf, and compare it with the model on real images.
+
+    python -m medclf.export run=RUN
+    python -m medclf.export run=RUN format=openvino images=FOLDER
+    python -m medclf.export model=best.pth format=torch output=model.pt2
+
+    Images of 0 to 255 go in, resized as the .json beside the file says; calibrated probabilities and the class at the
+    operating point come out. Classes and threshold are in the file too. What is not: whether an image is unlike the
+    training images.
+    """
+
+    run: str | None = Field(None, description="run folder")
+    model: str | None = Field(None, description="or best.pth, with best.json beside it")
+    format: FormatName = Field("onnx", description="onnx (.onnx), torch (torch.export, .pt2) or openvino (.xml, .bin)")
+    output: str | None = Field(None, description="file to write; null: in the folder export of the run")
+    images: str | None = Field(None, description="folder of images to compare on; null: the run's validation and test")
+    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1e-4, description="largest difference of a probability that is allowed"
+    )
+    trust_code: bool = Field(False, description="import and run a network of your own code")
+
+
+def export(config: ExportConfig) -> None:
+    """Write the file and say how far it is from the model.
+
+    Raises:
+        ConfigError, DataError: for what a user should mend.
+    """
+    path = model_file(config.run, config.model)
+    facts = check_model(path, config.trust_code)
+    check_installed(config.format)
+    folder = path.parent if config.run is None else Path(config.run)
+    files = files_of(config.format, config.output, folder / "export", facts)
+    if config.images is not None:
+        images_below(config.images)
+    from medclf.exporting import write  # torch: once what was typed is known to be right
+    from medclf.prediction.model import load_model
+
+    verified = write.export(load_model(path, config.trust_code), config.format, files, config.images, config.tolerance)
+    write.tell(files, verified, config.format)
+
+
+def main() -> None:
+    """Run the command line."""
+    words.run(ExportConfig, export)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The images that an exported file is verified on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+
+from medclf.config.schema import Dataset, Form
+from medclf.data.pixels import UnreadableImageError
+from medclf.data.sources.find import image_root
+from medclf.errors import ConfigError, DataError
+from medclf.evaluation.reading import load_predictions
+from medclf.exporting.folder import images_below
+from medclf.prediction.engine import Engine, Seen
+from medclf.runs import Run
+
+MOST = 32
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images as the model sees them, and in words where they are from."""
+
+    seen: list[Seen]
+    source: str
+
+
+def samples_of(engine: Engine, folder: str | None) -> Samples:
+    """At most 32 images: of a folder, else of the run's validation and test, else noise where these have gone.
+
+    Raises:
+        ConfigError: for a folder in which none can be read.
+    """
+    if folder is not None:
+        seen = _seen(engine, Path(folder), images_below(folder))
+        if not seen:
+            raise ConfigError(f"images={folder}: none of its images can be read")
+        return Samples(seen, f"images of {folder}")
+    seen = _of_run(engine, Run(engine.model.path.parent.parent))
+    if seen:
+        return Samples(seen, "validation and test images of the run")
+    return Samples(_noise(engine), "pictures of noise, for its own images are not there; name others by images=FOLDER")
+
+
+def _of_run(engine: Engine, run: Run) -> list[Seen]:
+    if not run.config.is_file() or not run.predictions.is_file():
+        return []
+    try:
+        dataset = Dataset.model_validate(OmegaConf.to_container(OmegaConf.load(run.config).dataset))
+        table = load_predictions(run.predictions)
+        return _seen(engine, image_root(dataset), table.loc[table["split"] != "train", "path"])
+    except (DataError, ValueError):  # a run of another kind or of an older medclf
+        return []
+
+
+def _seen(engine: Engine, root: Path, paths: Iterable[str]) -> list[Seen]:
+    """Those that can be read of some, spread evenly over all."""
+    every = list(paths)
+    seen = []
+    for at in np.linspace(0, len(every) - 1, min(len(every), MOST)).round().astype(int):
+        try:
+            seen.append(engine.see(root, every[at]))
+        except UnreadableImageError:
+            continue
+    return seen
+
+
+def _noise(engine: Engine) -> list[Seen]:
+    """Of every brightness and contrast."""
+    rng = np.random.default_rng(0)
+
+    def picture(form: Form) -> NDArray[np.uint8]:
+        shape = (form.channels, form.image_size, form.image_size)
+        return rng.normal(rng.uniform(0, 255), rng.uniform(5, 80), shape).clip(0, 255).astype(np.uint8)
+
+    return [tuple(picture(form) for form in engine.model.forms) for _ in range(MOST)]
