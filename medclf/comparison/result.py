@@ -58,7 +58,31 @@ def compared(
     """
     sources = read_all(paths, positive)
     runs, origins = chosen_predictions(sources, positive, rule)
+    return between(runs, origins, resamples, seed, metrics, several_seeds(sources.values()))
+
+
+def between(
+    runs: Mapping[str, Predictions],
+    origins: Mapping[str, str],
+    resamples: int,
+    seed: int,
+    metrics: str | None = None,
+    several: bool = False,
+) -> Comparison:
+    """Compare predictions.
+
+    Args:
+        runs: by label, predictions whose images, patients, classes and positive class are the same.
+        origins: where each comes from, and at which operating point.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        metrics: names joined by commas; by default those for the number of classes.
+        several: whether every model is there with two seeds or more.
+
+    Raises:
+        ConfigError: where there is no such metric.
+    """
     found = {label: estimate(predictions, resamples, seed) for label, predictions in runs.items()}
     names = chosen_metrics(metrics, next(iter(found.values())))
     differences = compare(runs, found, names, resamples, seed)
-    return Comparison(runs, found, differences, origins, several_seeds(sources.values()), resamples, seed)
+    return Comparison(runs, found, differences, origins, several, resamples, seed)

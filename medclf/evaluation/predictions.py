@@ -19,7 +19,7 @@ class Predictions:
     """The predictions for the images of one split.
 
     ``target`` and ``predicted`` are classes as int64, ``probabilities`` float64, in rows of ``table``; ``groups`` the
-    patient of each. ``positive`` is the class that sensitivity is about, where there are two. ``held`` is the class that
+    patient of each. ``positive`` is the class that sensitivity is about, where there are two; ``held`` the class that
     a threshold holds back where there are more; None: there is no threshold then.
     """
 

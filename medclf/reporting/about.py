@@ -1,6 +1,7 @@
 """What is known of a run beside its predictions."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from medclf.reporting.beside import Beside
 from medclf.runs import Run, read_json
 
 CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
@@ -20,7 +22,8 @@ class About:
     ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
     ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
     reader should know before the figures. ``tested_on`` names the dataset of an external validation. ``members`` are
-    the runs of an ensemble, whose ``config`` holds what they have in common.
+    the runs of an ensemble or a cascade, whose ``config`` holds what they have in common. ``beside`` compares a cascade
+    with either of its stages alone.
     """
 
     title: str
@@ -31,16 +34,23 @@ class About:
     images: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
     tested_on: str | None = None
+    beside: list[Beside] = field(default_factory=list)
 
     @property
     def members(self) -> list[str]:
-        """The folders of the runs that an ensemble is of; empty for a run."""
+        """The folders of the runs that an ensemble or a cascade is of; empty for a run."""
         return list(self.config.get("model", {}).get("members", []))
+
+    @property
+    def gate(self) -> str | None:
+        """The class that the first stage of a cascade holds back; None for all else."""
+        gate: str | None = self.config.get("model", {}).get("gate")
+        return gate
 
     @property
     def command(self) -> str:
         """The line that repeats the run."""
-        module = "medclf.ensemble" if self.members else "medclf.train"
+        module = "medclf.cascade" if self.gate else "medclf.ensemble" if self.members else "medclf.train"
         return shlex.join(["python", "-m", module, *self.record.get("command", [])])
 
     def elsewhere(self, dataset: str, findings: list[str]) -> "About":
@@ -69,13 +79,16 @@ class About:
         return table.astype(int)
 
 
-def about_run(run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None) -> About:
+def about_run(
+    run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None, beside: Sequence[Beside] = ()
+) -> About:
     """What the folder of a run tells.
 
     Args:
         run: with its configuration, splits and record.
         chosen: how its checkpoint was chosen.
         facts: what its record will hold once it has finished.
+        beside: comparisons of a cascade with its stages.
 
     Raises:
         DataError: for files that are not there or damaged.
@@ -86,7 +99,7 @@ def about_run(run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = N
     if facts is None and record["status"] != "finished":
         notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
     if members := config["model"].get("members"):
-        notes.append(f"An ensemble: the mean of the probabilities of {len(members)} runs, {', '.join(members)}.")
+        notes.append(_composed(members, config["model"].get("gate")))
     return About(
         title=f"{config['dataset']['name']}, {config['model']['name']}",
         positive=config["dataset"]["positive"],
@@ -95,6 +108,16 @@ def about_run(run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = N
         chosen={name: chosen[name] for name in CHOSEN if name in chosen},
         images=pd.read_csv(run.splits, dtype=str, keep_default_na=False),
         notes=notes,
+        beside=list(beside),
+    )
+
+
+def _composed(members: list[str], gate: str | None) -> str:
+    if gate is None:
+        return f"An ensemble: the mean of the probabilities of {len(members)} runs, {', '.join(members)}."
+    return (
+        f"A cascade: stage 1, {members[0]}, tells {gate} from the rest; of what it lets through stage 2, {members[1]}, "
+        "tells the diseases apart."
     )
 
 

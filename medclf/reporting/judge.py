@@ -53,7 +53,8 @@ def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evalua
 def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
     about = about_run(run, read_json(run.metrics))
     table = load_predictions(run.predictions)
-    evaluation = evaluate(table, _as_the_run(config.evaluation, about, typed), config.positive or about.positive)
+    settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
+    evaluation = evaluate(table, settings, positive, gate=about.gate)
     seen, history = images_of(about), _history(run)
     grad_cam = GradCam.load(run.grad_cam) if run.grad_cam.is_file() and config.evaluation.grad_cam else None
     write_outcome(evaluation, about, folder, seen, history, grad_cam)
@@ -65,11 +66,13 @@ def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder
     from medclf.prediction.probabilities import engine_of, probabilities_of  # torch
 
     about = about_run(run, read_json(run.metrics)).augmented()
+    _log_notes(about)
     images = load_predictions(run.predictions)
     engine = engine_of(run, config)
     probabilities = probabilities_of(engine, own_images(about.config)[1], list(images["path"]))
     table = with_probabilities(images, probabilities, engine.model.classes)
-    evaluation = evaluate(table, _as_the_run(config.evaluation, about, typed), config.positive or about.positive)
+    settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
+    evaluation = evaluate(table, settings, positive, gate=about.gate)
     save_predictions(evaluation.decided(table), folder / "predictions.csv")
     write_outcome(evaluation, about, folder, images_of(about), _history(run))
     return evaluation
@@ -87,17 +90,21 @@ def _judge_elsewhere(
     positive = config.positive or about.positive
     # the model's own operating point, unless another rule was typed: evaluation=quick is none
     rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
-    validation = split_of(load_predictions(run.predictions), "val", positive)
+    validation = split_of(load_predictions(run.predictions), "val", positive, gate=about.gate)
     chosen = Chosen(choose(validation, rule), fit_temperature(validation))
     elsewhere = predict_elsewhere(run, engine_of(run, config), dataset, config.class_map)
-    save_predictions(elsewhere.table, folder / "predictions.csv")
-    evaluation = evaluate(elsewhere.table, settings, positive, chosen)
+    evaluation = evaluate(elsewhere.table, settings, positive, chosen, about.gate)
+    save_predictions(evaluation.decided(elsewhere.table), folder / "predictions.csv")
     about = about.elsewhere(dataset.name, elsewhere.notes)
     about = about if config.tta == "none" else about.augmented()
-    for note in about.notes:
-        log.info(note)
+    _log_notes(about)
     write_outcome(evaluation, about, folder, elsewhere.seen)
     return evaluation
+
+
+def _log_notes(about: About) -> None:
+    for note in about.notes:
+        log.info(note)
 
 
 def _as_the_run(config: Config, about: About, typed: frozenset[str]) -> Config:

@@ -11,6 +11,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
+from medclf.comparison.words import conclusion, p_value
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
@@ -92,6 +93,9 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "shown": _shown,
         "isnan": math.isnan,
+        "number": _number,
+        "p_value": lambda p: p_value(p).removeprefix("= "),
+        "conclusion": conclusion,
     }
 
 
@@ -100,6 +104,10 @@ def _shown(estimate: Estimate) -> str:
         return "not defined"
     interval = "" if math.isnan(estimate.low) else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
     return f"{estimate.value:.3f}{interval}"
+
+
+def _number(value: float) -> str:
+    return "not defined" if math.isnan(value) else f"{value:.3f}"
 
 
 def _rows(frame: pd.DataFrame) -> list[list[str]]:
