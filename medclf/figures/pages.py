@@ -1,6 +1,6 @@
 """Pages of images with what was predicted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -107,15 +107,29 @@ def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32]
 
 
 def _page(test: Predictions, rows: NDArray[np.int64], seen: Seen, title: str) -> Figure:
-    columns = max(4, min(PER_ROW, len(rows)))
-    height = -(-len(rows) // columns)
+    images = named(test, rows)
+    return sheet([Cell(image.title, image.colour, seen(image.path)) for image in images], title)
+
+
+class Cell(NamedTuple):
+    """An image of a page, (channels, size, size), None where it cannot be had, and what stands above it."""
+
+    title: str
+    colour: str
+    image: NDArray[np.uint8] | None
+
+
+def sheet(cells: Sequence[Cell], title: str) -> Figure:
+    """A page of images, at least one."""
+    columns = max(4, min(PER_ROW, len(cells)))
+    height = -(-len(cells) // columns)
     figure = _blank_page(height, columns, title)
     panels = figure.subplots(height, columns, squeeze=False).flatten()
     for axes in panels:
         axes.set_axis_off()
-    for axes, image in zip(panels, named(test, rows), strict=False):
-        axes.imshow(_shown(seen(image.path)), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(image.title, fontsize=8, color=image.colour)
+    for axes, cell in zip(panels, cells, strict=False):
+        axes.imshow(_shown(cell.image), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(cell.title, fontsize=8, color=cell.colour)
     return figure
 
 

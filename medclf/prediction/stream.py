@@ -27,7 +27,12 @@ class Part:
 
 
 def predict_stream(
-    engine: Engine, see: Callable[[int], Seen], count: int, batch: int = BATCH, progress: bool = True
+    engine: Engine,
+    see: Callable[[int], Seen],
+    count: int,
+    batch: int = BATCH,
+    progress: bool = True,
+    begin: int = 0,
 ) -> Iterator[Part]:
     """Predict images in order, a batch at a time.
 
@@ -38,6 +43,7 @@ def predict_stream(
         count: how many images there are.
         batch: images at once.
         progress: whether to show a bar.
+        begin: rows before this one are passed over.
 
     Yields:
         Each batch once it is predicted. Whoever stops asking stops the work.
@@ -51,8 +57,8 @@ def predict_stream(
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        with tqdm(total=count, desc="Predicting", leave=False, disable=not progress) as bar:
-            for rows, looks in _ahead(pool, look, count, batch):
+        with tqdm(total=count, initial=begin, desc="Predicting", leave=False, disable=not progress) as bar:
+            for rows, looks in _ahead(pool, look, range(begin, count), batch):
                 seen = [one.result() for one in looks]
                 yield _predicted(engine, dict(zip(rows, seen, strict=True)))
                 bar.update(len(rows))
@@ -61,11 +67,11 @@ def predict_stream(
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, look: Callable[[int], Seen | str], count: int, batch: int
+    pool: ThreadPoolExecutor, look: Callable[[int], Seen | str], images: range, batch: int
 ) -> Iterator[tuple[range, list[Future[Seen | str]]]]:
     waiting: deque[tuple[range, list[Future[Seen | str]]]] = deque()
-    for begin in range(0, count, batch):
-        rows = range(begin, min(begin + batch, count))
+    for at in range(0, len(images), batch):
+        rows = images[at : at + batch]
         waiting.append((rows, [pool.submit(look, row) for row in rows]))
         if len(waiting) > AHEAD:
             yield waiting.popleft()

@@ -1,0 +1,65 @@
+"""``python -m medclf.predict``: a trained model on any images. Neither training data nor conf/ are needed."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from medclf.config import words
+from medclf.config.arguments import own_folder
+from medclf.config.schema import Accelerator, Strict, TestTime
+from medclf.prediction.composite import check_model
+from medclf.prediction.facts import model_file
+
+
+class PredictConfig(Strict):
+    """Predict the class of images with a trained model.
+
+        python -m medclf.predict run=RUN input=FOLDER
+        python -m medclf.predict run=RUN 'input=FOLDER/*.png' output=FOLDER sheet=60 grad_cam=true
+        python -m medclf.predict model=best.pth input=TABLE.csv
+
+    The output folder gets predictions.csv, a row an image: calibrated probabilities, the class at the threshold of the
+    model, and a flag with its reason where an image cannot be read or is unlike those of the training. What broke off
+    goes on where the same line is typed again, with its output=FOLDER.
+    """
+
+    run: str | None = Field(None, description="a run folder")
+    model: str | None = Field(None, description="a best.pth, with its best.json beside it, instead of a run")
+    input: str = Field(description="image, folder, glob between quotes, .zip, or .csv with a column path")
+    output: str | None = Field(None, description="new or empty folder; null: one below runs/predict")
+    tta: TestTime = Field("none", description="none, or flip: the mean over each image and its mirror image")
+    batch_size: int = Field(32, ge=1, description="images at once")
+    sheet: int = Field(0, ge=0, description="how many of the first images are shown on pages with what was predicted")
+    grad_cam: bool = Field(False, description="a picture of each image with what spoke for its class")
+    accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = Field(
+        None, description="32-true, 16-mixed, bf16-mixed; null: as trained, and as the machine is built for"
+    )
+    trust_code: bool = Field(False, description="run a network of your own code")
+
+
+def predict(config: PredictConfig) -> None:
+    """Leave predictions in a folder. Raises ConfigError or DataError before that is made."""
+    path = model_file(config.run, config.model)
+    facts = check_model(path, config.trust_code)
+    from medclf.prediction.inputs import find, refuse_output_within  # NumPy, which --help does not pay
+    from medclf.prediction.output import Output, settings_of
+
+    images = find(config.input)
+    output = Output(own_folder("predict") if config.output is None else Path(config.output))
+    refuse_output_within(images, config.input, output.folder)
+    settings = settings_of(config, path, images)
+    output.refuse_other(settings)
+    from medclf.prediction.work import predict_all  # torch: once what was typed is known to be right
+
+    predict_all(config, path, facts, images, output, settings)
+
+
+def main() -> None:
+    """Run the command line."""
+    words.run(PredictConfig, predict)
+
+
+if __name__ == "__main__":
+    main()
