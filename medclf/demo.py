@@ -1,0 +1,63 @@
+"""``python -m medclf.demo``: a page, on this machine only, on which one drops an image and sees what a model says."""
+
+import sys
+from functools import partial
+from importlib.util import find_spec
+from typing import Literal
+
+from pydantic import Field
+
+from medclf.config import words
+from medclf.config.schema import Strict
+from medclf.errors import ConfigError
+from medclf.prediction.composite import check_model
+from medclf.prediction.facts import model_file
+
+
+class DemoConfig(Strict):
+    """A page in the browser on which one drops an image and sees what a trained model says of it.
+
+        python -m medclf.demo run=RUN
+        python -m medclf.demo model=best.pth port=8000
+
+    It is open to this machine alone, keeps no image and needs no internet. For research: it is no medical device.
+    """
+
+    run: str | None = Field(None, description="a run folder")
+    model: str | None = Field(None, description="a best.pth, with its best.json beside it, instead of a run")
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="auto, cpu, gpu, mps")
+    trust_code: bool = Field(False, description="run a network of your own code")
+    port: int = Field(7860, ge=0, le=65535, description="where the page is, http://127.0.0.1:PORT; 0: any that is free")
+    max_mb: float = Field(20, gt=0, le=1024, description="a larger file is refused")
+
+
+def work(config: DemoConfig) -> None:
+    """Serve the page until Ctrl-C. Raises ConfigError or DataError."""
+    path = model_file(config.run, config.model)
+    facts = check_model(path, config.trust_code)
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f'the page needs {" and ".join(missing)}: python -m pip install "medclf[demo]"')
+    from medclf.demonstration.figures import figures_of
+    from medclf.demonstration.serving import address, listen, serve
+
+    figures = figures_of(path, facts)
+    with listen(config.port) as listening:
+        from medclf.demonstration.answer import answer, warmed_up
+        from medclf.demonstration.app import build_app  # torch: once the port is known to be free
+        from medclf.demonstration.pages import page_of
+
+        engine = warmed_up(path, config.accelerator, config.trust_code)
+        app = build_app(partial(answer, engine), page_of(facts, figures, config.max_mb), config.max_mb)
+        sys.stdout.write(f"{address(listening)}  open it on this machine; Ctrl-C here ends it\n")
+        sys.stdout.flush()
+        serve(app, listening)
+
+
+def main() -> None:
+    """Run the command line."""
+    words.run(DemoConfig, work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The page and what is put into it, as HTML. What comes from a model or a file is escaped."""
+
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from medclf.demonstration.answer import Answer
+from medclf.demonstration.figures import Figure
+from medclf.demonstration.kinds import SAID
+from medclf.prediction.facts import Facts
+
+TEMPLATES = Environment(
+    loader=PackageLoader("medclf.demonstration", "page"),
+    autoescape=select_autoescape(default=True),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def page_of(facts: Facts, figures: list[Figure], max_mb: float) -> str:
+    """The page, before anything is dropped."""
+    name = facts.model.name if facts.model is not None else f"{facts.kind} of {len(facts.members)} models"
+    template = TEMPLATES.get_template("page.html.j2")
+    return template.render(facts=facts, name=name, figures=figures, max_mb=max_mb, kinds=SAID)
+
+
+def answered(answer: Answer) -> str:
+    """What is shown for an image."""
+    return TEMPLATES.get_template("answer.html.j2").render(answer=answer)
+
+
+def refused(message: str) -> str:
+    """What is shown for a file that is not taken."""
+    return TEMPLATES.get_template("refused.html.j2").render(message=message)
+
+
+def asset(name: str) -> str:
+    """A file of the page."""
+    return files("medclf.demonstration").joinpath("page", name).read_text(encoding="utf-8")
