@@ -32,6 +32,7 @@ class Run:
         self.checkpoints = folder / "checkpoints"
         self.best_model = self.checkpoints / "best.pth"
         self.best_facts = self.checkpoints / "best.json"
+        self.novelty = self.checkpoints / "novelty.npz"
         self.best_checkpoint = self.checkpoints / "best.ckpt"
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         self.previous_checkpoint = self.checkpoints / "previous.ckpt"

@@ -12,7 +12,7 @@ class SmallCNN(nn.Module):
     """Convolution (3x3), activation and 2x2 max pooling, once for each entry of ``channels``.
 
     The last pooling is adaptive: it brings any image to ``grid`` x ``grid`` values a channel, so that one network takes
-    images of every size. Features: (n, channels[-1] * grid * grid).
+    images of every size. Features: (n, channels[-1] * grid * grid), of which ``map_values`` are of one channel.
 
     Args:
         in_channels: channels of the image.
@@ -25,6 +25,7 @@ class SmallCNN(nn.Module):
         self, in_channels: int, channels: Sequence[int] = (16, 32, 64), grid: int = 7, activation: str = "relu"
     ) -> None:
         super().__init__()
+        self.map_values = grid * grid
         layers: list[nn.Module] = []
         for position, (before, after) in enumerate(zip((in_channels, *channels), channels, strict=False), start=1):
             pool = nn.AdaptiveMaxPool2d(grid) if position == len(channels) else nn.MaxPool2d(2)

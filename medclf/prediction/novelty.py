@@ -1,5 +1,6 @@
 """Whether an image is unlike the training images: a photograph, or an X-ray given to a model of ultrasound."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -10,46 +11,45 @@ from numpy.typing import NDArray
 from medclf.errors import DataError
 from medclf.files import written_whole
 
-FALSE_ALARMS = 0.05
-"""The share of validation images that may be called unlike the training images."""
-NEIGHBOURS = 5
+COUNTS = ("map_values", "false_alarms", "validation", "test_alarms", "test")
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Distance to the nearest training images in the network's features (Sun et al., ICML 2022).
+    """Mahalanobis distance from the training images in the network's features (Lee et al., NeurIPS 2018).
 
-    ``bank`` (n, f) are features of training images, each of length 1, ``threshold`` the distance above which an image
-    is unlike them, and ``false_alarms`` of ``validation`` images of the same kind were above it.
+    It is taken among the first principal components of the training features, as ``medclf.training.novelty`` fits them.
+
+    Args:
+        mean: of the training features, shape (f,).
+        whitening: takes features less their mean to components of variance 1, which do not vary together, (f, c).
+        map_values: features are maps of so many values, one after the other, of which the mean is taken first; 1: as
+            they are.
+        threshold: the distance above which an image is unlike the training images.
+        false_alarms: validation images above it, of ``validation`` that it was chosen on.
+        validation: images of the same kind that were not fitted on.
+        test_alarms: test images above it.
+        test: images; none of them was fitted on or chosen on.
     """
 
-    bank: NDArray[np.float32]
-    neighbours: int
-    threshold: float
-    false_alarms: int
-    validation: int
-
-    @classmethod
-    def fit(cls, training: NDArray[np.float32], validation: NDArray[np.float32]) -> "Novelty":
-        """Keep features of training images, shape (n, f), and choose the threshold on others of validation images.
-
-        It is the smallest validation distance that no more than ``FALSE_ALARMS`` of the validation images are above.
-        """
-        bank = _unit(training).astype(np.float16).astype(np.float32)  # as it is saved
-        neighbours = min(NEIGHBOURS, len(bank))
-        distance = _distance(bank, neighbours, validation)
-        threshold = float(np.quantile(distance, 1 - FALSE_ALARMS, method="higher"))
-        return cls(bank, neighbours, threshold, int((distance > threshold).sum()), len(distance))
+    mean: NDArray[np.float32]
+    whitening: NDArray[np.float32]
+    map_values: int
+    threshold: float = np.inf
+    false_alarms: int = 0
+    validation: int = 0
+    test_alarms: int = 0
+    test: int = 0
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of each image, shape (n,): from its features, (n, f), scaled to length 1, to the k-th nearest of the bank."""
-        return _distance(self.bank, self.neighbours, features)
+        """Of each image, shape (n,), from its features, (n, f * map_values)."""
+        apart = averaged(features, self.map_values).astype(np.float64) - self.mean
+        return np.asarray(np.linalg.norm(apart @ self.whitening, axis=1))
 
     def save(self, path: Path) -> None:
         """Write it as an .npz file."""
-        content = {**vars(self), "bank": self.bank.astype(np.float16)}
         with written_whole(path) as file:
-            np.savez_compressed(file, **content)
+            np.savez_compressed(file, **vars(self))
 
     @classmethod
     def load(cls, path: Path) -> "Novelty":
@@ -60,20 +60,15 @@ class Novelty:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                bank = np.asarray(file["bank"], np.float32)
-                counts = {name: int(file[name]) for name in ("neighbours", "false_alarms", "validation")}
-                return cls(bank=bank, threshold=float(file["threshold"]), **counts)
-        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, BadZipFile) as error:
+                mean, whitening = (np.asarray(file[name], np.float32) for name in ("mean", "whitening"))
+                if mean.ndim != 1 or whitening.shape[:1] != mean.shape or whitening.ndim != 2:
+                    raise ValueError("its parts do not fit each other")
+                counts = {name: int(file[name]) for name in COUNTS}
+                return cls(mean, whitening, threshold=float(file["threshold"]), **counts)
+        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: cannot be read: {error}; it tells what is unlike the training images") from error
 
 
-def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(length, np.finfo(np.float32).tiny), np.float32)
-
-
-def _distance(bank: NDArray[np.float32], neighbours: int, features: NDArray[np.float32]) -> NDArray[np.float64]:
-    own, kept = _unit(features).astype(np.float64), bank.astype(np.float64)
-    squares = (own**2).sum(1)[:, None] + (kept**2).sum(1) - 2 * own @ kept.T
-    nearest = np.partition(squares, neighbours - 1, axis=1)[:, neighbours - 1]
-    return np.sqrt(np.maximum(nearest, 0))
+def averaged(features: NDArray[np.float32], map_values: int) -> NDArray[np.float32]:
+    """The mean of each map, from features of shape (n, f * map_values) to (n, f)."""
+    return np.asarray(features.reshape(len(features), -1, map_values).mean(2))

@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from medclf.prediction.novelty import Novelty
 from medclf.reporting.beside import Beside
+from medclf.reporting.novelty import novelty_words
 from medclf.runs import Run, read_json
 
 CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
@@ -21,9 +23,9 @@ class About:
 
     ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
     ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
-    reader should know before the figures. ``tested_on`` names the dataset of an external validation. ``members`` are
-    the runs of an ensemble or a cascade, whose ``config`` holds what they have in common. ``beside`` compares a cascade
-    with either of its stages alone.
+    reader should know before the figures. ``tested_on`` names the dataset of an external validation. ``novelty`` says
+    how images that do not belong are known. ``members`` are the runs of an ensemble or a cascade, whose ``config``
+    holds what they have in common. ``beside`` compares a cascade with either of its stages alone.
     """
 
     title: str
@@ -34,6 +36,7 @@ class About:
     images: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
     tested_on: str | None = None
+    novelty: str | None = None
     beside: list[Beside] = field(default_factory=list)
 
     @property
@@ -108,6 +111,7 @@ def about_run(
         chosen={name: chosen[name] for name in CHOSEN if name in chosen},
         images=pd.read_csv(run.splits, dtype=str, keep_default_na=False),
         notes=notes,
+        novelty=novelty_words(Novelty.load(run.novelty)) if run.novelty.is_file() else None,
         beside=list(beside),
     )
 

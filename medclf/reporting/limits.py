@@ -28,6 +28,8 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
     if evaluation.point.threshold is not None and "val" in evaluation.predictions:
         n = len(evaluation.predictions["val"])
         lines.append(f"Threshold and temperature were chosen on {n} validation images and are no surer than those.")
+    if about.novelty is not None:
+        lines.append(about.novelty)
     share = ", ".join(f"{label} {(test.target == at).mean():.0%}" for at, label in enumerate(test.classes))
     lines.append(
         f"PPV, NPV and accuracy hold for the shares of the test images ({share}); elsewhere they differ "

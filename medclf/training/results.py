@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import lightning
 import pandas as pd
@@ -17,12 +16,13 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.figures.draw import GradCam
-from medclf.reporting.about import about_run
+from medclf.reporting.about import About, about_run
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, is_main_process
 from medclf.training.grad_cam import grad_cam_of
 from medclf.training.history import history_of
 from medclf.training.module import ClassifierModule
+from medclf.training.novelty import watch_of
 from medclf.training.predict import predict_splits
 from medclf.training.saving import save_best
 from medclf.training.tensorboard import log_results
@@ -53,7 +53,8 @@ def conclude(
     """
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     module.load_state_dict(best["state_dict"])
-    predictions = predict_splits(trainer, module, data)
+    watch = watch_of(trainer, module, data, config.seed) if is_main_process() else None
+    predictions = predict_splits(trainer, module, data, None if watch is None else watch.look)
     if not is_main_process():
         return float("nan")
     monitored = _monitored(best, config.monitor)
@@ -61,6 +62,8 @@ def conclude(
     evaluation = evaluate(predictions, config.evaluation, config.dataset.positive)
     save_predictions(evaluation.decided(predictions), run.predictions)
     save_best(module, config, data.table, evaluation, chosen, run.best_model)
+    if watch is not None:
+        watch.judged().save(run.novelty)
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)
@@ -69,7 +72,7 @@ def conclude(
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     if isinstance(trainer.logger, TensorBoardLogger):
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
-    _report_results(evaluation.metrics["test"], evaluation, run, chosen)
+    _report_results(evaluation.metrics["test"], evaluation, run, about)
     return monitored
 
 
@@ -108,13 +111,15 @@ def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
     return float(states[0]["best_model_score"])
 
 
-def _report_results(test: Metrics, evaluation: Evaluation, run: Run, chosen: dict[str, Any]) -> None:
+def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: About) -> None:
     below_runs = Path.cwd() / "runs" in run.folder.absolute().parents
     log.info(
         "Tested once: the checkpoint of epoch %d, the best by %s = %.4f",
-        chosen["epoch"], chosen["monitor"], chosen["monitor_value"],
+        about.chosen["epoch"], about.chosen["monitor"], about.chosen["monitor_value"],
     )  # fmt: skip
     log.info("Operating point: %s. Temperature: %s.", evaluation.point.words, evaluation.temperature.words)
+    if about.novelty is not None:
+        log.info(about.novelty)
     log.info("Results\n\n%s\n\nRun folder:  %s", metrics_table(test, "test"), run.shown)
     if evaluation.config.pictures:
         log.info("Report:      %s/report.html", run.shown)
