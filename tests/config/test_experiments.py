@@ -19,7 +19,7 @@ resolvers.register()
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 PUBLISHED = {
     "thyroid_resnet18", "trachea_resnet18", "pneumonia_resnet50_mlp", "pneumonia_cnn", "pneumonia_resnet50",
-    "covid_cnn", "covid_resnet50", "busi_cnn", "busi_resnet50", "hip_mri_resnet101",
+    "covid_cnn", "covid_resnet50", "busi_cnn", "busi_resnet50", "hip_mri_resnet101", "covid_stage1", "covid_stage2",
 }  # fmt: skip
 OURS = {"busi_best", "busi_best_frozen", "busi_best_scratch", "pneumonia_best", "covid_best"}
 
@@ -155,6 +155,19 @@ def test_others_as_described():
         assert recipe(name).dataset.splits.folders["val"] == "train"
     for name in ("covid_cnn", "covid_resnet50"):
         assert 21164 * recipe(name).dataset.splits.test == pytest.approx(3176, abs=3)
+
+
+def test_the_two_stages_are_as_proposed():
+    first, second = recipe("covid_stage1"), recipe("covid_stage2")
+    assert (first.dataset.classes, first.dataset.positive) == (["healthy", "ill"], "ill")
+    assert (first.evaluation.operating_point, first.evaluation.target) == ("sensitivity", 0.95)
+    assert second.dataset.classes == ["covid", "lung_opacity", "viral_pneumonia"]
+    folders = second.dataset.class_folders
+    assert folders is not None
+    assert first.dataset.class_folders is not None
+    assert first.dataset.class_folders["ill"] == [folders[name] for name in second.dataset.classes]
+    for config in (first, second):
+        assert (config.model.name, config.model.frozen) == ("resnet50", True)
 
 
 def test_what_is_typed_goes_over_the_recipe():
