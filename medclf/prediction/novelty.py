@@ -1,7 +1,7 @@
 """Whether an image is unlike the training images: a photograph, or an X-ray given to a model of ultrasound."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from medclf.errors import DataError
 from medclf.files import written_whole
 
+FALSE_ALARMS = 0.05
+"""The share of validation images that may be called unlike the training images."""
+ARRAYS = ("mean", "components", "variance")
 COUNTS = ("map_values", "false_alarms", "validation", "test_alarms", "test")
 
 
@@ -18,11 +21,14 @@ COUNTS = ("map_values", "false_alarms", "validation", "test_alarms", "test")
 class Novelty:
     """Mahalanobis distance from the training images in the network's features (Lee et al., NeurIPS 2018).
 
-    It is taken among the first principal components of the training features, as ``medclf.training.novelty`` fits them.
+    ``medclf.training.novelty`` fits it. A shrunk covariance is the same in all directions in which the training
+    features do not vary, so that no matrix of (f, f) is needed.
 
     Args:
         mean: of the training features, shape (f,).
-        whitening: takes features less their mean to components of variance 1, which do not vary together, (f, c).
+        components: directions of length 1 in which they vary, at right angles, (f, c).
+        variance: in each of these, (c,).
+        rest: variance in every other direction.
         map_values: features are maps of so many values, one after the other, of which the mean is taken first; 1: as
             they are.
         threshold: the distance above which an image is unlike the training images.
@@ -33,7 +39,9 @@ class Novelty:
     """
 
     mean: NDArray[np.float32]
-    whitening: NDArray[np.float32]
+    components: NDArray[np.float32]
+    variance: NDArray[np.float32]
+    rest: float
     map_values: int
     threshold: float = np.inf
     false_alarms: int = 0
@@ -42,9 +50,24 @@ class Novelty:
     test: int = 0
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of each image, shape (n,), from its features, (n, f * map_values)."""
+        """Of each image, shape (n,), from its features, (n, f * map_values); infinite where these are no numbers."""
         apart = averaged(features, self.map_values).astype(np.float64) - self.mean
-        return np.asarray(np.linalg.norm(apart @ self.whitening, axis=1))
+        along = apart @ self.components
+        beside = apart - along @ self.components.T
+        squares = (along**2 / self.variance).sum(1) + (beside**2).sum(1) / self.rest
+        return np.asarray(np.nan_to_num(np.sqrt(squares), nan=np.inf))
+
+    def judged(self, validation: NDArray[np.float64], test: NDArray[np.float64]) -> "Novelty":
+        """With the smallest threshold that no more than ``FALSE_ALARMS`` of the validation distances are above."""
+        threshold = float(np.quantile(validation, 1 - FALSE_ALARMS, method="higher"))
+        return replace(
+            self,
+            threshold=threshold,
+            false_alarms=int((validation > threshold).sum()),
+            validation=len(validation),
+            test_alarms=int((test > threshold).sum()),
+            test=len(test),
+        )
 
     def save(self, path: Path) -> None:
         """Write it as an .npz file."""
@@ -60,11 +83,12 @@ class Novelty:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                mean, whitening = (np.asarray(file[name], np.float32) for name in ("mean", "whitening"))
-                if mean.ndim != 1 or whitening.shape[:1] != mean.shape or whitening.ndim != 2:
+                mean, components, variance = (np.asarray(file[name], np.float32) for name in ARRAYS)
+                if components.shape != (*mean.shape, *variance.shape):
                     raise ValueError("its parts do not fit each other")
+                rest, threshold = (float(file[name]) for name in ("rest", "threshold"))
                 counts = {name: int(file[name]) for name in COUNTS}
-                return cls(mean, whitening, threshold=float(file["threshold"]), **counts)
+                return cls(mean, components, variance, rest, threshold=threshold, **counts)
         except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: cannot be read: {error}; it tells what is unlike the training images") from error
 

@@ -4,14 +4,12 @@ Why this distance: ``experiments/novelty.md``.
 """
 
 import logging
-from dataclasses import replace
 
 import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
-from sklearn.decomposition import PCA
+from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from medclf.data.datamodule import ImageDataModule
@@ -22,9 +20,7 @@ from medclf.training.module import ClassifierModule
 log = logging.getLogger(__name__)
 FITTED = 512
 """Training images at most, so that it costs seconds."""
-COMPONENTS = 64
-FALSE_ALARMS = 0.05
-"""The share of validation images that may be called unlike the training images."""
+SMALLEST = float(np.finfo(np.float32).tiny)
 BATCH = 32
 """Images at a time, as many as training took where that is fewer."""
 
@@ -45,17 +41,8 @@ class Watch:
         self._found[part].append(self.novelty.distance(features.float().cpu().numpy()))
 
     def judged(self) -> Novelty:
-        """With the smallest threshold that no more than ``FALSE_ALARMS`` of the validation images seen are above."""
-        validation, test = (np.concatenate(self._found[part]) for part in ("val", "test"))
-        threshold = float(np.quantile(validation, 1 - FALSE_ALARMS, method="higher"))
-        return replace(
-            self.novelty,
-            threshold=threshold,
-            false_alarms=int((validation > threshold).sum()),
-            validation=len(validation),
-            test_alarms=int((test > threshold).sum()),
-            test=len(test),
-        )
+        """With the threshold that the validation images seen give."""
+        return self.novelty.judged(*(np.concatenate(self._found[part]) for part in ("val", "test")))
 
 
 def watch_of(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, seed: int) -> Watch | None:
@@ -79,20 +66,26 @@ def watch_of(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDa
 def fitted(features: NDArray[np.float32], map_values: int) -> Novelty:
     """The Mahalanobis distance from features of training images, without a threshold.
 
-    Of their first principal components, with the shrunk covariance of Ledoit and Wolf (Journal of Multivariate
-    Analysis 2004).
+    With the shrunk covariance of Ledoit and Wolf (Journal of Multivariate Analysis 2004).
 
     Args:
         features: shape (n, f * map_values).
         map_values: values of each feature map.
     """
     seen = averaged(features, map_values).astype(np.float64)
-    pca = PCA(min(COMPONENTS, len(seen) - 1, seen.shape[1]), svd_solver="full").fit(seen)
-    spread = LedoitWolf(assume_centered=True).fit(pca.transform(seen))
-    # the components do not vary together, so that the covariance is a diagonal; of equal images it is zero
-    variance = np.maximum(np.diag(spread.covariance_), np.finfo(np.float32).tiny)
-    whitening = pca.components_.T / np.sqrt(variance)
-    return Novelty(pca.mean_.astype(np.float32), whitening.astype(np.float32), map_values)
+    mean = seen.mean(0)
+    shrinkage = ledoit_wolf_shrinkage(seen - mean, assume_centered=True)
+    _, lengths, components = np.linalg.svd(seen - mean, full_matrices=False)
+    own = lengths**2 / len(seen)
+    common = shrinkage * own.sum() / seen.shape[1]
+    variance = np.maximum((1 - shrinkage) * own + common, SMALLEST)  # of equal images it is zero
+    return Novelty(
+        mean=mean.astype(np.float32),
+        components=components.T.astype(np.float32),
+        variance=variance.astype(np.float32),
+        rest=float(max(common, SMALLEST)),
+        map_values=map_values,
+    )
 
 
 @torch.inference_mode()
