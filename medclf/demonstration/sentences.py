@@ -4,6 +4,7 @@ import math
 
 from medclf.prediction.engine import Found
 from medclf.prediction.model import Model
+from medclf.prediction.novelty import Novelty
 
 
 def percent(share: float) -> str:
@@ -52,12 +53,17 @@ def likeness(model: Model, found: Found) -> str:
     """Whether the first image is like those that the model was trained on."""
     if model.novelty is None:
         return "This model cannot tell whether an image is like those that it was trained on."
-    limit, distance = model.novelty.threshold, float(found.distance[0])
-    alarms, validation = model.novelty.false_alarms, model.novelty.validation
-    told = (
-        f"the distance is {distance:.3f}, the limit {limit:.3f}. False alarms: {alarms} of {validation} validation "
-        f"images, {percent(alarms / validation)}."
-    )
+    told = f"the distance is {found.distance[0]:.3f}, the limit {model.novelty.threshold:.3f}. {_alarms(model.novelty)}"
     if found.unlike[0]:
         return f"The image does not look like those that the model was trained on: {told}"
     return f"The image looks like those that the model was trained on: {told}"
+
+
+def _alarms(novelty: Novelty) -> str:
+    """How often images of the right kind are called unlike."""
+    splits = {
+        "validation": (novelty.false_alarms, novelty.validation),
+        "test": (novelty.test_alarms, novelty.test),
+    }
+    told = [f"{few} of {n} {split} images ({percent(few / n)})" for split, (few, n) in splits.items() if n]
+    return f"False alarms: {', '.join(told) or 'not known'}."

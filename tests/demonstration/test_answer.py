@@ -1,0 +1,97 @@
+"""What is answered for an image is what the model itself says of it."""
+
+import base64
+import dataclasses
+import io
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medclf.data.pixels import UnreadableImageError
+from medclf.demonstration.answer import answer, warmed_up
+from medclf.demonstration.figures import figures_of
+from medclf.demonstration.pages import answered, page_of, refused
+from medclf.prediction.facts import read_facts
+from medclf.runs import Run, read_json
+
+
+@pytest.fixture(scope="module")
+def engine(finished):
+    return warmed_up(Run(finished[0]).best_facts, "cpu", trust_code=False)
+
+
+@pytest.fixture(scope="module")
+def content():
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def opened(text):
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+def test_answer(engine, content):
+    said = answer(engine, content)
+    seen = np.asarray(opened(said.seen))
+    assert seen.shape == (32, 32)
+    # by the network as it was saved, not by the engine
+    outputs = engine.model.classifier(torch.from_numpy(seen.copy())[None, None])
+    expected, predicted = outputs.probabilities[0].detach().numpy(), int(outputs.predicted[0])
+    assert [bar.probability for bar in said.bars] == pytest.approx(expected, abs=1e-6)
+    assert [bar.name for bar in said.bars] == engine.model.classes
+    assert said.decided == engine.model.classes[predicted]
+    assert [bar.decided for bar in said.bars] == [place == predicted for place in range(2)]
+    assert [bar.threshold is not None for bar in said.bars] == [
+        name == engine.model.facts.positive for name in engine.model.classes
+    ]
+    assert opened(said.overlay).size == (32, 32)
+    assert opened(said.overlay).mode == "RGB"
+
+
+def test_damaged(engine, content):
+    with pytest.raises(UnreadableImageError):
+        answer(engine, content[: len(content) // 2])
+
+
+def test_what_does_not_belong_is_said_first(engine, content):
+    said = dataclasses.replace(answer(engine, content), unlike=True, likeness="It does not look like them.")
+    html = answered(said)
+    assert html.lstrip().startswith('<div class="alarm"')
+    assert html.index("Does not belong.") < html.index(said.likeness) < html.index(said.decided)
+    assert "Does not belong." not in answered(dataclasses.replace(said, unlike=False))
+    assert said.likeness in answered(dataclasses.replace(said, unlike=None))
+
+
+def test_no_overlay_is_said(engine, content):
+    html = answered(dataclasses.replace(answer(engine, content), overlay=None))
+    assert "no Grad-CAM" in html
+    assert "what spoke for" not in html
+
+
+def test_names_are_no_html(engine, content):
+    said = dataclasses.replace(answer(engine, content), decided="<script>", why="<script>", likeness="<script>")
+    facts = engine.model.facts.model_copy(update={"classes": ["<script>"], "dataset": "<script>"})
+    assert "<script>" not in answered(said) + refused("<script>")
+    assert page_of(facts, [], 1).count("<script") == 1  # its own
+
+
+def test_figures(finished, tmp_path):
+    run = Run(finished[0])
+    facts = read_facts(run.best_facts)
+    figures = {figure.name: figure for figure in figures_of(run.best_facts, facts)}
+    test = read_json(run.metrics)["test"]
+    assert list(figures) == ["AUROC", "sensitivity", "specificity"]
+    assert figures["AUROC"].value == f"{test['auroc_macro']:.3f}"
+    low, high = test["interval_95"]["auroc_macro"]
+    assert figures["AUROC"].interval == f"{low:.3f} to {high:.3f}"
+    assert figures["sensitivity"].n + figures["specificity"].n == test["n"]
+    assert "0.5" in page_of(facts, list(figures.values()), 1)
+    # a model that was copied out of its run brings none
+    shutil.copy(run.best_facts, tmp_path / "best.json")
+    assert figures_of(tmp_path / "best.json", facts) == []
+    assert "Not known here" in page_of(facts, [], 1)
