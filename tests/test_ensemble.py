@@ -1,3 +1,5 @@
+"""``python -m medclf.ensemble`` as one types it."""
+
 import json
 import shutil
 from functools import partial
@@ -6,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY_PHANTOM, train_process
+from conftest import TINY_PHANTOM, train_process, write_classes
+from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from medclf import compare, ensemble, evaluate
+from medclf.prediction.engine import Engine
+from medclf.prediction.model import load_model
 
 WORDS = [*TINY_PHANTOM, "trainer.max_epochs=1", "evaluation=default", "evaluation.resamples=200",
          "evaluation.grad_cam=0", "evaluation.operating_point=youden"]  # fmt: skip
@@ -78,6 +83,106 @@ def test_three_members_in_another_order_give_the_same(average, members):
     assert average("member2", "member1", "member0", "--output", "b").code == 0
     one, two = (pd.read_csv(Path(name) / "predictions.csv") for name in "ab")
     np.testing.assert_allclose(one["prob_organ_absent"], two["prob_organ_absent"], rtol=0, atol=1e-12)
+
+
+def predicted(paths, tta="none"):
+    """By the model that was saved: its own probabilities, and what it says of the images."""
+    engine = Engine(load_model(Path("both/checkpoints/best.json")), "cpu", tta=tta)
+    root = Path(OmegaConf.load("both/config.yaml").dataset.root)
+    found = engine.predict([engine.see(root, path) for path in paths])
+    return found.uncalibrated, found, engine.model
+
+
+def test_the_model_that_is_saved_gives_the_averaged_probabilities(average, members):
+    answer = average(*members, "--output", "both")
+    assert answer.code == 0, answer.text
+    assert "Model:   both/checkpoints/best.json" in answer.out
+    table = pd.read_csv("both/predictions.csv")
+    own, found, model = predicted(table["path"])
+    columns = [f"prob_{name}" for name in model.classes]
+    np.testing.assert_allclose(own, table[columns], rtol=0, atol=1e-6)
+    assert (np.asarray(model.classes)[found.predicted] == table["predicted_class"]).all()
+
+    stored = json.loads(Path("both/metrics.json").read_text(encoding="utf-8"))
+    facts = json.loads(Path("both/checkpoints/best.json").read_text(encoding="utf-8"))
+    assert (facts["kind"], facts["members"]) == ("ensemble", ["members/0/best.json", "members/1/best.json"])
+    assert (facts["classes"], facts["positive"]) == (["organ_absent", "organ_present"], "organ_present")
+    assert facts["operating_point"] == stored["operating_point"]
+    assert facts["threshold"] == stored["operating_point"]["threshold"]
+    assert facts["temperature"] == stored["temperature"]["value"]
+    assert facts["monitor_value"] == stored["monitor_value"]
+    for at, member in enumerate(members):
+        for name in ("best.json", "best.pth"):
+            copied = Path(f"both/checkpoints/members/{at}/{name}").read_bytes()
+            assert copied == Path(member, "checkpoints", name).read_bytes()
+    assert Path("both/checkpoints/members/1/novelty.npz").is_file()
+
+
+def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it(average, members):
+    table = pd.read_csv("member0/predictions.csv")
+    alone = Engine(load_model(Path("member0/checkpoints/best.json")), "cpu")
+    root = Path(OmegaConf.load("member0/config.yaml").dataset.root)
+    expected = alone.predict([alone.see(root, path) for path in table["path"]])
+    Path("member1/checkpoints/novelty.npz").unlink()
+    assert average(*members, "--output", "both").code == 0
+    _, found, model = predicted(table["path"])
+    assert model.novelty.threshold == alone.model.novelty.threshold
+    np.testing.assert_allclose(found.distance, expected.distance, rtol=1e-4)
+    assert (found.unlike == expected.unlike).all()
+
+
+def test_test_time_augmentation_and_other_images_by_an_ensemble(average, members, command):
+    assert average(*members, "--output", "both").code == 0
+    answer = command(evaluate.main, "run=both", "tta=flip", "evaluation=quick", "hydra.run.dir=flipped")
+    assert answer.code == 0, answer.text
+    table, plain = (pd.read_csv(f"{name}/predictions.csv") for name in ("flipped", "both"))
+    one, two = (Engine(load_model(Path(f"{member}/checkpoints/best.json")), "cpu") for member in members)
+    root = Path(OmegaConf.load("both/config.yaml").dataset.root)
+    images = [one.see(root, path) for path in table["path"]]
+    mirrored = [tuple(form[..., ::-1].copy() for form in image) for image in images]
+    expected = np.mean(
+        [engine.predict(seen).uncalibrated for engine in (one, two) for seen in (images, mirrored)], axis=0
+    )
+    columns = [f"prob_{name}" for name in one.model.classes]
+    np.testing.assert_allclose(table[columns], expected, rtol=0, atol=1e-6)
+    assert (table["path"] == plain["path"]).all()
+    assert abs(table[columns] - plain[columns]).to_numpy().max() > 1e-4
+
+    write_classes(Path("other"), {"organ_absent": 5, "organ_present": 5})
+    words = ["dataset=folder", "dataset.root=other", "evaluation=quick", "hydra.run.dir=out"]
+    answer = command(evaluate.main, "run=both", *words)
+    assert answer.code == 0, answer.text
+    other = pd.read_csv("out/predictions.csv")
+    seen = [one.see(Path("other"), path) for path in other["path"]]
+    expected = (one.predict(seen).uncalibrated + two.predict(seen).uncalibrated) / 2
+    np.testing.assert_allclose(other[columns], expected, rtol=0, atol=1e-6)
+
+
+def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, members, command):
+    """The members may have been trained on different images; the ensemble has seen them all."""
+    prints = pd.read_csv("member1/fingerprints.csv")
+    write_classes(Path("other"), {"organ_absent": 5, "organ_present": 5})
+    root = Path(OmegaConf.load("member0/config.yaml").dataset.root)
+    mine = prints.loc[prints["split"] == "train", "path"].iloc[0]
+    pd.read_csv("member0/fingerprints.csv").query("path != @mine").to_csv("member0/fingerprints.csv", index=False)
+    shutil.copyfile(root / mine, "other/organ_absent/known.png")
+    assert average(*members, "--output", "both").code == 0
+    words = ["dataset=folder", "dataset.root=other", "evaluation=quick", "hydra.run.dir=out"]
+    answer = command(evaluate.main, "run=both", *words)
+    assert answer.code == 0, answer.text
+    assert "the model was trained on: 1 (organ_absent/known.png)" in answer.out
+
+
+@pytest.mark.parametrize("missing", ["best.pth", "best.json"])
+def test_members_without_a_model_are_averaged_all_the_same(average, members, command, missing):
+    Path("member1/checkpoints", missing).unlink()
+    answer = average(*members, "--output", "both")
+    assert answer.code == 0, answer.text
+    assert f"No model was saved, since a member has none: member1/checkpoints/{missing}" in answer.out
+    assert Path("both/report.html").is_file()
+    assert not Path("both/checkpoints").exists()
+    answer = command(evaluate.main, "run=both", "tta=flip")
+    assert "error: run=both: best.json is not there" in answer.err
 
 
 def spoil(change):

@@ -68,7 +68,8 @@ class Engine:
             part.network = folded(part.network)
         if tta == "flip":
             classifier.joint = Flipped(classifier.joint)
-        self.classifier: Classifier = classifier.to(self.device).eval()
+        wide = torch.float64 if str(precision).startswith("64") else torch.float32
+        self.classifier: Classifier = classifier.to(self.device, wide).eval()
 
     def look(self, image: Image.Image) -> Seen:
         """What the model sees of a decoded image of any mode."""
