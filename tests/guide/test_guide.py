@@ -1,0 +1,85 @@
+"""Every command of the guide, typed in order. Only what makes it quick is added: small images, few epochs."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from conftest import TINY, write_classes, write_image
+
+import medclf
+
+GUIDE = Path(medclf.__file__).parent / "guide"
+PAGES = sorted(path.stem for path in GUIDE.glob("*.md") if path.stem != "README")
+BLOCK = re.compile(r"(?:^`(?P<file>[\w./]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+QUICK = {
+    "train": [*TINY, "dataset.splits.val=0.25", "trainer.max_epochs=1"],
+    "evaluate": ["evaluation.resamples=100", "evaluation.pictures=false"],
+    "audit": [],
+    "cascade": [],
+}
+NEEDS = {
+    "studies_and_clusters": ("first", "other"),
+    "using_the_model": ("first", "other"),
+    "reading_the_report": ("first",),
+}
+"""Runs that a page takes for done."""
+
+
+def images(folder: Path) -> None:
+    """What the reader has: images of two clinics, new ones, chest X-rays, tables, weights."""
+    write_classes(folder / "images", {"benign": 24, "malignant": 24}, "patient{index:02d}_1.png")
+    write_classes(folder / "elsewhere", {"benign": 6, "cancer": 6}, "other{index}.png")
+    write_classes(folder / "chest", {"normal": 24, "covid": 24, "pneumonia": 24}, "chest{index}.png")
+    for index in range(3):
+        write_image(folder / "new" / f"image {index}.png", 90)
+    lines = ["file,finding,patient,sex"]
+    for label in ("benign", "malignant"):
+        lines += [f"images/{label}/patient{at:02d}_1.png,{label},{label}{at},{'fm'[at % 2]}" for at in range(1, 25)]
+    (folder / "clinic.csv").write_text("\n".join(lines), encoding="utf-8")
+    rows = [f"{at}.png,{'ab'[at % 2]},{at / 20},{1 - at / 20}" for at in range(20)]
+    torch.save(torchvision.models.resnet18().state_dict(), folder / "resnet18.pth")
+    (folder / "theirs.csv").write_text("\n".join(["path,true_class,prob_a,prob_b", *rows]), encoding="utf-8")
+
+
+def blocks(page: str) -> list[tuple[str | None, str, str]]:
+    text = (GUIDE / f"{page}.md").read_text(encoding="utf-8")
+    return [(found["file"], found["kind"], found["text"]) for found in BLOCK.finditer(text)]
+
+
+def quick(words: list[str]) -> list[str]:
+    """The same command on little."""
+    name = words[2].removeprefix("medclf.")
+    typed = words[3:]
+    added = [word for word in QUICK.get(name, []) if word.partition("=")[0] not in {w.partition("=")[0] for w in typed}]
+    if "launcher=slurm" in typed:
+        added += ["--cfg", "job"]  # there is no cluster here: it must compose
+    return [*typed, *added]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_of_the_guide_works(page, command, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    images(tmp_path)
+    train = importlib.import_module("medclf.train").main
+    for seed, name in enumerate(NEEDS.get(page, ())):
+        words = ["dataset=folder", "dataset.root=images", "model=cnn", f"seed={seed}", f"hydra.run.dir=runs/{name}"]
+        answer = command(train, *quick(["", "", "medclf.train", *words]))
+        assert answer.code == 0, answer.text
+    typed = 0
+    for file, kind, text in blocks(page):
+        if file:
+            (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / file).write_text(text, encoding="utf-8")
+        for line in text.splitlines() if kind == "bash" else ():
+            words = shlex.split(line)
+            assert words[:2] == ["python", "-m"], line
+            main = importlib.import_module(words[2]).main
+            answer = command(main, *quick(words))
+            assert answer.code == 0, f"{line}\n{answer.text}"
+            typed += 1
+    assert typed
