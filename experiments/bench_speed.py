@@ -142,11 +142,10 @@ def predicting(root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
 
     def ours() -> float:
         with tempfile.TemporaryDirectory(dir=root.parent) as name:
-            words = [f"dataset.root={root}", f"dataset.store={name}/store", f"hydra.run.dir={name}/out"]
-            return timed(["-m", "medclf.evaluate", f"run={run}", "dataset=folder", "evaluation=quick", *words])[0]
+            return timed(["-m", "medclf.predict", f"run={run}", f"input={root}", f"output={name}/out"])[0]
 
     yield "plain loop", lambda: by_peer("plain_predict", work, root)
-    yield "ours, python -m medclf.evaluate with all metrics", ours
+    yield "ours, python -m medclf.predict", ours
 
 
 def memory(root: Path, count: int) -> str:
