@@ -66,8 +66,8 @@ def _beside_second(stages: Stages, cascade: Evaluation, second: Mapping[str, str
     else:
         metrics = OF_THE_ILL
         words = (
-            f"Only the {len(test)} test images that are ill, since stage 2 alone does not know {stages.gate}: on them "
-            f"the cascade can but lose, by calling one {stages.gate}; what it wins, the others show."
+            f"Only the {len(test)} test images that are ill, since stage 2 alone does not know {stages.gate}. What it "
+            f"costs to call some of them {stages.gate} shows here, and not what it brings on images that are healthy."
         )
     comparison = _compared(stages.second, "stage 2", test, second, cascade, metrics)
     return Beside("The cascade against stage 2 alone", words, comparison, "against_stage2")

@@ -1,5 +1,7 @@
 """The rules of the threshold against all thresholds that there are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from samples import binary, config, predictions, sample
@@ -111,6 +113,33 @@ def test_more_than_two_classes_have_no_threshold():
         point = choose(sample(3, 20, 0, "skilled"), config(operating_point=rule))
         assert (point.rule, point.threshold) == ("most probable", None)
         assert point.words == "the most probable class is predicted"
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_one_of_more_classes_is_held_back(rule, seed):
+    settings = config(operating_point=rule)
+    made = replace(sample(4, 60, seed, "skilled"), held=seed)
+    one = made.probabilities[:, seed]
+    point, two = choose(made, settings), choose(binary(1 - one, made.target != seed), settings)
+    assert (point.rule, point.threshold, point.gate) == (two.rule, two.threshold, "abcd"[seed])
+    assert f"{'abcd'[seed]} is predicted where the other classes together are less probable" in point.words
+    predicted = decide(made.probabilities, None, point.threshold, seed)
+    for row, label in zip(made.probabilities, predicted, strict=True):
+        others = {at: value for at, value in enumerate(row) if at != seed}
+        assert label == (seed if 1 - row[seed] < point.threshold else max(others, key=others.get))
+
+
+def test_a_detector_of_the_class_that_is_held_back():
+    made = replace(sample(3, 40, 1, "skilled"), held=2)
+    two = made.as_detector()
+    assert (two.classes, two.positive, two.gate) == (["c", "not c"], 1, 0)
+    assert (two.target == (made.target != 2)).all()
+    assert (two.predicted == (made.predicted != 2)).all()
+    np.testing.assert_allclose(two.probabilities[:, 1], made.probabilities[:, :2].sum(1), atol=1e-12)
+    alone = sample(2, 40, 1, "skilled")
+    assert alone.as_detector() is alone
+    assert alone.gate == 1 - alone.positive
 
 
 def test_the_chosen_rule_is_shown_first():
