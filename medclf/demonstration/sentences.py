@@ -53,7 +53,7 @@ def likeness(model: Model, found: Found) -> str:
     """Whether the first image is like those that the model was trained on."""
     if model.novelty is None:
         return "This model cannot tell whether an image is like those that it was trained on."
-    told = f"the distance is {found.distance[0]:.3f}, the limit {model.novelty.threshold:.3f}. {_alarms(model.novelty)}"
+    told = f"the distance is {found.distance[0]:.4g}, the limit {model.novelty.threshold:.4g}. {_alarms(model.novelty)}"
     if found.unlike[0]:
         return f"The image does not look like those that the model was trained on: {told}"
     return f"The image looks like those that the model was trained on: {told}"

@@ -77,7 +77,7 @@ def test_likeness():
     of = model(novelty=SimpleNamespace(threshold=0.5, **counts))
     rate = "False alarms: 3 of 60 validation images (5.0 %), 0 of 50 test images (0.0 %)."
     like = likeness(of, found(of, [0.5, 0.5], 0.25))
-    assert like.startswith("The image looks like") and like.endswith(f"distance is 0.250, the limit 0.500. {rate}")
+    assert like.startswith("The image looks like") and like.endswith(f"distance is 0.25, the limit 0.5. {rate}")
     unlike = likeness(of, found(of, [0.5, 0.5], 0.75, True))
     assert unlike.startswith("The image does not look like") and unlike.endswith(rate)
 
