@@ -39,6 +39,17 @@ def members(trained, tmp_path):
 
 
 @pytest.fixture
+def quick(members):
+    """The same, judged without intervals and pictures, which take most of the time."""
+    for member in members:
+        path = Path(member, "config.yaml")
+        config = OmegaConf.load(path)
+        config.evaluation.update(pictures=False, resamples=100)
+        OmegaConf.save(config, path)
+    return members
+
+
+@pytest.fixture
 def average(command):
     return partial(command, ensemble.main)
 
@@ -77,7 +88,7 @@ def test_the_mean_of_the_probabilities_is_evaluated_like_a_run(average, members,
     assert again["test"] == stored["test"]
 
 
-def test_three_members_in_another_order_give_the_same(average, members):
+def test_three_members_in_another_order_give_the_same(average, quick):
     shutil.copytree("member0", "member2")
     assert average("member0", "member1", "member2", "--output", "a").code == 0
     assert average("member2", "member1", "member0", "--output", "b").code == 0
@@ -93,8 +104,8 @@ def predicted(paths, tta="none"):
     return found.uncalibrated, found, engine.model
 
 
-def test_the_model_that_is_saved_gives_the_averaged_probabilities(average, members):
-    answer = average(*members, "--output", "both")
+def test_the_model_that_is_saved_gives_the_averaged_probabilities(average, quick):
+    answer = average(*quick, "--output", "both")
     assert answer.code == 0, answer.text
     assert "Model:   both/checkpoints/best.json" in answer.out
     table = pd.read_csv("both/predictions.csv")
@@ -111,32 +122,32 @@ def test_the_model_that_is_saved_gives_the_averaged_probabilities(average, membe
     assert facts["threshold"] == stored["operating_point"]["threshold"]
     assert facts["temperature"] == stored["temperature"]["value"]
     assert facts["monitor_value"] == stored["monitor_value"]
-    for at, member in enumerate(members):
+    for at, member in enumerate(quick):
         for name in ("best.json", "best.pth"):
             copied = Path(f"both/checkpoints/members/{at}/{name}").read_bytes()
             assert copied == Path(member, "checkpoints", name).read_bytes()
     assert Path("both/checkpoints/members/1/novelty.npz").is_file()
 
 
-def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it(average, members):
+def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it(average, quick):
     table = pd.read_csv("member0/predictions.csv")
     alone = Engine(load_model(Path("member0/checkpoints/best.json")), "cpu")
     root = Path(OmegaConf.load("member0/config.yaml").dataset.root)
     expected = alone.predict([alone.see(root, path) for path in table["path"]])
     Path("member1/checkpoints/novelty.npz").unlink()
-    assert average(*members, "--output", "both").code == 0
+    assert average(*quick, "--output", "both").code == 0
     _, found, model = predicted(table["path"])
     assert model.novelty.threshold == alone.model.novelty.threshold
     np.testing.assert_allclose(found.distance, expected.distance, rtol=1e-4)
     assert (found.unlike == expected.unlike).all()
 
 
-def test_test_time_augmentation_and_other_images_by_an_ensemble(average, members, command):
-    assert average(*members, "--output", "both").code == 0
+def test_test_time_augmentation_and_other_images_by_an_ensemble(average, quick, command):
+    assert average(*quick, "--output", "both").code == 0
     answer = command(evaluate.main, "run=both", "tta=flip", "evaluation=quick", "hydra.run.dir=flipped")
     assert answer.code == 0, answer.text
     table, plain = (pd.read_csv(f"{name}/predictions.csv") for name in ("flipped", "both"))
-    one, two = (Engine(load_model(Path(f"{member}/checkpoints/best.json")), "cpu") for member in members)
+    one, two = (Engine(load_model(Path(f"{member}/checkpoints/best.json")), "cpu") for member in quick)
     root = Path(OmegaConf.load("both/config.yaml").dataset.root)
     images = [one.see(root, path) for path in table["path"]]
     mirrored = [tuple(form[..., ::-1].copy() for form in image) for image in images]
@@ -158,7 +169,7 @@ def test_test_time_augmentation_and_other_images_by_an_ensemble(average, members
     np.testing.assert_allclose(other[columns], expected, rtol=0, atol=1e-6)
 
 
-def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, members, command):
+def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, quick, command):
     """The members may have been trained on different images; the ensemble has seen them all."""
     prints = pd.read_csv("member1/fingerprints.csv")
     write_classes(Path("other"), {"organ_absent": 5, "organ_present": 5})
@@ -166,7 +177,7 @@ def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, members
     mine = prints.loc[prints["split"] == "train", "path"].iloc[0]
     pd.read_csv("member0/fingerprints.csv").query("path != @mine").to_csv("member0/fingerprints.csv", index=False)
     shutil.copyfile(root / mine, "other/organ_absent/known.png")
-    assert average(*members, "--output", "both").code == 0
+    assert average(*quick, "--output", "both").code == 0
     words = ["dataset=folder", "dataset.root=other", "evaluation=quick", "hydra.run.dir=out"]
     answer = command(evaluate.main, "run=both", *words)
     assert answer.code == 0, answer.text
@@ -174,12 +185,12 @@ def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, members
 
 
 @pytest.mark.parametrize("missing", ["best.pth", "best.json"])
-def test_members_without_a_model_are_averaged_all_the_same(average, members, command, missing):
+def test_members_without_a_model_are_averaged_all_the_same(average, quick, command, missing):
     Path("member1/checkpoints", missing).unlink()
-    answer = average(*members, "--output", "both")
+    answer = average(*quick, "--output", "both")
     assert answer.code == 0, answer.text
     assert f"No model was saved, since a member has none: member1/checkpoints/{missing}" in answer.out
-    assert Path("both/report.html").is_file()
+    assert Path("both/metrics.json").is_file()
     assert not Path("both/checkpoints").exists()
     answer = command(evaluate.main, "run=both", "tta=flip")
     assert "error: run=both: best.json is not there" in answer.err
