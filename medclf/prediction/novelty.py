@@ -13,6 +13,8 @@ from medclf.files import written_whole
 
 FALSE_ALARMS = 0.05
 """The share of validation images that may be called unlike the training images."""
+DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, BadZipFile, zlib.error)
+"""What reading a damaged archive raises."""
 ARRAYS = ("mean", "components", "variance")
 COUNTS = ("map_values", "false_alarms", "validation", "test_alarms", "test")
 
@@ -59,7 +61,7 @@ class Novelty:
 
     def judged(self, validation: NDArray[np.float64], test: NDArray[np.float64]) -> "Novelty":
         """With the smallest threshold that no more than ``FALSE_ALARMS`` of the validation distances are above."""
-        threshold = float(np.quantile(validation, 1 - FALSE_ALARMS, method="higher"))
+        threshold = float(np.quantile(validation, 1 - FALSE_ALARMS, method="inverted_cdf"))
         return replace(
             self,
             threshold=threshold,
@@ -89,7 +91,7 @@ class Novelty:
                 rest, threshold = (float(file[name]) for name in ("rest", "threshold"))
                 counts = {name: int(file[name]) for name in COUNTS}
                 return cls(mean, components, variance, rest, threshold=threshold, **counts)
-        except (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+        except DAMAGE as error:
             raise DataError(f"{path}: cannot be read: {error}; it tells what is unlike the training images") from error
 
 
