@@ -28,12 +28,41 @@ class Graph(nn.Module):
         for part in self.classifier.modules():
             if isinstance(part, Joint):
                 part.wide = False
+            for name, child in part.named_children():
+                if isinstance(child, nn.AdaptiveMaxPool2d):
+                    setattr(part, name, MaxWindows(child.output_size))
         self.requires_grad_(False).eval()
 
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         """From images in each form of the model, uint8 (n, channels, size, size)."""
         outputs = self.classifier(*images)
         return outputs.probabilities, outputs.predicted
+
+
+class MaxWindows(nn.Module):
+    """``nn.AdaptiveMaxPool2d`` as slices: ONNX has no such thing where the windows are not all of one size.
+
+    Args:
+        size: height and width of the result, or one number for both.
+    """
+
+    def __init__(self, size: Any) -> None:
+        super().__init__()
+        self.size = size if isinstance(size, tuple) else (size, size)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (n, f, height, width) to (n, f, *size)."""
+        for dim, count in zip((2, 3), self.size, strict=True):
+            length = maps.shape[dim]
+            parts = [maps.narrow(dim, *_window(at, length, count or length)) for at in range(count or length)]
+            maps = torch.stack([part.amax(dim) for part in parts], dim)
+        return maps
+
+
+def _window(at: int, length: int, count: int) -> tuple[int, int]:
+    """Begin and length of a window, as torch has them."""
+    begin = at * length // count
+    return begin, -(-(at + 1) * length // count) - begin
 
 
 def capture(model: Model) -> ExportedProgram:
