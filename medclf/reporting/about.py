@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from medclf.config.schema import TestTime
 from medclf.prediction.novelty import Novelty
 from medclf.reporting.beside import Beside
 from medclf.reporting.novelty import novelty_words
@@ -23,9 +24,10 @@ class About:
 
     ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
     ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
-    reader should know before the figures. ``tested_on`` names the dataset of an external validation. ``novelty`` says
-    how images that do not belong are known. ``members`` are the runs of an ensemble or a cascade, whose ``config``
-    holds what they have in common. ``beside`` compares a cascade with either of its stages alone.
+    reader should know before the figures. ``tested_on`` names the dataset of an external validation, ``tta`` says how
+    images were augmented when they were predicted, and ``novelty`` how those that do not belong are known. ``members``
+    are the runs of an ensemble or a cascade, whose ``config`` holds what they have in common. ``beside`` compares a
+    cascade with either of its stages alone.
     """
 
     title: str
@@ -36,6 +38,7 @@ class About:
     images: pd.DataFrame | None = None
     notes: list[str] = field(default_factory=list)
     tested_on: str | None = None
+    tta: TestTime = "none"
     novelty: str | None = None
     beside: list[Beside] = field(default_factory=list)
 
@@ -65,9 +68,11 @@ class About:
     def augmented(self) -> "About":
         """The same with test-time augmentation."""
         note = "Test-time augmentation: each probability is the mean over an image and its mirror image (tta=flip)."
-        if self.tested_on is not None:
+        if self.tested_on is None:
+            note += " The test images had been looked at before without it."
+        else:
             note += " Threshold and temperature were chosen on validation images without it."
-        return replace(self, title=f"{self.title}, tta=flip", notes=[*self.notes, note])
+        return replace(self, title=f"{self.title}, tta=flip", notes=[*self.notes, note], tta="flip")
 
     def counts(self) -> pd.DataFrame | None:
         """Images of each class and split, and patients in the last row."""

@@ -83,7 +83,9 @@ def test_every_figure_is_of_the_mean_over_image_and_mirror_image(again, moved, t
 
     best = stored["temperature"]["value"]
     assert loss(best) <= min(loss(best * 1.02), loss(best / 1.02))
-    assert "the mean over an image and its mirror image (tta=flip)" in Path("out/report.html").read_text("utf-8")
+    page = Path("out/report.html").read_text("utf-8")
+    assert "the mean over an image and its mirror image (tta=flip)" in page
+    assert "python -m medclf.evaluate run=RUN tta=flip " in page
     assert {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()} == before
 
     answer = command(compare.main, "run", "out/predictions.csv", "--resamples", "100")
