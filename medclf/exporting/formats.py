@@ -58,7 +58,7 @@ def files_of(name: FormatName, output: str | None, folder: Path, facts: Facts) -
     first = Path(output) if output is not None else folder / f"{stem}{suffixes[0]}"
     if first.suffix != suffixes[0]:
         raise ConfigError(f"output={output}: format={name} makes a file that ends in {suffixes[0]}")
-    files = [first.with_suffix(suffix) for suffix in (*suffixes, ".json")]
+    files = [*(first.with_suffix(suffix) for suffix in suffixes), first.with_name(f"{first.name}.json")]
     _refuse_used(files)
     return files
 

@@ -18,6 +18,7 @@ from medclf.prediction.engine import Engine, Seen
 from medclf.runs import Run
 
 MOST = 32
+NOISE = "pictures of noise"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def samples_of(engine: Engine, folder: str | None) -> Samples:
     seen = _of_run(engine, Run(engine.model.path.parent.parent))
     if seen:
         return Samples(seen, "validation and test images of the run")
-    return Samples(_noise(engine), "pictures of noise, for its own images are not there; name others by images=FOLDER")
+    return Samples(_noise(engine), NOISE)
 
 
 def _of_run(engine: Engine, run: Run) -> list[Seen]:

@@ -1,11 +1,12 @@
 """The work of ``python -m medclf.export``."""
 
+import io
 import logging
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from medclf.errors import ConfigError, MedclfError
 from medclf.exporting.about import about, inputs_of
 from medclf.exporting.formats import FormatName
 from medclf.exporting.graph import capture
-from medclf.exporting.samples import samples_of
+from medclf.exporting.samples import NOISE, samples_of
 from medclf.exporting.verify import Verified, verify
 from medclf.prediction.engine import Engine
 from medclf.prediction.model import Model
@@ -92,11 +93,11 @@ def _reason(error: BaseException) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters advise their makers."""
+    """Exporters advise their makers, and print whole graphs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -110,8 +111,10 @@ def tell(files: Sequence[Path], verified: Verified, name: FormatName) -> None:
     lines = [
         f"Written: {', '.join(sizes)}; what it says of itself: {files[-1]}",
         f"Verified on {verified.images} {verified.source}: probabilities differ by at most "
-        f"{verified.largest_difference:.1e}, predicted classes by none{near}",
+        f"{verified.largest_difference:.1e}, no predicted class differs{near}",
     ]
+    if verified.source == NOISE:
+        lines.append("The images of the run are not there; images=FOLDER names others to verify on")
     if name == "openvino":
         lines.append(
             "Compile it with INFERENCE_PRECISION_HINT=f32: OpenVINO computes in bfloat16 where the processor is built "
