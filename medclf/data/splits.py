@@ -137,7 +137,8 @@ def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
         raise DataError(f"{file}: has no column {listed(missing)}; columns: {listed(table.columns)}")
     _refuse(file, "images have several rows", sorted(table.loc[table["path"].duplicated(), "path"].unique()))
     split_of = dict(zip(table["path"], table["split"], strict=True))
-    _refuse(file, "images have no row", [path for path in frame["path"] if path not in split_of])
+    absent = [path for path in frame["path"] if path not in split_of]
+    _refuse(file, "images have no row", absent, "; they are left out by dataset.exclude=[NAME,NAME]")
     _refuse(file, "splits are none of train, val, test", sorted(set(split_of.values()) - set(PARTS)))
     frame["split"] = frame["path"].map(split_of).astype(str)
     _refuse(file, "patients (or copies of a picture) are in several splits", _groups_in_several(frame))
@@ -146,9 +147,9 @@ def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
     return [*notes, f"{unused} rows of it are of images that are not used."] if unused else notes
 
 
-def _refuse(file: Path, what: str, items: list[str]) -> None:
+def _refuse(file: Path, what: str, items: list[str], remedy: str = "") -> None:
     if items:
-        raise DataError(f"dataset.splits.file={file}: {len(items)} {what}: {listed(items)}")
+        raise DataError(f"dataset.splits.file={file}: {len(items)} {what}: {listed(items)}{remedy}")
 
 
 def _cut(frame: pd.DataFrame, part: str, fraction: float, seed: int) -> None:
