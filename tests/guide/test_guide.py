@@ -16,7 +16,7 @@ from conftest import TINY, write_classes, write_image
 import medclf
 
 GUIDE = Path(medclf.__file__).parent / "guide"
-PAGES = sorted(path.stem for path in GUIDE.glob("*.md") if path.stem != "README")
+PAGES = sorted(path.stem for path in GUIDE.glob("*.md") if "```bash" in path.read_text(encoding="utf-8"))
 BLOCK = re.compile(r"(?:^`(?P<file>[\w./]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 QUICK = {
     "train": [*TINY, "dataset.splits.val=0.25", "trainer.max_epochs=1"],

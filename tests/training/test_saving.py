@@ -1,4 +1,4 @@
-"""best.pth and best.json: what the README shows works, with neither medclf nor Hydra nor Lightning."""
+"""best.pth and best.json: what the guide shows works, with neither medclf nor Hydra nor Lightning."""
 
 import ast
 import csv
@@ -13,7 +13,9 @@ import pytest
 import torch
 from conftest import TINY_PHANTOM, train_process
 
-README = Path(__file__).parents[2] / "README.md"
+import medclf
+
+GUIDE = Path(medclf.__file__).parent / "guide" / "using_the_model.md"
 ALONE = "import sys\nsys.modules.update(dict.fromkeys(['medclf', 'hydra', 'lightning', 'omegaconf']))\n"
 
 
@@ -25,8 +27,8 @@ def run(tmp_path_factory):
     return cwd / "run"
 
 
-def test_the_lines_of_the_readme_give_the_probabilities_of_the_run(run):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_lines_of_the_guide_give_the_probabilities_of_the_run(run):
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 10
     with (run / "predictions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
