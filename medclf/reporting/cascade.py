@@ -10,6 +10,7 @@ from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
 from medclf.config.arguments import say
 from medclf.config.schema import Evaluation as Config
+from medclf.data.seen_before import join_fingerprints
 from medclf.data.table import ImageTable
 from medclf.data.unchanged import refuse_changed
 from medclf.errors import ConfigError, DataError
@@ -108,10 +109,7 @@ def _save_images(stages: Stages, judged: Judged, run: Run) -> dict[str, Any]:
     """Write the images judged, and the fingerprints of all that either stage has seen. Returns facts of the record."""
     images = ImageTable(judged.images, stages.classes, judged.notes)
     images.save(run.splits)
-    prints = [stage.run.fingerprints for stage in (stages.first, stages.second)]
-    if all(path.is_file() for path in prints):
-        found = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in prints]
-        pd.concat(found).drop_duplicates().to_csv(run.fingerprints, index=False)
+    join_fingerprints([stage.run.fingerprints for stage in (stages.first, stages.second)], run.fingerprints)
     return {"split_hash": images.digest(), "findings": judged.notes}
 
 
