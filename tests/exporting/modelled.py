@@ -9,7 +9,8 @@ import torch
 from medclf.models.network import build_network
 from medclf.models.state import plain_state
 
-CNN = {"_target_": "medclf.models.backbones.SmallCNN", "channels": [4, 8], "grid": 4}
+CNN = {"_target_": "medclf.models.backbones.SmallCNN", "channels": [4, 8], "grid": 5}
+"""Its last pooling has windows of several sizes."""
 RESNET = {"_target_": "medclf.models.backbones.ResNet", "name": "resnet18"}
 TEMPERATURE = 1.7
 

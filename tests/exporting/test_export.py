@@ -16,6 +16,7 @@ import medclf
 from medclf.config.schema import Form
 from medclf.export import main
 from medclf.exporting.about import inputs_of
+from medclf.exporting.graph import MaxWindows
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
 FORMATS = pytest.mark.parametrize("name", list(SUFFIX))
@@ -136,6 +137,12 @@ def test_a_cascade_of_an_ensemble_takes_its_images_in_each_form_and_decides_in_t
         assert predicted.tolist() == np.where(one[:, 0] >= 0.3, 1 + own[:, 1:].argmax(1), 0).tolist()
         assert list(content["inputs"]) == list(images)
     assert set(predicted.tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("size", [5, (5, 3), (None, 4), (16, 20)])
+def test_adaptive_pooling_as_slices_is_the_same(size):
+    maps = torch.randn(2, 3, 16, 19)
+    assert torch.equal(MaxWindows(size)(maps), torch.nn.AdaptiveMaxPool2d(size)(maps))
 
 
 def test_forms_of_one_size_are_told_apart():
