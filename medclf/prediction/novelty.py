@@ -60,8 +60,12 @@ class Novelty:
         return np.asarray(np.nan_to_num(np.sqrt(squares), nan=np.inf))
 
     def judged(self, validation: NDArray[np.float64], test: NDArray[np.float64]) -> "Novelty":
-        """With the smallest threshold that no more than ``FALSE_ALARMS`` of the validation distances are above."""
-        threshold = float(np.quantile(validation, 1 - FALSE_ALARMS, method="inverted_cdf"))
+        """With a threshold that as many validation distances are above as ``FALSE_ALARMS`` allows.
+
+        Halfway between two of them, or a hundredth above all, so that rounding decides nothing.
+        """
+        highest = np.quantile(validation, 1 - FALSE_ALARMS, method="inverted_cdf")
+        threshold = float((highest + min(validation[validation > highest], default=1.02 * highest)) / 2)
         return replace(
             self,
             threshold=threshold,
