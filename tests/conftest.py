@@ -1,5 +1,6 @@
 """Small generated images, and two ways to type a command: in this process (fast) and as a real one."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -72,6 +73,8 @@ def command(
 
     def run(main: Callable[[], None], *arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["medclf", *arguments])
+        for handler in [one for one in logging.root.handlers if type(one) is logging.StreamHandler]:
+            logging.root.removeHandler(handler)  # Hydra's of a command before, whose stream is closed
         capfd.readouterr()
         try:
             main()
