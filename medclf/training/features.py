@@ -20,7 +20,7 @@ from medclf.errors import DataError
 from medclf.models.network import Network
 
 log = logging.getLogger(__name__)
-FORMAT = 2
+FORMAT = 3
 """Changes when the same key would give other features than before."""
 BATCH = 32
 """Images at a time: more make a CPU slower."""
