@@ -51,8 +51,9 @@ class FusedConvolution(nn.Module):
     def _shape(self, images: Tensor) -> tuple[int, ...]:
         """Of the maps that the convolution makes."""
         own = self.convolution
+        assert not isinstance(own.padding, str)
         sides = zip(images.shape[2:], own.padding, own.dilation, own.kernel_size, own.stride, strict=True)
-        lengths = [(length + 2 * int(pad) - d * (k - 1) - 1) // step + 1 for length, pad, d, k, step in sides]
+        lengths = [(length + 2 * pad - d * (k - 1) - 1) // step + 1 for length, pad, d, k, step in sides]
         return (images.shape[0], own.out_channels, *lengths)
 
     def _weights(self, kind: torch.dtype) -> tuple[Tensor, Tensor | None]:
