@@ -3,7 +3,8 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
@@ -59,8 +60,15 @@ def own_folder(command: str) -> Path:
 
 def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
     """Parse what was typed and do the work; what a user can mend ends it with one line and exit code 2."""
-    try:
+    with told():
         work(parser.parse_args())
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What a user can mend is one line and exit code 2, Ctrl-C a word and another exit code."""
+    try:
+        yield
     except MedclfError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

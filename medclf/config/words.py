@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medclf.config.arguments import INTERRUPTED
+from medclf.config.arguments import told
 from medclf.config.schema import Checked, Strict
-from medclf.errors import ConfigError, MedclfError, did_you_mean, listed
+from medclf.errors import ConfigError, did_you_mean, listed
 
 
 def run(kind: type[Checked], work: Callable[[Checked], None], words: Sequence[str] | None = None) -> None:
@@ -24,14 +24,8 @@ def run(kind: type[Checked], work: Callable[[Checked], None], words: Sequence[st
     if not typed or {"-h", "--help"} & set(typed):
         sys.stdout.write(help_of(kind))
         return
-    try:
+    with told():
         work(parsed(kind, typed))
-    except MedclfError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted\n")
-        sys.exit(INTERRUPTED)
 
 
 def parsed(kind: type[Checked], words: Sequence[str]) -> Checked:
