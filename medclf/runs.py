@@ -122,7 +122,7 @@ class Run:
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
         record.pop("error", None)
-        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else _now()})
+        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else now()})
 
 
 def is_used(folder: Path) -> bool:
@@ -184,7 +184,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def _beginning() -> dict[str, Any]:
     return {
         "status": "running",
-        "started": _now(),
+        "started": now(),
         "ended": None,
         "command": sys.argv[1:],
         "python": platform.python_version(),
@@ -202,5 +202,6 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _now() -> str:
+def now() -> str:
+    """The time of the world's clock, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

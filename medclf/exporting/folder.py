@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from medclf.data.sources.folders import SUFFIXES
+from medclf.data.sources.folders import SUFFIXES, image_paths
 from medclf.errors import ConfigError
 
 
@@ -11,11 +11,12 @@ def images_below(folder: str) -> list[str]:
 
     Raises:
         ConfigError: when there is none.
+        DataError: for a folder that cannot be read.
     """
     root = Path(folder)
     if not root.is_dir():
         raise ConfigError(f"images={folder}: there is no such folder")
-    found = [path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    found = sorted(str(path) for path in image_paths(root))
     if not found:
         raise ConfigError(f"images={folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
-    return sorted(path.relative_to(root).as_posix() for path in found)
+    return found

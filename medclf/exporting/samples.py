@@ -3,17 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from medclf.config.schema import Dataset, Form
+from medclf.config.schema import Form
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.sources.find import image_root
 from medclf.errors import ConfigError, DataError
 from medclf.evaluation.reading import load_predictions
 from medclf.exporting.folder import images_below
+from medclf.prediction.again import own_images
 from medclf.prediction.engine import Engine, Seen
 from medclf.runs import Run
 
@@ -50,10 +51,10 @@ def _of_run(engine: Engine, run: Run) -> list[Seen]:
     if not run.config.is_file() or not run.predictions.is_file():
         return []
     try:
-        dataset = Dataset.model_validate(OmegaConf.to_container(OmegaConf.load(run.config).dataset))
+        config: Any = OmegaConf.to_container(OmegaConf.load(run.config))
         table = load_predictions(run.predictions)
-        return _seen(engine, image_root(dataset), table.loc[table["split"] != "train", "path"])
-    except (DataError, ValueError):  # a run of another kind or of an older medclf
+        return _seen(engine, own_images(config)[1], table.loc[table["split"] != "train", "path"])
+    except (DataError, KeyError, ValueError):  # a run of another kind or of an older medclf
         return []
 
 

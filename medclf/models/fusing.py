@@ -115,7 +115,7 @@ def _writes_over(node: Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def _summed(node: Node, modules: dict[str, nn.Module]) -> tuple[Node, Node] | None:
-    """Of a sum the convolution in it and the other maps; the later one of two convolutions."""
+    """Of a sum the convolution in it and the other maps; of two convolutions the one that is named first."""
     if node.op != "call_function" or node.target not in ADDS or len(node.args) != 2 or node.kwargs:
         return None
     for own, other in (node.args, reversed(node.args)):

@@ -5,7 +5,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from medclf.errors import ConfigError
 from medclf.files import remove_leftovers
 from medclf.prediction.inputs import Images
 from medclf.prediction.rows import Rows
-from medclf.runs import is_used, read_json, versions, write_json
+from medclf.runs import is_used, now, read_json, versions, write_json
 
 if TYPE_CHECKING:
     from medclf.predict import PredictConfig
@@ -98,7 +97,7 @@ class Output:
             try:
                 yield rows
             except KeyboardInterrupt:
-                self._note({"status": "interrupted", "ended": _now()})
+                self._note({"status": "interrupted", "ended": now()})
                 told = f"interrupted after {len(rows)} of {len(paths)} images; to go on: {self._again()}"
                 sys.stderr.write(f"\n{told}\n")
                 sys.exit(INTERRUPTED)
@@ -106,7 +105,7 @@ class Output:
         if self.partial.is_file():
             self.partial.replace(self.table)
         counts = {"images": len(rows), "classes": dict(rows.classes), "flags": dict(rows.flags)}
-        self._note({"status": "finished", "ended": _now(), "counts": counts})
+        self._note({"status": "finished", "ended": now(), "counts": counts})
 
     def _again(self) -> str:
         words = [word for word in sys.argv[1:] if not word.startswith("output=")]
@@ -157,12 +156,8 @@ def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings
 def _beginning() -> dict[str, Any]:
     return {
         "status": "running",
-        "started": _now(),
+        "started": now(),
         "ended": None,
         "command": sys.argv[1:],
         "versions": versions(PACKAGES),
     }
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
