@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
-from conftest import TINY_PHANTOM
+from conftest import TINY_PHANTOM, train_process
 
 ONE_EPOCH = [*TINY_PHANTOM, "trainer.max_epochs=1"]
 DIVERGES = "optimizer.lr=1e30"
@@ -107,21 +108,17 @@ def test_two_jobs_in_one_folder_are_refused(train, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-def test_a_killed_sweep_goes_on_where_it_was(tmp_path):
-    command = [sys.executable, "-u", "-m", "medclf.train", "-m", *TINY_PHANTOM, "seed=0,1", "trainer.max_epochs=200"]
-    command += ["callbacks.last_checkpoint.seconds=0"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 200
-    while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    process.communicate()
+def test_a_killed_sweep_goes_on_where_it_was(train, tmp_path):
+    kill = f"+callbacks.kill={{_target_: stops.Kill, epoch: 2, done: '{tmp_path / 'killed'}'}}"
+    words = ["-m", *TINY_PHANTOM, "seed=0,1", "trainer.max_epochs=4", "callbacks.last_checkpoint.seconds=0", kill]
+    killed = train_process(*words, cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parent)})
+    assert killed.code == -signal.SIGKILL, killed.text
     assert statuses(tmp_path) == ["running"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Gone on with: ") == 1
+    answer = train(*words)
+    assert answer.code == 0, answer.text
+    assert answer.out.count("Gone on with: ") == 1
     assert statuses(tmp_path) == ["finished"] * 2
-    assert re.findall(r"\| phantom \| cnn \(best\) \|[^|]*\| 2 \|", done.stdout)
+    assert re.findall(r"\| phantom \| cnn \(best\) \|[^|]*\| 2 \|", answer.out)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a console, not to a process")
@@ -132,7 +129,7 @@ def test_ctrl_c_ends_the_whole_sweep(tmp_path):
     while not list(tmp_path.rglob("best.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=200)
     assert process.returncode == 130, out
     assert statuses(tmp_path) == ["interrupted"]
 

@@ -165,7 +165,7 @@ def test_interrupted(two_classes, monkeypatch):
 
 def test_two_at_once(two_classes, monkeypatch):
     table, config = prepared(two_classes)
-    barrier, build = threading.Barrier(2, timeout=30), module._build
+    barrier, build = threading.Barrier(2, timeout=120), module._build
 
     def together(*arguments):
         barrier.wait()
@@ -174,7 +174,7 @@ def test_two_at_once(two_classes, monkeypatch):
     monkeypatch.setattr(module, "_build", together)
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(open_store, table, config, False) for _ in range(2)]
-        one, other = (job.result(timeout=60) for job in jobs)
+        one, other = (job.result(timeout=200) for job in jobs)
     assert one.path == other.path
     assert arrays_and_remains(two_classes) == [one.path.name]
     for row, path in enumerate(table.frame["path"]):

@@ -35,7 +35,7 @@ class Server:
 
     def ask(self, method, path, content=None, **headers):
         """Status, headers and text of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=200)
         connection.request(method, path, content, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         text = answer.read().decode()
@@ -55,7 +55,7 @@ def server(finished, tmp_path_factory):
     assert "Ctrl-C" in line
     yield Server(int(line.split()[0].rpartition(":")[2]))
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     assert (process.returncode, out, err) == (130, "", "\ninterrupted\n")
     assert list(cwd.iterdir()) == []  # nothing is kept
 
@@ -166,7 +166,7 @@ def test_a_mistake_waits_for_no_torch(server, finished):
         "  assert end.code == 2; assert 'torch' not in sys.modules"
     )
     words = [f"run={finished[0]}", f"port={server.port}"]
-    subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, *words], check=True, capture_output=True, timeout=200)
 
 
 def test_without_the_extra(finished, command, monkeypatch):

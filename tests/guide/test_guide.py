@@ -70,7 +70,7 @@ def open_and_end(words: list[str]) -> None:
         assert page.stdout is not None
         assert page.stdout.readline().startswith("http://127.0.0.1:")
         page.send_signal(signal.SIGINT)
-        page.communicate(timeout=60)
+        page.communicate(timeout=200)
     assert page.returncode == 130
 
 

@@ -2,9 +2,8 @@
 
 import json
 import os
-import subprocess
-import sys
-import time
+import signal
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -70,16 +69,12 @@ def test_random_draws_a_new_point_when_it_goes_on(train, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
 def test_a_killed_search_goes_on_with_the_trial_that_it_was_at(train, tmp_path):
-    words = ["-m", "hpo=bayes", *TINY_PHANTOM, "trainer.max_epochs=12", "callbacks.last_checkpoint.seconds=0"]
+    kill = f"+callbacks.kill={{_target_: stops.Kill, epoch: 2, done: '{tmp_path / 'killed'}'}}"
+    words = ["-m", "hpo=bayes", *TINY_PHANTOM, "trainer.max_epochs=4", "callbacks.last_checkpoint.seconds=0", kill]
     words.append("hydra.sweeper.n_trials=2")
-    command = [sys.executable, "-u", "-m", "medclf.train", *words]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 200
-    while not list(tmp_path.rglob("last.ckpt")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.kill()
-    out, _ = process.communicate()
-    assert records(tmp_path) == ["running"], out
+    killed = train_process(*words, cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parents[1])})
+    assert killed.code == -signal.SIGKILL, killed.text
+    assert records(tmp_path) == ["running"]
     answer = train(*words)
     assert answer.code == 0, answer.text
     assert "0 trials done, 2 to do" in answer.out

@@ -264,7 +264,7 @@ def stopped(words: list[str], run: Path, by: signal.Signals) -> tuple[int, str]:
         time.sleep(0.1)
     # Ctrl-C goes to all processes of a terminal, what a cluster or a person kills may be the first alone
     (os.killpg if by is signal.SIGINT else os.kill)(process.pid, by)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=200)
     assert json.loads((run / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
     assert_gone(process.pid)
     return process.returncode, out
@@ -272,7 +272,7 @@ def stopped(words: list[str], run: Path, by: signal.Signals) -> tuple[int, str]:
 
 def assert_gone(group: int) -> None:
     """No process of the group is left after a moment."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             os.killpg(group, 0)
