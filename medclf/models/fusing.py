@@ -38,7 +38,7 @@ class FusedConvolution(nn.Module):
         if not possible or (other is not None and other.shape != self._shape(images)):
             maps = self.convolution(images)
             return functional.relu(maps if other is None else maps + other)
-        weight, bias = self._weights(kind)
+        weight, bias = self._weights(kind, images.shape)
         own = self.convolution
         form = (own.padding, own.stride, own.dilation, own.groups)
         call = torch.ops.mkldnn._convolution_pointwise
@@ -56,16 +56,24 @@ class FusedConvolution(nn.Module):
         lengths = [(length + 2 * pad - d * (k - 1) - 1) // step + 1 for length, pad, d, k, step in sides]
         return (images.shape[0], own.out_channels, *lengths)
 
-    def _weights(self, kind: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    def _weights(self, kind: torch.dtype, shape: torch.Size) -> tuple[Tensor, Tensor | None]:
+        """In the order in which oneDNN reads them for maps of this shape, which other shapes may have put in another
+        order at each call."""
         if kind not in self._kept:
             own = self.convolution
             bias = None if own.bias is None else own.bias.to(kind)
-            self._kept[kind] = own.weight.to(kind).contiguous(memory_format=torch.channels_last), bias
+            weight = own.weight.to(kind).contiguous(memory_format=torch.channels_last)
+            form = (own.padding, own.stride, own.dilation, own.groups)
+            order = torch.ops.mkldnn._reorder_convolution_weight
+            self._kept[kind] = order(weight, *form, list(shape)), bias
         return self._kept[kind]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FusedConvolution":
         self._kept.clear()  # they go with the weights to another device or kind
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_kept": {}}  # what oneDNN has put in its order can be copied by oneDNN alone
 
 
 def fuse_convolutions(traced: Any) -> None:
@@ -137,5 +145,7 @@ def _is_relu(node: Node, modules: dict[str, nn.Module]) -> bool:
 
 
 def _is_there() -> bool:
-    fused: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)  # no public name has it
-    return bool(torch.backends.mkldnn.is_available()) and hasattr(fused, "binary")  # type: ignore[no-untyped-call]
+    own = torch.ops.mkldnn  # no public name has them
+    fused: Any = getattr(own, "_convolution_pointwise", None)
+    there = hasattr(fused, "binary") and hasattr(own, "_reorder_convolution_weight")
+    return bool(torch.backends.mkldnn.is_available()) and there  # type: ignore[no-untyped-call]

@@ -84,18 +84,20 @@ def build_network(
     """
     shape = (2, len(mean), image_size, image_size)
     network = Network(_built("backbone", {**model["backbone"], "in_channels": len(mean)}), nn.Identity(), mean, sd)
-    features = tuple(_try(network, network.features, shape).shape)
-    if len(features) != 2:
+    images = torch.zeros(shape, dtype=torch.uint8)
+    features = _try(network, network.features, images, f"model: the network cannot take images of {shape[1:]}")
+    if features.ndim != 2:
         raise ConfigError(
-            f"model.backbone={model['backbone']['_target_']}: gives {features} for images of {shape}; (n, features) or "
-            "(n, features, height, width) is needed"
+            f"model.backbone={model['backbone']['_target_']}: gives {tuple(features.shape)} for images of {shape}; "
+            "(n, features) or (n, features, height, width) is needed"
         )
     if model["output"] == "sigmoid" and num_classes != 2:
         raise ConfigError(f"model.output=sigmoid: one logit tells two classes apart, the dataset has {num_classes}")
     outputs = 1 if model["output"] == "sigmoid" else num_classes
     # what the config states goes over what we know, so that a wrong number is found and named below
-    network.head = _built("head", {"in_features": features[1], "out_features": outputs, **model["head"]})
-    given = tuple(_try(network, lambda images: network.head(network.features(images)), shape).shape)
+    network.head = _built("head", {"in_features": features.shape[1], "out_features": outputs, **model["head"]})
+    told = f"model.head: cannot take the {features.shape[1]} features that model.backbone gives"
+    given = tuple(_try(network, network.head, features, told).shape)
     if given != (2, outputs):
         raise ConfigError(
             f"model.head: gives {given[1:]} outputs for an image; model.output={model['output']} with "
@@ -127,13 +129,13 @@ def _built(part: str, node: dict[str, Any]) -> nn.Module:
 
 
 @torch.no_grad()
-def _try(network: Network, call: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+def _try(network: Network, call: Callable[[Tensor], Tensor], values: Tensor, told: str) -> Tensor:
     """One pass in evaluation mode; it changes no weight, no statistic and no random state."""
     mode = network.training
     network.eval()
     try:
-        return call(torch.zeros(shape, dtype=torch.uint8))
+        return call(values)
     except RuntimeError as error:
-        raise ConfigError(f"model: the network cannot take images of {shape[1:]}: {error}") from error
+        raise ConfigError(f"{told}: {error}") from error
     finally:
         network.train(mode)

@@ -1,5 +1,7 @@
 """A convolution with what follows it gives what they give one after the other."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -108,3 +110,15 @@ def test_gradients_pass_and_weights_may_become_float64():
         wide = fused.double()(images.double())
     assert wide.dtype == torch.float64
     torch.testing.assert_close(wide.float(), before, rtol=1e-5, atol=1e-6)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_images_of_another_size_and_number_and_a_copy(kind):
+    """The weights are kept in the order that is best for the maps that came first."""
+    fused = FusedConvolution(nn.Conv2d(16, 32, 3, padding=1)).eval().to(kind)
+    for shape in ((4, 16, 20, 20), (1, 16, 20, 20), (3, 16, 9, 33)):
+        images = torch.randn(shape, dtype=kind)
+        expected = functional.relu(fused.convolution(images))
+        for one in (fused, copy.deepcopy(fused)):
+            torch.testing.assert_close(one(images), expected, rtol=1e-2 if kind == torch.bfloat16 else 1e-5, atol=1e-5)

@@ -183,7 +183,10 @@ MISFITS = {
         config(out_features=5),
         "gives (5,) outputs for an image; model.output=softmax with 2 classes needs 2",
     ),
-    "head of another input": (config(in_features=3), "the network cannot take images of (1, 32, 32)"),
+    "head of another input": (
+        config(in_features=3),
+        "model.head: cannot take the 3136 features that model.backbone gives: ",
+    ),
     "unknown head": (
         {**config(), "head": {"_target_": "medclf.models.heads.Nothing"}},
         "heads.Nothing: cannot be imported: No module",
