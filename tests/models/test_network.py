@@ -185,7 +185,7 @@ MISFITS = {
     ),
     "head of another input": (
         config(in_features=3),
-        "model.head: cannot take the 3136 features that model.backbone gives: ",
+        "model.head: cannot take the 392 features that model.backbone gives",
     ),
     "unknown head": (
         {**config(), "head": {"_target_": "medclf.models.heads.Nothing"}},
