@@ -12,6 +12,7 @@ from medclf.config.schema import Strict
 from medclf.errors import ConfigError
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import model_file
+from medclf.process import importing
 
 
 class DemoConfig(Strict):
@@ -43,9 +44,10 @@ def work(config: DemoConfig) -> None:
 
     figures = figures_of(path, facts)
     with listen(config.port) as listening:
-        from medclf.demonstration.answer import answer, warmed_up
-        from medclf.demonstration.app import build_app  # torch: once the port is known to be free
-        from medclf.demonstration.pages import page_of
+        with importing():
+            from medclf.demonstration.answer import answer, warmed_up
+            from medclf.demonstration.app import build_app  # torch: once the port is known to be free
+            from medclf.demonstration.pages import page_of
 
         engine = warmed_up(path, config.accelerator, config.trust_code)
         app = build_app(partial(answer, engine), page_of(facts, figures, config.max_mb), config.max_mb)

@@ -11,6 +11,7 @@ from medclf.exporting.folder import images_below
 from medclf.exporting.formats import FormatName, check_installed, files_of
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import model_file
+from medclf.process import importing
 
 
 class ExportConfig(Strict):
@@ -49,8 +50,9 @@ def export(config: ExportConfig) -> None:
     files = files_of(config.format, config.output, folder / "export", facts)
     if config.images is not None:
         images_below(config.images)
-    from medclf.exporting import write  # torch: once what was typed is known to be right
-    from medclf.prediction.model import load_model
+    with importing():
+        from medclf.exporting import write  # torch: once what was typed is known to be right
+        from medclf.prediction.model import load_model
 
     verified = write.export(load_model(path, config.trust_code), config.format, files, config.images, config.tolerance)
     write.tell(files, verified, config.format)

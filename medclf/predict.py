@@ -10,6 +10,7 @@ from medclf.config.arguments import own_folder
 from medclf.config.schema import Accelerator, Strict, TestTime
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import model_file
+from medclf.process import importing, leave
 
 
 class PredictConfig(Strict):
@@ -51,7 +52,8 @@ def predict(config: PredictConfig) -> None:
     refuse_output_within(images, config.input, output.folder)
     settings = settings_of(config, path, images)
     output.refuse_other(settings)
-    from medclf.prediction.work import predict_all  # torch: once what was typed is known to be right
+    with importing():
+        from medclf.prediction.work import predict_all  # torch: once what was typed is known to be right
 
     predict_all(config, path, facts, images, output, settings)
 
@@ -63,3 +65,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

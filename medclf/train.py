@@ -1,10 +1,10 @@
 """``python -m medclf.train``: train, test and log one classifier; with ``-m`` a sweep of them."""
 
-import gc
 from pathlib import Path
 
 from medclf.config import command
 from medclf.config.schema import Config
+from medclf.process import importing
 
 
 def check(config: Config) -> None:
@@ -18,10 +18,9 @@ def check(config: Config) -> None:
 
 def train(config: Config, folder: Path) -> float:
     """Train into a run folder. Returns the best value of ``monitor``, which a sweep can optimise."""
-    gc.disable()  # what imports make stays: looking through it again and again takes a second
-    from medclf.training.run import train_and_test  # torch and lightning: once the config is known to be right
+    with importing():
+        from medclf.training.run import train_and_test  # torch and lightning: once the config is known to be right
 
-    gc.enable()
     return train_and_test(config, folder)
 
 
