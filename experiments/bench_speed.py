@@ -192,7 +192,7 @@ def main(arguments: Sequence[str]) -> None:
     seen = f"{pngs} PNGs of 256x256" if options.images is None else f"the images of {options.images.name}"
     head = (
         f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
-        f"JPEGs. {os.cpu_count()} cores, Python {platform.python_version()}, two rounds in turn, of the longest works "
+        f"JPEGs. {os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, two rounds in turn, of the longest works "
         "one: median (smallest to largest). All but `ours` is measured over one to three epochs and scaled. Written by "
         "`make bench ARGS=--full`.\n\n| work | by | seconds | plain / this | target |\n|---|---|---|---|---|\n"
     )
@@ -219,6 +219,15 @@ def main(arguments: Sequence[str]) -> None:
         if options.only in MEMORY:
             rows[MEMORY] = [memory(root, few)]
     print(_write(head, rows, bounds, options.full))
+
+
+def _processor() -> str:
+    """What the processor calls itself, as far as the system tells."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    matrices = ", with AMX" if any(line.startswith("flags") and " amx_bf16" in line for line in lines) else ""
+    return (names[0] if names else platform.processor() or platform.machine()) + matrices
 
 
 def _written() -> dict[str, list[str]]:
