@@ -190,9 +190,10 @@ def main(arguments: Sequence[str]) -> None:
     pngs, jpegs, predicted, few = (778, 778, 1000, 500) if options.full else (120, 80, 100, 80)
     works = WORKS if options.full else tuple(replace(work, rounds=1) for work in WORKS[:QUICK])
     seen = f"{pngs} PNGs of 256x256" if options.images is None else f"the images of {options.images.name}"
+    machine = f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}"
     head = (
         f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
-        f"JPEGs. {os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}, two rounds in turn, of the longest works "
+        f"JPEGs. {machine}, two rounds in turn, of the longest works "
         "one: median (smallest to largest). All but `ours` is measured over one to three epochs and scaled. Written by "
         "`make bench ARGS=--full`.\n\n| work | by | seconds | plain / this | target |\n|---|---|---|---|---|\n"
     )

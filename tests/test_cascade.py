@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import TINY, write_classes, write_image
+from omegaconf import OmegaConf
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score
 
@@ -227,6 +228,27 @@ def test_a_copy_that_the_first_stage_has_learned_from_is_refused(join):
     sha256 = prints.loc[prints["split"] == "test", "sha256"].iloc[0]
     edit("first/fingerprints.csv", set_row("sha256", prints.index[prints["split"] == "train"][0], sha256))
     assert "stage1=first: 1 of the" in refused(join("stage1=first", "stage2=second", "output=both"))
+
+
+def test_images_that_look_like_what_the_second_stage_learned_from_are_left_out(join):
+    """Stage 2 had more images, copies that were saved anew: of a test image in its validation, and of a validation
+    image where that does no harm."""
+    config = OmegaConf.load("first/config.yaml")
+    config.dataset.duplicates.near = 4
+    OmegaConf.save(config, "first/config.yaml")
+    prints = pd.read_csv("second/fingerprints.csv", dtype=str)
+    own = {part: prints[prints["split"] == part].iloc[0] for part in ("val", "test")}
+    copies = [
+        {"path": f"more/{at}.png", "split": there, "sha256": f"{at:064d}", "perceptual_hash": own[part].perceptual_hash}
+        for at, (part, there) in enumerate([("test", "val"), ("val", "val"), ("val", "test")])
+    ]
+    edit("second/fingerprints.csv", lambda found: pd.concat([found, pd.DataFrame(copies)]))
+    answer = join("stage1=first", "stage2=second", "output=both", "accelerator=cpu")
+    assert answer.code == 0, answer.text
+    told = f"look like images that stage 2 learned from or was chosen by: 1 ({own['test'].path})."
+    assert told in answer.out
+    assert set(table("first").index) - set(table("both").index) == {own["test"].path}
+    assert any(told in finding for finding in stored("both", "run.json")["findings"])
 
 
 def test_images_of_unknown_disease_are_left_out(join):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,15 @@ def board(text):
     return [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
 
 
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """The folder in which a sweep of one job was typed."""
+    folder = tmp_path_factory.mktemp("swept")
+    answer = train_process("-m", *ONE_EPOCH, "seed=0", cwd=folder)
+    assert answer.code == 0, answer.text
+    return folder
+
+
 def test_finished_jobs_are_skipped_and_new_ones_run(train, tmp_path):
     first = train("-m", *ONE_EPOCH, "seed=0,1")
     assert first.code == 0, first.text
@@ -54,8 +64,8 @@ def test_finished_jobs_are_skipped_and_new_ones_run(train, tmp_path):
         ("sweep.fail_fast=true", False),
     ],
 )
-def test_what_changes_the_outcome_makes_another_job(train, tmp_path, word, anew):
-    assert train("-m", *ONE_EPOCH, "seed=0").code == 0
+def test_what_changes_the_outcome_makes_another_job(train, swept, tmp_path, word, anew):
+    shutil.copytree(swept, tmp_path, dirs_exist_ok=True)
     answer = train("-m", *ONE_EPOCH, "seed=0", word)
     assert answer.code == 0, answer.text
     assert ("Finished before" in answer.out) != anew

@@ -14,8 +14,9 @@ import imagehash
 from PIL import Image
 from tqdm import tqdm
 
+from medclf.data.kinds import is_dicom
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.reading import DICOM, decode, read_bytes
+from medclf.data.reading import decode, read_bytes
 from medclf.errors import DataError, listed
 
 HASH_SIDE = 16
@@ -92,7 +93,7 @@ def fingerprint(root: Path, path: str) -> Fingerprint:
 
 def _form(path: str, content: bytes, decoded: Image.Image) -> tuple[int, int, str]:
     """Width, height and kind as they are in the file."""
-    if ".npy#" in path or Path(path).suffix.lower() in DICOM:
+    if ".npy#" in path or is_dicom(path, content):
         return decoded.width, decoded.height, "array" if ".npy#" in path else "DICOM"
     with Image.open(io.BytesIO(content)) as image:
         return image.width, image.height, image.mode

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from medclf.data.kinds import is_dicom
 from medclf.data.pixels import UnreadableImageError, refuse_bomb, to_eight_bits
 from medclf.data.sources.medmnist import load_array
 from medclf.errors import DataError
 
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB", "HSV"})
 """Pillow's names of the kinds of image with up to 8 bits a channel."""
-DICOM = frozenset({".dcm", ".dicom"})
 
 # our own limit is checked before decoding; Pillow's would warn from every thread
 Image.MAX_IMAGE_PIXELS = None
@@ -53,7 +53,7 @@ def decode(root: Path, path: str, grey: bool, at_least: int | None = None, conte
     if ".npy#" in path:
         return Image.fromarray(_array_image(root, path)).convert(mode)
     data = read_bytes(root, path) if content is None else content
-    if Path(path).suffix.lower() in DICOM:
+    if is_dicom(path, data):
         from medclf.data.dicom import decode_dicom  # needs the extra "dicom"
 
         return Image.fromarray(decode_dicom(data)).convert(mode)

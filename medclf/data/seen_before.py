@@ -21,21 +21,29 @@ def save_fingerprints(prints: Sequence[Fingerprint], table: ImageTable, path: Pa
 def join_fingerprints(paths: Sequence[Path], path: Path) -> None:
     """Write those of all images that any of several runs has had; nothing where one of the runs brings none."""
     if all(one.is_file() for one in paths):
-        found = [pd.read_csv(one, dtype=str, keep_default_na=False) for one in paths]
+        found = [read_fingerprints(one) for one in paths]
         pd.concat(found).drop_duplicates().to_csv(path, index=False)
 
 
-def seen_before(prints: Sequence[Fingerprint], path: Path, near: int | None) -> NDArray[np.bool_]:
-    """Whether each image equals, or looks like, one that a run was trained on or chose its checkpoint by.
+def read_fingerprints(path: Path) -> pd.DataFrame:
+    """What ``save_fingerprints`` wrote of a run: columns path, split, sha256, perceptual_hash."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def fingerprints_of(table: pd.DataFrame) -> list[Fingerprint]:
+    """The hashes of each row of such a table."""
+    return [Fingerprint(sha, perceptual=hashed) for sha, hashed in table[["sha256", "perceptual_hash"]].to_numpy()]
+
+
+def seen_before(prints: Sequence[Fingerprint], known: pd.DataFrame, near: int | None) -> NDArray[np.bool_]:
+    """Whether each image equals, or looks like, one that is known.
 
     Args:
         prints: of the images, readable ones.
-        path: what ``save_fingerprints`` wrote of the run.
+        known: rows of what ``read_fingerprints`` gives.
         near: bits of 256 by which perceptual hashes may differ; None: only equal files count.
     """
-    known = pd.read_csv(path, dtype=str, keep_default_na=False)
-    known = known[known["split"] != "test"]
-    own = [Fingerprint(sha, perceptual=hashed) for sha, hashed in known[["sha256", "perceptual_hash"]].to_numpy()]
+    own = fingerprints_of(known)
     pairs = find_duplicates([*own, *prints], near).pairs
     found = np.zeros(len(prints), bool)
     # of a file that occurs several times, each is paired with the first alone, which the model's own are

@@ -4,6 +4,7 @@ import io
 
 from PIL import Image, UnidentifiedImageError
 
+from medclf.data.kinds import has_dicom
 from medclf.data.pixels import UnreadableImageError
 
 TAKEN = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
@@ -19,7 +20,7 @@ def name_for(content: bytes) -> str:
     Raises:
         UnreadableImageError: for a kind of file that is not taken.
     """
-    if content[128:132] == b"DICM":
+    if has_dicom(content):
         if DEFLATED in content:
             raise UnreadableImageError("a DICOM file that is compressed as a whole; export it uncompressed, or as PNG")
         return "image.dcm"

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from medclf.data.sources.folders import SUFFIXES, image_paths
+from medclf.data.kinds import SUFFIXES
+from medclf.data.sources.folders import image_paths
 from medclf.errors import ConfigError
 
 

@@ -1,5 +1,6 @@
 """A model that is made of others, whose files lie below its own. Imports no torch."""
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from medclf.evaluation.evaluate import Evaluation  # pandas, for which a mistake on the command line need not wait
 
 NOVELTY = "novelty.npz"
+PIECE = 2**22
+"""Bytes of a file that are in memory at once."""
 
 
 def check_model(source: Path, trust_code: bool = True) -> Facts:
@@ -36,6 +39,22 @@ def check_model(source: Path, trust_code: bool = True) -> Facts:
     for member in _members(source, facts):
         check_model(source.parent / member, trust_code)
     return facts
+
+
+def weights_digest(source: Path) -> str:
+    """A hash of the weights of a model, of all its networks.
+
+    Args:
+        source: its ``best.json``, which ``check_model`` found whole.
+    """
+    facts, digest = read_facts(source), hashlib.sha256()
+    if facts.kind == "network":
+        with source.with_suffix(".pth").open("rb") as file:
+            while piece := file.read(PIECE):
+                digest.update(piece)
+    for member in _members(source, facts):
+        digest.update(weights_digest(source.parent / member).encode())
+    return digest.hexdigest()
 
 
 def copy_model(source: Path, target_folder: Path) -> None:

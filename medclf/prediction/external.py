@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medclf.config.schema import Dataset
 from medclf.data.dataset import Examined, as_test_table, examine
 from medclf.data.seen import seen_by_network
-from medclf.data.seen_before import seen_before
+from medclf.data.seen_before import read_fingerprints, seen_before
 from medclf.errors import DataError, listed
 from medclf.evaluation.predictions import predictions_table
 from medclf.figures.pages import Seen
@@ -57,7 +57,8 @@ def _leaked(run: Run, examined: Examined, dataset: Dataset) -> NDArray[np.bool_]
     """Which images look like those that the model was trained on."""
     if not run.fingerprints.is_file():
         return np.zeros(len(examined.prints), bool)
-    leaked = seen_before(examined.prints, run.fingerprints, dataset.duplicates.near)
+    known = read_fingerprints(run.fingerprints)
+    leaked = seen_before(examined.prints, known[known["split"] != "test"], dataset.duplicates.near)
     if leaked.all():
         raise DataError(
             f"dataset.root={dataset.root}: every image equals or looks like one that {run.shown} was trained on; "

@@ -8,8 +8,9 @@ from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
 
+from medclf.data.kinds import SUFFIXES, is_image_file
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.sources.folders import SUFFIXES, image_paths
+from medclf.data.sources.folders import image_paths
 from medclf.errors import ConfigError, DataError, did_you_mean, listed
 from medclf.prediction.zipped import Zipped
 
@@ -97,11 +98,11 @@ def _of_file(typed: str, path: Path) -> Images:
     suffix = path.suffix.lower()
     if suffix in kinds:
         return kinds[suffix](typed, path)
-    if suffix in SUFFIXES:
+    if is_image_file(path):
         return Images([typed])
     raise ConfigError(
         f"input={typed}: is not read, for a file's kind is known by the end of its name: {KINDS}; or .zip, .csv, a "
-        "folder, a glob"
+        "folder, a glob; DICOM without such an end by its content"
     )
 
 
@@ -133,7 +134,7 @@ def _in_table(typed: str, path: Path) -> Images:
 def _globbed(typed: str) -> Images:
     found = sorted(glob(typed, recursive=True))  # noqa: PTH207, since Path.glob takes no absolute pattern
     folders = [Path(name) for name in found if Path(name).is_dir()]
-    files = [name for name in found if Path(name).suffix.lower() in SUFFIXES and not Path(name).is_dir()]
+    files = [name for name in found if not Path(name).is_dir() and is_image_file(Path(name))]
     below = [str(folder / path) for folder in folders for path in _below(folder)]
     paths = list(dict.fromkeys([*files, *below]))
     if not paths:

@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from medclf.data.seen_before import fingerprints_of, read_fingerprints, seen_before
 from medclf.errors import DataError, listed
 from medclf.prediction.stages import Stage, Stages
 
 WORDS = {"val": "validation", "test": "test"}
+LEARNED = {"val": ["train"], "test": ["train", "val"]}
+"""What must not look like an image that is to be judged in a split."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,12 @@ def judged_images(stages: Stages) -> Judged:
         )
     for stage, seen in ((stages.first, first), (stages.second, second)):
         _refuse_learned(stage, images, seen, stages.first)
+    if not notes:
+        alike = _alike(stages, images)
+        if alike.any():
+            why = "since they look like images that stage 2 learned from or was chosen by"
+            notes.append(f"Left out, {why}: {_counted(list(images['path'][alike]))}.")
+        images = images[~alike]
     return _labelled(stages, images, told, notes)
 
 
@@ -55,9 +66,9 @@ def _labelled(stages: Stages, images: pd.DataFrame, told: pd.DataFrame, notes: l
     healthy = images["class"] == stages.gate
     contrary = disease.notna() & (healthy != (disease == stages.gate))
     _refuse_contradictions(stages, images.assign(there=disease)[contrary])
-    unknown = images.loc[~healthy & disease.isna(), "path"]
-    if len(unknown):
-        notes.append(f"Left out, since stage 2 does not know their disease: {len(unknown)} ({listed(unknown, 5)}).")
+    unknown = list(images.loc[~healthy & disease.isna(), "path"])
+    if unknown:
+        notes.append(f"Left out, since stage 2 does not know their disease: {_counted(unknown)}.")
     kept = healthy | disease.notna()
     for part, name in WORDS.items():
         if not (kept & ~healthy & (images["split"] == part)).any():
@@ -76,7 +87,7 @@ def _seen(stage: Stage) -> pd.DataFrame | None:
     """Path, split and content of every image that a run has seen; None where it has no fingerprints."""
     if not stage.run.fingerprints.is_file():
         return None
-    prints = pd.read_csv(stage.run.fingerprints, dtype=str, keep_default_na=False)
+    prints = read_fingerprints(stage.run.fingerprints)
     return prints[["path", "split"]].assign(content=prints["sha256"])
 
 
@@ -107,6 +118,26 @@ def _refuse_learned(stage: Stage, images: pd.DataFrame, seen: pd.DataFrame, firs
         f"{stage}: {len(wrong)} of the {len(images)} images to be judged are in another split there, so that it has "
         f"learned from them or was chosen by them ({shown}); {remedy}"
     )
+
+
+def _alike(stages: Stages, images: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which images look like one that stage 2 learned from or was chosen by, and that stage 1 has not.
+
+    Of those that it has, stage 1 keeps what look alike in one split, or names them in its findings.
+    """
+    own, others = (read_fingerprints(stage.run.fingerprints) for stage in (stages.first, stages.second))
+    near = stages.first.config["dataset"]["duplicates"]["near"]
+    others = others[~others["sha256"].isin(own["sha256"])]
+    prints = fingerprints_of(own.drop_duplicates("path").set_index("path").loc[images["path"]])
+    found = np.zeros(len(images), bool)
+    for part, splits in LEARNED.items():
+        rows = np.flatnonzero(images["split"] == part)
+        found[rows] = seen_before([prints[row] for row in rows], others[others["split"].isin(splits)], near)
+    return found
+
+
+def _counted(paths: list[str]) -> str:
+    return f"{len(paths)} ({listed(paths, 5)})"
 
 
 def _refuse_contradictions(stages: Stages, wrong: pd.DataFrame) -> None:

@@ -2,13 +2,14 @@
 
 import lzma
 import zlib
+from functools import partial
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from medclf.data.kinds import is_image
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.sources.archive import MAX_RATIO, is_bomb
-from medclf.data.sources.folders import SUFFIXES
 from medclf.errors import DataError
 
 DAMAGED = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -21,7 +22,7 @@ class Zipped:
     def __init__(self, file: ZipFile) -> None:
         self._file = file
         self._lock = Lock()
-        self.members = [member for member in file.infolist() if _is_image(member)]
+        self.members = [member for member in file.infolist() if _is_image(file, member)]
 
     @classmethod
     def open(cls, path: Path) -> "Zipped":
@@ -59,7 +60,15 @@ class Zipped:
             raise UnreadableImageError(f"damaged in the archive: {error}") from error
 
 
-def _is_image(member: ZipInfo) -> bool:
-    parts = PurePosixPath(member.filename).parts
-    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in parts)
-    return not member.is_dir() and not hidden and Path(member.filename).suffix.lower() in SUFFIXES
+def _is_image(file: ZipFile, member: ZipInfo) -> bool:
+    name = PurePosixPath(member.filename)
+    hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in name.parts)
+    return not member.is_dir() and not hidden and is_image(name, partial(_beginning, file, member))
+
+
+def _beginning(file: ZipFile, member: ZipInfo, count: int) -> bytes:
+    try:
+        with file.open(member) as content:
+            return content.read(count)
+    except DAMAGED:
+        return b""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import zipfile
 from functools import partial
@@ -59,6 +60,32 @@ def test_dicom(predict, tmp_path):
     found = probabilities(Path("out"))
     assert np.allclose(found["a.dcm"], found["b.png"], atol=1e-9)
     assert "no DICOM image" in table_of(Path("out"))["reason"][2]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes among files")
+def test_dicom_as_scanners_name_it(predict, command, finished, tmp_path):
+    """Without an end of the name, or by a UID; a DICOMDIR lists others, and other files may have no end either."""
+    names = ("IM0001", "1.2.840.113619.2.55", "study/IM0002")
+    root = tmp_path / "images"
+    (root / "study").mkdir(parents=True)
+    for seed, name in enumerate(names):
+        write_dicom(root / name, noise(seed))
+    shutil.copyfile(root / "IM0001", root / "DICOMDIR")
+    shutil.copyfile(root / "IM0001", root / "notes.txt")
+    (root / "LICENSE").write_text("none")
+    os.mkfifo(root / "pipe")
+    zipped(tmp_path / "all.zip", *((name, (root / name).read_bytes()) for name in (*names, "DICOMDIR", "LICENSE")))
+    found = {}
+    for at, typed in enumerate(("images", "all.zip", "images/**")):
+        assert command(main, f"run={finished[0]}", f"input={typed}", f"output=out{at}").code == 0
+        found[typed] = probabilities(Path(f"out{at}"))
+        assert len(table_of(Path(f"out{at}"))) == len(names)
+        assert all(np.array_equal(found[typed][name], found["images"][name]) for name in found["images"])
+    assert predict("input=images/IM0001").code == 0
+    assert np.allclose(probabilities(Path("out"))["IM0001"], found["images"]["IM0001"], atol=1e-9)
+    answer = predict("input=images/LICENSE")
+    assert answer.code == 2
+    assert "DICOM without such an end by its content" in answer.err
 
 
 def test_members_of_an_archive_that_cannot_be_read(predict, tmp_path):

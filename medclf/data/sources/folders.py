@@ -6,10 +6,9 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from medclf.config.schema import Dataset, SplitName
+from medclf.data.kinds import is_image_file
 from medclf.data.sources.found import FoundImage, FoundImages, group_of
 from medclf.errors import DataError, did_you_mean, listed
-
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm", ".dicom"})
 
 
 def find(root: Path, config: Dataset) -> FoundImages:
@@ -58,7 +57,7 @@ def image_paths(root: Path) -> Iterator[PurePosixPath]:
     for folder, subfolders, names in os.walk(root, onerror=_refuse_unreadable):
         subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
         for name in names:
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and is_image_file(Path(folder, name)):
                 yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
 
 
