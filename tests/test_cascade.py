@@ -18,6 +18,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from medclf import cascade, compare, evaluate, report, train
 from medclf.config.paths import conf_dir
 from medclf.data.reading import decode
+from medclf.figures.draw import GradCam
 from medclf.prediction.engine import Engine
 from medclf.prediction.model import load_model
 
@@ -134,6 +135,11 @@ def test_two_stages_by_hand(join, command):
     page = Path("both/report.html").read_text(encoding="utf-8")
     for text in ("Beside either stage alone", "A cascade: stage 1, first, tells normal from the rest", point["words"]):
         assert text in page
+
+    shown = GradCam.load(Path("both/figures/data/grad_cam.npz"))
+    assert shown.maps.shape == (len(shown.paths), 32, 32)  # of the second stage too, which sees 40 pixels
+    assert set(shown.paths) <= set(test.index)
+    assert list(Path("both/figures").glob("grad_cam_*.png"))
 
     # used like a run
     answer = command(evaluate.main, "run=both", "hydra.run.dir=again", "evaluation.pictures=false")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,12 @@ from medclf.runs import Run
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Predictions for the images of another dataset, what was found of them, and the images."""
+    """Predictions for the images of another dataset, what was found of them, the images and their folder."""
 
     table: pd.DataFrame
     notes: list[str]
     seen: Seen
+    root: Path
 
 
 def predict_elsewhere(run: Run, engine: Engine, dataset: Dataset, class_map: Mapping[str, str | None]) -> Elsewhere:
@@ -50,7 +52,7 @@ def predict_elsewhere(run: Run, engine: Engine, dataset: Dataset, class_map: Map
     probabilities = probabilities_of(engine, images.root, list(images.frame["path"]))
     table = predictions_table(images.frame, probabilities, model.classes)
     notes = [*images.notes, *_left_out(class_of), *_named(leaked, examined)]
-    return Elsewhere(table, notes, seen_by_network(images.root, model.forms[0]))
+    return Elsewhere(table, notes, seen_by_network(images.root, model.forms[0]), images.root)
 
 
 def _leaked(run: Run, examined: Examined, dataset: Dataset) -> NDArray[np.bool_]:

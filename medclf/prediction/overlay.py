@@ -27,14 +27,20 @@ def overlay(model: Model, seen: Seen, predicted: int) -> NDArray[np.uint8] | Non
     Returns:
         RGB, shape (size, size, 3); None where the network has no feature maps.
     """
+    image, found = heat_of(model, seen, predicted)
+    if found is None:
+        return None
+    heat = matplotlib.colormaps["inferno"](found)[..., :3] * 255
+    mixed = (1 - OPACITY) * np.broadcast_to(image.transpose(1, 2, 0), heat.shape) + OPACITY * heat
+    return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+def heat_of(model: Model, seen: Seen, predicted: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    """The image as the network that decided sees it, and what spoke for the class there, (size, size), if it tells."""
     part, place = _decided(model.classifier.joint, predicted)
     image = seen[part.at]
     maps = class_activation(part.network, torch.from_numpy(image[None]), [place])
-    if maps is None:
-        return None
-    heat = matplotlib.colormaps["inferno"](maps[0])[..., :3] * 255
-    mixed = (1 - OPACITY) * np.broadcast_to(image.transpose(1, 2, 0), heat.shape) + OPACITY * heat
-    return np.asarray(np.rint(mixed), dtype=np.uint8)
+    return image, None if maps is None else maps[0]
 
 
 def _decided(joint: Joint, predicted: int) -> tuple[Part, int]:

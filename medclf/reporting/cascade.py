@@ -10,6 +10,7 @@ from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
 from medclf.config.arguments import say
 from medclf.config.schema import Evaluation as Config
+from medclf.data.seen import seen_by_network
 from medclf.data.seen_before import join_fingerprints
 from medclf.data.table import ImageTable
 from medclf.data.unchanged import refuse_changed
@@ -23,13 +24,13 @@ from medclf.prediction.composite import facts_of, write_composite
 from medclf.prediction.engine import Engine
 from medclf.prediction.facts import FORMAT
 from medclf.prediction.judged import Judged, judged_images
+from medclf.prediction.maps import saved_maps
 from medclf.prediction.model import load_model
 from medclf.prediction.probabilities import probabilities_of
 from medclf.prediction.stages import Stages
 from medclf.reporting.about import About, about_run
 from medclf.reporting.beside import Beside, beside_stages
 from medclf.reporting.ensemble import monitored
-from medclf.reporting.judge import images_of
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, read_json, write_json
 from medclf.training.arithmetic import device_of
@@ -74,7 +75,9 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         write_json(run.best_facts, said)
         save_predictions(evaluation.decided(table), run.predictions)
         about = about_run(run, chosen, facts, beside_stages(stages, evaluation, judged.second))
-        write_outcome(evaluation, about, folder, images_of(about))
+        seen = seen_by_network(root, own_images(about.config)[0])
+        grad_cam = saved_maps(engine, root, evaluation, seen, run.grad_cam)
+        write_outcome(evaluation, about, folder, seen, grad_cam=grad_cam)
         _save_beside(about, folder)
     _say(evaluation, about, judged.notes, run)
 

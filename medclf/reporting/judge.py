@@ -63,18 +63,22 @@ def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: 
 
 def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
     """With test-time augmentation, threshold and temperature being chosen anew."""
-    from medclf.prediction.probabilities import engine_of, probabilities_of  # torch
+    from medclf.prediction.maps import saved_maps  # torch
+    from medclf.prediction.probabilities import engine_of, probabilities_of
 
     about = about_run(run, read_json(run.metrics)).augmented()
     _log_notes(about)
     images = load_predictions(run.predictions)
     engine = engine_of(run, config)
-    probabilities = probabilities_of(engine, own_images(about.config)[1], list(images["path"]))
+    dataset, root = own_images(about.config)
+    probabilities = probabilities_of(engine, root, list(images["path"]))
     table = with_probabilities(images, probabilities, engine.model.classes)
     settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
     evaluation = evaluate(table, settings, positive, gate=about.gate)
     save_predictions(evaluation.decided(table), folder / "predictions.csv")
-    write_outcome(evaluation, about, folder, images_of(about), _history(run))
+    seen = seen_by_network(root, dataset)
+    grad_cam = saved_maps(engine, root, evaluation, seen, Run(folder).grad_cam)
+    write_outcome(evaluation, about, folder, seen, _history(run), grad_cam)
     return evaluation
 
 
@@ -82,6 +86,7 @@ def _judge_elsewhere(
     run: Run, dataset: Dataset, config: EvaluateConfig, typed: frozenset[str], folder: Path
 ) -> Evaluation:
     from medclf.prediction.external import predict_elsewhere  # torch
+    from medclf.prediction.maps import saved_maps
     from medclf.prediction.probabilities import engine_of
 
     about = about_run(run, read_json(run.metrics))
@@ -92,13 +97,15 @@ def _judge_elsewhere(
     rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
     validation = split_of(load_predictions(run.predictions), "val", positive, gate=about.gate)
     chosen = Chosen(choose(validation, rule), fit_temperature(validation))
-    elsewhere = predict_elsewhere(run, engine_of(run, config), dataset, config.class_map)
+    engine = engine_of(run, config)
+    elsewhere = predict_elsewhere(run, engine, dataset, config.class_map)
     evaluation = evaluate(elsewhere.table, settings, positive, chosen, about.gate)
     save_predictions(evaluation.decided(elsewhere.table), folder / "predictions.csv")
     about = about.elsewhere(dataset.name, elsewhere.notes)
     about = about if config.tta == "none" else about.augmented()
     _log_notes(about)
-    write_outcome(evaluation, about, folder, elsewhere.seen)
+    grad_cam = saved_maps(engine, elsewhere.root, evaluation, elsewhere.seen, Run(folder).grad_cam)
+    write_outcome(evaluation, about, folder, elsewhere.seen, grad_cam=grad_cam)
     return evaluation
 
 

@@ -1,7 +1,9 @@
 """Which part of an image spoke for its predicted class."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,21 +11,53 @@ from captum.attr import LayerAttribution, LayerGradCam
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
 from medclf.figures.draw import GradCam
 from medclf.figures.pages import Seen
 from medclf.models.network import Network
 
+log = logging.getLogger(__name__)
 BATCH = 8
+Activation = Callable[[Sequence[str], Sequence[int]], NDArray[np.float32] | None]
+"""Gives what speaks for a class in each image, by the images' paths and the classes: maps of shape (n, size, size),
+values 0 to 1; None where the network has no feature maps."""
 
 
-def grad_cam_of(network: Network, test: Predictions, seen: Seen, count: int, seed: int = 0) -> GradCam | None:
+def saved_grad_cam(evaluation: Evaluation, seen: Seen, activation: Activation, file: Path) -> GradCam | None:
+    """Grad-CAM for the pages of a report, of as many images as the evaluation's config says.
+
+    Args:
+        evaluation: of the test images.
+        seen: gives them.
+        activation: gives the maps.
+        file: is written, so that the pages can be drawn again.
+
+    Returns:
+        Maps in the file's own precision; None where no pages are asked for too, and where Captum cannot follow the
+        network, which the log says.
+    """
+    config = evaluation.config
+    if not (config.pictures and config.grad_cam):
+        return None
+    try:
+        found = grad_cam_of(evaluation.test, seen, activation, config.grad_cam, config.seed)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        log.warning("Grad-CAM cannot be drawn of this network: %s", error)
+        return None
+    if found is None:
+        return None
+    found.save(file)
+    return GradCam.load(file)
+
+
+def grad_cam_of(test: Predictions, seen: Seen, activation: Activation, count: int, seed: int = 0) -> GradCam | None:
     """Grad-CAM (Selvaraju et al., ICCV 2017) of test images, for their predicted class, by Captum.
 
     Args:
-        network: with the weights that were tested.
-        test: its predictions.
+        test: predictions.
         seen: gives the images.
+        activation: gives the maps, of the weights that were tested.
         count: of images that were classified rightly, drawn at random, and of those that were not, the most confident.
         seed: of the draw.
 
@@ -34,9 +68,18 @@ def grad_cam_of(network: Network, test: Predictions, seen: Seen, count: int, see
     if not rows:
         return None
     paths = [str(test.table["path"].iloc[row]) for row in rows]
-    images = torch.from_numpy(np.stack([_image(seen, path) for path in paths]))
-    maps = class_activation(network, images, test.predicted[rows].tolist())
+    maps = activation(paths, test.predicted[rows].tolist())
     return None if maps is None else GradCam(paths, (test.predicted == test.target)[rows].tolist(), maps)
+
+
+def activation_of(network: Network, seen: Seen) -> Activation:
+    """The maps of one network, for images that ``seen`` gives."""
+
+    def activation(paths: Sequence[str], classes: Sequence[int]) -> NDArray[np.float32] | None:
+        images = torch.from_numpy(np.stack([_image(seen, path) for path in paths]))
+        return class_activation(network, images, classes)
+
+    return activation
 
 
 def class_activation(network: Network, images: Tensor, classes: Sequence[int]) -> NDArray[np.float32] | None:

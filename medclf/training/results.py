@@ -15,11 +15,10 @@ from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.figures.draw import GradCam
 from medclf.reporting.about import About, about_run
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, is_main_process
-from medclf.training.grad_cam import grad_cam_of
+from medclf.training.grad_cam import activation_of, saved_grad_cam
 from medclf.training.history import history_of
 from medclf.training.module import ClassifierModule
 from medclf.training.novelty import watch_of
@@ -68,7 +67,7 @@ def conclude(
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)
     seen = seen_by_network(data.table.root, config.dataset)
-    grad_cam = _saved_grad_cam(module, evaluation, data.table.root, config, run)
+    grad_cam = saved_grad_cam(evaluation, seen, activation_of(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     if isinstance(trainer.logger, TensorBoardLogger):
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
@@ -84,24 +83,6 @@ def _saved_history(trainer: lightning.Trainer, run: Run) -> pd.DataFrame | None:
     if history is not None:
         history.to_csv(run.history, index=False)
     return history
-
-
-def _saved_grad_cam(
-    module: ClassifierModule, evaluation: Evaluation, root: Path, config: Config, run: Run
-) -> GradCam | None:
-    judged = config.evaluation
-    if not (judged.pictures and judged.grad_cam):
-        return None
-    seen = seen_by_network(root, config.dataset)
-    try:
-        found = grad_cam_of(module.network, evaluation.test, seen, judged.grad_cam, judged.seed)
-    except (RuntimeError, AssertionError, TypeError) as error:  # a network that Captum cannot follow
-        log.warning("Grad-CAM cannot be drawn of this network: %s", error)
-        return None
-    if found is None:
-        return None
-    found.save(run.grad_cam)
-    return GradCam.load(run.grad_cam)  # in the file's own precision, so that the pages can be drawn again
 
 
 def _monitored(checkpoint: dict[str, object], monitor: str) -> float:

@@ -21,6 +21,7 @@ from medclf.data.preprocessing import preprocess
 from medclf.data.reading import decode
 from medclf.errors import ConfigError
 from medclf.evaluate import main
+from medclf.figures.draw import GradCam
 from medclf.prediction.classes import matched
 from medclf.training.module import ClassifierModule
 
@@ -58,6 +59,11 @@ def test_the_same_names_need_no_map(elsewhere, tabled):
     assert "External validation: the images are those of folder" in report
     assert "External validation" in answer.out
     assert Path("out/figures/test_predictions.png").is_file()
+    shown = GradCam.load(Path("out/figures/data/grad_cam.npz"))
+    assert shown.maps.shape == (len(shown.paths), 32, 32)
+    assert list(Path("out/figures").glob("grad_cam_*.png"))
+    judged = table.set_index("path").loc[shown.paths]
+    assert list(judged["predicted_class"] == judged["true_class"]) == shown.right
 
 
 def test_the_predictions_are_those_of_the_best_checkpoint_on_images_as_the_run_saw_its_own(elsewhere, tabled):
