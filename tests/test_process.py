@@ -1,0 +1,28 @@
+"""Imports without the collector, and the end without taking modules apart."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from medclf.process import importing
+
+
+def test_the_collector_rests_while_imports_run_and_works_again_after_an_error():
+    with importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ImportError), importing():
+        raise ImportError
+    assert gc.isenabled()
+
+
+def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
+    code = (
+        "import atexit, sys; from medclf.process import leave; atexit.register(print, 'at the end')\n"
+        "class Slow:\n    def __del__(self):\n        print('taken apart')\n"
+        "sys.kept = Slow(); print('buffered', end=' '); leave()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "buffered at the end\n", "")
