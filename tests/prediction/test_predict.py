@@ -202,3 +202,14 @@ def test_little_is_imported(finished, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert len(table_of(tmp_path / "out")) == len(NAMES)
+
+
+def test_typed_for_real(finished, tmp_path):
+    write_odd(tmp_path / "images")
+    words = [f"run={finished[0]}", "input=images", "output=out"]
+    command = [sys.executable, "-m", "medclf.predict", *words]
+    first, second = (subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False) for _ in "ab")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.endswith("Written to out/predictions.csv\n")
+    assert len(table_of(tmp_path / "out")) == len(NAMES)
+    assert (second.returncode, second.stderr[:18]) == (2, "error: output=out:")
