@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from multiprocessing import active_children
 
 
 @contextmanager
@@ -19,8 +19,16 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def leave() -> NoReturn:
-    """End the process, its work done and its files closed; to take apart all that torch has loaded takes a second."""
+def leave() -> None:
+    """End the process, its work done and its files closed: to take apart all that torch has loaded takes seconds.
+
+    One that has processes of its own, or trains together with others, ends as ever: they may still wait for it.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        return
+    if active_children():
+        return
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medclf.config import command
 from medclf.config.schema import Config
-from medclf.process import importing
+from medclf.process import importing, leave
 
 
 def check(config: Config) -> None:
@@ -31,3 +31,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

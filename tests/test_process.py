@@ -26,3 +26,16 @@ def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "buffered at the end\n", "")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        "import multiprocessing, time; multiprocessing.Process(target=time.sleep, args=[60], daemon=True).start()",
+        "import torch.distributed as d; d.init_process_group('gloo', store=d.HashStore(), rank=0, world_size=1)",
+    ],
+)
+def test_who_is_not_alone_ends_as_ever(others):
+    code = f"{others}\nfrom medclf.process import leave; leave(); print('is still here')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "is still here\n"), done.stderr
