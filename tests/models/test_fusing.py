@@ -55,25 +55,15 @@ def counted(module):
 
 
 @torch.inference_mode()
-def test_only_what_is_the_same_is_fused():
-    network = Several().eval()
-    images = torch.randn(2, 3, 16, 16)
+@pytest.mark.parametrize(("kind", "size", "count", "tolerance"), [(Several, 16, 2, 1e-6), (WritesOver, 8, 0, 0)])
+def test_only_what_is_the_same_is_fused(kind, size, count, tolerance):
+    network = kind().eval()
+    images = torch.randn(2, 3, size, size)
     expected = network(images.clone())
     twin = symbolic_trace(network)
     fuse_convolutions(twin)
-    assert counted(twin) == 2
-    torch.testing.assert_close(twin(images.clone()), expected, rtol=1e-6, atol=1e-6)
-
-
-@torch.inference_mode()
-def test_what_is_written_over_is_left_apart():
-    network = WritesOver().eval()
-    images = torch.randn(2, 3, 8, 8)
-    expected = network(images.clone())
-    twin = symbolic_trace(network)
-    fuse_convolutions(twin)
-    assert counted(twin) == 0
-    assert torch.equal(twin(images.clone()), expected)
+    assert counted(twin) == count
+    torch.testing.assert_close(twin(images.clone()), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("name", "features", "convolutions"), [("resnet18", 512, 17), ("resnet50", 2048, 49)])
