@@ -24,10 +24,10 @@ def leave() -> None:
 
     One that has processes of its own, or trains together with others, ends as ever: they may still wait for it.
     """
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+    if "torch" not in sys.modules or active_children():
         return
-    if active_children():
+    distributed = sys.modules["torch"].distributed
+    if distributed.is_available() and distributed.is_initialized():
         return
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -20,7 +20,7 @@ def test_the_collector_rests_while_imports_run_and_works_again_after_an_error():
 
 def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
     code = (
-        "import atexit, sys; from medclf.process import leave; atexit.register(print, 'at the end')\n"
+        "import atexit, sys, torch; from medclf.process import leave; atexit.register(print, 'at the end')\n"
         "class Slow:\n    def __del__(self):\n        print('taken apart')\n"
         "sys.kept = Slow(); print('buffered', end=' '); leave()"
     )
@@ -31,7 +31,8 @@ def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
 @pytest.mark.parametrize(
     "others",
     [
-        "import multiprocessing, time; multiprocessing.Process(target=time.sleep, args=[60], daemon=True).start()",
+        "import multiprocessing as m, time, torch; m.Process(target=time.sleep, args=[60], daemon=True).start()",
+        "pass",  # there is nothing to take apart
         "import torch.distributed as d; d.init_process_group('gloo', store=d.HashStore(), rank=0, world_size=1)",
     ],
 )
