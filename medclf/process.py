@@ -4,6 +4,7 @@ import atexit
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
@@ -22,9 +23,11 @@ def importing() -> Iterator[None]:
 def leave() -> None:
     """End the process, its work done and its files closed: to take apart all that torch has loaded takes seconds.
 
-    One that has processes of its own, or trains together with others, ends as ever: they may still wait for it.
+    One that has processes or threads at work, or trains together with others, ends as ever: they are waited for, or
+    wait for it.
     """
-    if "torch" not in sys.modules or active_children():
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    if "torch" not in sys.modules or others or active_children():
         return
     distributed = sys.modules["torch"].distributed
     if distributed.is_available() and distributed.is_initialized():

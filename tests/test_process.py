@@ -32,6 +32,7 @@ def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
     "others",
     [
         "import multiprocessing as m, time, torch; m.Process(target=time.sleep, args=[60], daemon=True).start()",
+        "import threading, time, torch; threading.Thread(target=time.sleep, args=[1]).start()",
         "pass",  # there is nothing to take apart
         "import torch.distributed as d; d.init_process_group('gloo', store=d.HashStore(), rank=0, world_size=1)",
     ],
