@@ -26,6 +26,8 @@ import numpy as np
 from bench_data import make_jpegs
 from PIL import Image
 
+from medclf.runs import processor
+
 HERE = Path(__file__).parent
 Ways = dict[str, Callable[[], float]]
 PNGS, JPEGS, MANY = "pngs", "jpegs", "many"
@@ -190,11 +192,12 @@ def main(arguments: Sequence[str]) -> None:
     pngs, jpegs, predicted, few = (778, 778, 1000, 500) if options.full else (120, 80, 100, 80)
     works = WORKS if options.full else tuple(replace(work, rounds=1) for work in WORKS[:QUICK])
     seen = f"{pngs} PNGs of 256x256" if options.images is None else f"the images of {options.images.name}"
-    machine = f"{os.cpu_count()} cores ({_processor()}), Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}"
     head = (
         f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
         f"JPEGs. {machine}, two rounds in turn, of the longest works "
-        "one: median (smallest to largest). All but `ours` is measured over one to three epochs and scaled. Written by "
+        "one: median (smallest to largest). Rows may be of other days (`--only`). All but `ours` is measured over one "
+        "to three epochs and scaled. Written by "
         "`make bench ARGS=--full`.\n\n| work | by | seconds | plain / this | target |\n|---|---|---|---|---|\n"
     )
     with tempfile.TemporaryDirectory() as name:
@@ -220,15 +223,6 @@ def main(arguments: Sequence[str]) -> None:
         if options.only in MEMORY:
             rows[MEMORY] = [memory(root, few)]
     print(_write(head, rows, bounds, options.full))
-
-
-def _processor() -> str:
-    """What the processor calls itself, as far as the system tells."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    matrices = ", with AMX" if any(line.startswith("flags") and " amx_bf16" in line for line in lines) else ""
-    return (names[0] if names else platform.processor() or platform.machine()) + matrices
 
 
 def _written() -> dict[str, list[str]]:

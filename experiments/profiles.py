@@ -19,9 +19,10 @@ def profiled() -> list[str]:
     """Lines of a table: images a second, the share of convolutions, and how many operations a second they do."""
     keep_freed_memory()
     peaks = {kind: f"{_matmul(kind):.0f}" for kind in (torch.float32, torch.bfloat16)}
+    amx = " (with AMX)" if torch.cpu.get_capabilities().get("amx_bf16") else ""
     head = (
         "What bounds them: the share of a step's time in convolutions, and their pace. A product of two matrices of "
-        f"2048x2048 runs here at {peaks[torch.float32]} GFLOP/s in float32, {peaks[torch.bfloat16]} in bfloat16.\n"
+        f"2048x2048 runs here{amx} at {peaks[torch.float32]} GFLOP/s in float32, {peaks[torch.bfloat16]} in bfloat16.\n"
     )
     rows = [
         _row(f"{name}, {what}, {_name(kind)}", *_step(name, what == "training", kind))

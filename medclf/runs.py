@@ -189,13 +189,14 @@ def _beginning() -> dict[str, Any]:
         "command": sys.argv[1:],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "versions": versions(PACKAGES),
     }
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the processor calls itself, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is empty on Linux
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -39,14 +39,19 @@ class FusedConvolution(nn.Module):
             maps = self.convolution(images)
             return functional.relu(maps if other is None else maps + other)
         weight, bias = self._weights(kind, images.shape)
-        own = self.convolution
-        form = (own.padding, own.stride, own.dilation, own.groups)
+        form = self._form
         call = torch.ops.mkldnn._convolution_pointwise
         if other is None:
             return torch.as_tensor(call(images.to(kind), weight, bias, *form, "relu", [], ""))
         return torch.as_tensor(
             call.binary(images.to(kind), other.to(kind), weight, bias, *form, "add", None, "relu", [], None)
         )
+
+    @property
+    def _form(self) -> tuple[Any, ...]:
+        """As oneDNN takes it."""
+        own = self.convolution
+        return own.padding, own.stride, own.dilation, own.groups
 
     def _shape(self, images: Tensor) -> tuple[int, ...]:
         """Of the maps that the convolution makes."""
@@ -63,9 +68,8 @@ class FusedConvolution(nn.Module):
             own = self.convolution
             bias = None if own.bias is None else own.bias.to(kind)
             weight = own.weight.to(kind).contiguous(memory_format=torch.channels_last)
-            form = (own.padding, own.stride, own.dilation, own.groups)
             order = torch.ops.mkldnn._reorder_convolution_weight
-            self._kept[kind] = order(weight, *form, list(shape)), bias
+            self._kept[kind] = order(weight, *self._form, list(shape)), bias
         return self._kept[kind]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FusedConvolution":

@@ -55,7 +55,7 @@ def words(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run that nothing happened to, and how long its training took, in seconds."""
+    """A run that nothing happened to."""
     folder = tmp_path_factory.mktemp("whole")
     answer = train_process(*words(folder), "hydra.run.dir=run", cwd=folder)
     assert answer.code == 0, answer.text
