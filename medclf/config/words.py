@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medclf.config.arguments import told
+from medclf.config.messages import validation_messages
 from medclf.config.schema import Checked, Strict
 from medclf.errors import ConfigError, did_you_mean, listed
 
@@ -48,7 +49,7 @@ def parsed(kind: type[Checked], words: Sequence[str]) -> Checked:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(dict(item)) for item in error.errors())) from error
+        raise ConfigError(validation_messages(error, kind)) from error
 
 
 def help_of(kind: type[Strict]) -> str:
@@ -66,12 +67,3 @@ def _dedented(text: str) -> str:
 
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _line(item: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "missing":
-        return f"{key}: is missing; type {key}=VALUE"
-    expected = item.get("ctx", {}).get("expected")
-    what = f"is none of {expected}" if expected else item["msg"].removeprefix("Value error, ")
-    return f"{key}={item['input']}: {what}" if key else what
