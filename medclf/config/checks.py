@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from medclf.config.component_checks import check_components
+from medclf.config.devices import check_workers
 from medclf.config.messages import shown
 from medclf.config.resuming import check_same
 from medclf.config.schema import Config, Dataset, EvaluateConfig, Loss, Model
@@ -25,6 +26,7 @@ def check(config: Config) -> None:
     if config.resume is not None:
         check_same(Run(Path(config.resume)), config)
     check_trainer(config.trainer, config.monitor)
+    check_workers(config.dataset.num_workers)
     check_dataset(config.dataset)
     check_components(config)
     _check_model(config.model, config.trainer.max_epochs)

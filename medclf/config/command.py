@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from medclf import sweeps
 from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse
+from medclf.config.flags import check_flags
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Checked, Config, validated
 from medclf.errors import ConfigError, MedclfError
@@ -87,11 +88,8 @@ def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictCo
 def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> Path | None:
     """Check what was typed. Returns the folder of a sweep of trainings; None where there is none."""
     arguments = get_args_parser().parse_args()
-    if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
-        return None
     composer = Composer(arguments.config_name or name, arguments.config_dir)
-    if arguments.cfg:
-        composer.compose(arguments.overrides)
+    if check_flags(arguments, composer):
         return None
     arguments.overrides = _with_resumed(arguments)
     sweep = None

@@ -112,12 +112,12 @@ def _check_callback(key: str, node: dict[str, Any], config: Config) -> None:
             f"{key}.monitor={monitor}: differs from monitor={config.monitor}, by which the run is reported; use "
             f"monitor={monitor}"
         )
-    if node[TARGET] == f"{LIGHTNING}EarlyStopping" and node.get("check_on_train_epoch_end"):
-        if config.trainer.check_val_every_n_epoch != 1:
-            raise ConfigError(
-                f"{key}.check_on_train_epoch_end=true: needs a validation in each epoch; use "
-                "trainer.check_val_every_n_epoch=1"
-            )
+    at_epoch_end = node[TARGET] == f"{LIGHTNING}EarlyStopping" and node.get("check_on_train_epoch_end")
+    if at_epoch_end and config.trainer.check_val_every_n_epoch != 1:
+        raise ConfigError(
+            f"{key}.check_on_train_epoch_end=true: needs a validation in each epoch; use "
+            "trainer.check_val_every_n_epoch=1"
+        )
     if node[TARGET] == f"{LIGHTNING}GradientAccumulationScheduler" and config.trainer.accumulate_grad_batches != 1:
         raise ConfigError(
             f"{key}: sets trainer.accumulate_grad_batches by epoch; use trainer.accumulate_grad_batches=1"

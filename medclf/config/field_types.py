@@ -20,9 +20,7 @@ def text_item(value: Any) -> Any:
         ValueError: for true and false, which YAML makes of yes, no, on and off.
     """
     if isinstance(value, bool):
-        raise ValueError(
-            'must be text; YAML reads yes, no, on and off as true and false: write "yes" or "no" in quotes'
-        )
+        raise ValueError('must be text; YAML reads yes and no as true and false: write "yes" or "no" in quotes')
     if isinstance(value, str) and "\0" in value:
         raise ValueError("must not hold a NUL character")
     return str(value) if isinstance(value, int | float) else value

@@ -54,3 +54,11 @@ MAX_OVERRIDES = 1000
 """Words of a command line."""
 MAX_PARALLEL = 1024
 """Jobs at a time."""
+MAX_FILES = 10_000
+"""Files below a folder of configurations."""
+MAX_FILE_BYTES = 2**20
+"""Size of a configuration file."""
+MAX_FILE_VALUES = 100_000
+"""Values in a configuration file, aliases unfolded."""
+MAX_FILE_DEPTH = 40
+"""Levels of nesting in a configuration file."""

@@ -1,5 +1,7 @@
 """What a wrong value of a configuration is reported as: one line, the key first."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -8,6 +10,8 @@ from medclf.errors import did_you_mean, listed
 
 MAX_SHOWN = 80
 """Characters of a value that a message shows."""
+MAX_MISSING = 3
+"""Missing keys of one group that have a line each."""
 WHAT = {
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
@@ -43,8 +47,30 @@ def validation_messages(error: ValidationError, schema: type[BaseModel], prefix:
         schema: what was expected.
         prefix: key of what was validated, such as ``callbacks.samples``; empty for a whole configuration.
     """
-    lines = [_line(dict(item), schema, prefix) for item in error.errors(include_url=False)]
+    found: list[dict[str, Any]] = [dict(item) for item in error.errors(include_url=False)]
+    missing = Counter(_key(item["loc"][:-1], prefix) for item in found if item["type"] == "missing")
+    many = {key for key, count in missing.items() if count > MAX_MISSING}
+    lines = []
+    for item in found:
+        parent = _key(item["loc"][:-1], prefix)
+        together = item["type"] == "missing" and parent in many
+        lines.append(_lacking(parent, found, prefix) if together else _line(item, schema, prefix))
     return "\n".join(dict.fromkeys(lines))
+
+
+def _key(location: Sequence[Any], prefix: str) -> str:
+    return ".".join(([prefix] if prefix else []) + [str(part) for part in location if part != "[key]"])
+
+
+def _lacking(parent: str, found: list[dict[str, Any]], prefix: str) -> str:
+    """One line for many missing keys, as of a file that does not begin with those of all files of its group."""
+    names = [
+        item["loc"][-1] for item in found if item["type"] == "missing" and _key(item["loc"][:-1], prefix) == parent
+    ]
+    return (
+        f"{parent or 'the configuration'}: {listed(names)} are missing; if the file is your own, let it begin with "
+        "defaults: [base, _self_]"
+    )
 
 
 def shown(value: Any) -> str:
@@ -71,7 +97,7 @@ def _number(value: Any) -> str:
 
 def _line(item: dict[str, Any], schema: type[BaseModel], prefix: str) -> str:
     location = [str(part) for part in item["loc"] if part != "[key]"]
-    key = ".".join([prefix, *location] if prefix else location)
+    key = _key(location, prefix)
     if item["type"] == "extra_forbidden":
         known = _fields(schema, location[:-1])
         return f"{key}: there is no such key; {did_you_mean(location[-1], known)}Valid: {listed(known, 50) or 'none'}"

@@ -304,6 +304,7 @@ def validated_content(content: Any, kind: type[Checked]) -> Checked:
 
 
 def _reason(error: OmegaConfBaseException) -> str:
-    """What is wrong with an interpolation, without the names of Python's exceptions."""
+    """What is wrong with an expression, without the names of Python's exceptions."""
     text = str(error).splitlines()[0]
-    return re.sub(r"^\w+(Error|Exception) raised while resolving interpolation: ", "", text)
+    reason = re.sub(r"^\w+(Error|Exception) raised while resolving interpolation: ", "", text).strip('"')
+    return f"its expression cannot be resolved: {reason}"

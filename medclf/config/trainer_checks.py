@@ -129,7 +129,7 @@ def check_batches(trainer: TrainerConfig, batch_size: int, images: Mapping[str, 
     if first > last:
         raise ConfigError(
             f"trainer.max_steps={trainer.max_steps}, trainer.max_epochs={trainer.max_epochs}: training ends after "
-            f"{last:.0f} batches, before the first validation after {first}, so no checkpoint could be chosen; raise them"
+            f"{last:.0f} batches, before the first validation after {first}, so no checkpoint could be chosen; raise it"
         )
 
 

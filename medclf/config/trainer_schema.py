@@ -29,6 +29,12 @@ def _batches(value: Any) -> Any:
     raise ValueError("must be a whole number of batches, or a share of them from 0.0 to 1.0")
 
 
+def _given(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must not be null")
+    return value
+
+
 def _interval(value: Any) -> Any:
     if value is None or _is_whole(value, 1) or (type(value) is float and 0 < value <= 1):
         return value
@@ -83,7 +89,7 @@ class TrainerConfig(BaseModel):
     limit_val_batches: Batches
     limit_test_batches: Batches
     limit_predict_batches: Batches
-    overfit_batches: Batches
+    overfit_batches: Annotated[Any, AfterValidator(_batches), AfterValidator(_given)]
     val_check_interval: Annotated[Any, AfterValidator(_interval)]
     check_val_every_n_epoch: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None
     num_sanity_val_steps: Endless | None

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from medclf.config.devices import check_cores, check_shares
 from medclf.config.schema import Config
+from medclf.config.trainer_checks import check_batches
 from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
@@ -79,7 +80,10 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     examined = examine(config.dataset, is_main_process())
     table = table_of(examined, config.dataset)
     check_subgroups(config.evaluation.subgroups, table.attributes)
-    check_shares(trainer.world_size, {part: len(table.part(part)) for part in PARTS})
+    images = {part: len(table.part(part)) for part in PARTS}
+    check_shares(trainer.world_size, images)
+    if not config.tune.batch_size:
+        check_batches(config.trainer, config.dataset.batch_size, images, trainer.world_size)
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
