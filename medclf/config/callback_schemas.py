@@ -222,6 +222,7 @@ class TensorBoardLoggerConfig(ComponentConfig):
 
 BEST_CHECKPOINT = "medclf.training.callbacks.BestCheckpoint"
 LAST_CHECKPOINT = "medclf.training.callbacks.LastCheckpoint"
+STOP_WHEN_DIVERGED = "medclf.training.callbacks.StopWhenDiverged"
 MOVING_AVERAGE = "medclf.training.callbacks.ExponentialMovingAverage"
 STOCHASTIC_AVERAGE = "medclf.training.callbacks.StochasticWeightAveraging"
 LIGHTNING = "lightning.pytorch.callbacks."
@@ -231,7 +232,7 @@ CALLBACKS: Components = {
     MOVING_AVERAGE: MovingAverageConfig,
     STOCHASTIC_AVERAGE: StochasticAverageConfig,
     "medclf.training.callbacks.LogTrainingSamples": LogTrainingSamplesConfig,
-    "medclf.training.callbacks.StopWhenDiverged": NoArguments,
+    STOP_WHEN_DIVERGED: NoArguments,
     "medclf.training.pace.LogPace": NoArguments,
     f"{LIGHTNING}EarlyStopping": EarlyStoppingConfig,
     f"{LIGHTNING}ModelCheckpoint": ModelCheckpointConfig,

@@ -28,6 +28,7 @@ from medclf.errors import ConfigError
 
 NEEDED = {
     "best_checkpoint": (BEST_CHECKPOINT, "the best epoch could not be chosen"),
+    "divergence": (STOP_WHEN_DIVERGED, "a training that has diverged would go on until it fails"),
     "last_checkpoint": (LAST_CHECKPOINT, "a run that is interrupted could not be resumed"),
 }
 """Callbacks that a run does not do without: their class, and what would not work."""

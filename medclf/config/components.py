@@ -22,7 +22,7 @@ from medclf.errors import ConfigError, did_you_mean, listed
 
 __all__ = [
     "BACKBONES", "CALLBACKS", "HEADS", "LOGGERS", "OPTIMIZERS", "TRANSFORMS", "Components", "build_component",
-    "validate_component",
+    "import_component", "validate_component",
 ]  # fmt: skip
 log = logging.getLogger(__name__)
 TARGET = "_target_"
@@ -158,7 +158,7 @@ def build_component(key: str, node: Mapping[str, Any], known: Components, trust_
         node: ``_target_`` and the arguments.
         known: classes that may be built without ``trust_code``.
         trust_code: whether any other class may be imported and run.
-        more: further arguments; those of the node win.
+        more: further arguments, where the node does not give them.
 
     Returns:
         The object.
@@ -166,19 +166,37 @@ def build_component(key: str, node: Mapping[str, Any], known: Components, trust_
     Raises:
         ConfigError: for a class that may not or cannot be imported, or does not take the arguments.
     """
+    made = import_component(key, node, known, trust_code)
+    arguments = {name: value for name, value in node.items() if name != TARGET}
+    if node[TARGET] in known:
+        arguments = known[node[TARGET]].converted(arguments)
+    arguments = {name: _build_nested(f"{key}.{name}", value, known, trust_code) for name, value in arguments.items()}
+    try:
+        return made(**{**more, **arguments})
+    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"{key}: {node[TARGET]} cannot be built: {error}") from error
+
+
+def import_component(key: str, node: Mapping[str, Any], known: Components, trust_code: bool) -> Any:
+    """Import the class that a node names.
+
+    Args: as ``build_component`` takes them.
+
+    Raises:
+        ConfigError: for a node that ``validate_component`` rejects, and a class that cannot be imported.
+    """
     validate_component(key, node, known, trust_code)
     target = str(node[TARGET])
     if target not in known:
         log.warning("trust_code=true: importing %s, which is not part of medclf (%s).", target, key)
-    arguments = {name: value for name, value in node.items() if name != TARGET}
-    if target in known:
-        arguments = known[target].converted(arguments)
-    arguments = {name: _build_nested(f"{key}.{name}", value, known, trust_code) for name, value in arguments.items()}
-    made = _import(f"{key}.{TARGET}", target)
+    module, _, name = target.rpartition(".")
     try:
-        return made(**{**more, **arguments})
-    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
-        raise ConfigError(f"{key}: {target} cannot be built: {error}") from error
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}.{TARGET}={target}: cannot be imported: {error}; a module of your own must be in the folder that "
+            "the command is run in, or installed"
+        ) from error
 
 
 def _build_nested(key: str, value: Any, known: Components, trust_code: bool) -> Any:
@@ -188,17 +206,6 @@ def _build_nested(key: str, value: Any, known: Components, trust_code: bool) -> 
     if isinstance(value, dict) and TARGET in value:
         return build_component(key, value, known, trust_code)
     return value
-
-
-def _import(key: str, target: str) -> Any:
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{key}={target}: cannot be imported: {error}; a module of your own must be in the folder in which the "
-            "command is run, or installed"
-        ) from error
 
 
 def _strings(value: Any, key: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
@@ -65,7 +65,7 @@ class Composer:
         return [conf_dir(), *([] if self.config_dir is None else [Path(self.config_dir)])]
 
     def _compose(self, overrides: list[str]) -> DictConfig:
-        path = [] if self.config_dir is None else [f"hydra.searchpath=[{_quoted(Path(self.config_dir).absolute())}]"]
+        path = [] if self.config_dir is None else [f"hydra.searchpath=[{quoted(_url(self.config_dir))}]"]
         with initialize_config_dir(str(conf_dir()), job_name=self.config_name, version_base="1.3"):
             node: DictConfig = compose(self.config_name, overrides=[*overrides, *path], return_hydra_config=True)
         return node
@@ -155,8 +155,13 @@ def _reason(error: Exception) -> str:
     return f"{key}={shown(value)}: {(reasons or [reason.splitlines()[0]])[0]}"
 
 
-def _quoted(path: Path) -> str:
-    return f"'file://{path.as_posix()}'"
+def quoted(text: str) -> str:
+    """Return text as a quoted value of an override, in which nothing is an expression."""
+    return str(QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes())
+
+
+def _url(folder: str) -> str:
+    return f"file://{Path(folder).absolute().as_posix()}"
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

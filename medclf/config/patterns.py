@@ -1,10 +1,10 @@
-"""Regular expressions of a configuration, matched within a time limit: some take longer than a lifetime for one name."""
+"""Regular expressions of a configuration, matched within a time limit: some would take years for one name."""
 
 import re
 import signal
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,11 +18,11 @@ REPEATS = "*+?{"
 """Signs of repetition; with one of them alone the time grows with the square of the text's length at most."""
 SLOW = 0.001
 """Seconds from which on a match counts as slow."""
-_spent: Counter[str] = Counter()
+_spent: defaultdict[str, float] = defaultdict(float)
 """Seconds of slow matches so far, by pattern."""
 
 
-class _TimeIsUp(Exception):
+class _TimeIsUpError(Exception):
     """A match took too long."""
 
 
@@ -45,7 +45,7 @@ def bounded_search(key: str, pattern: str, text: str) -> re.Match[str] | None:
     try:
         with _time_limit(SECONDS_A_NAME):
             found = re.search(pattern, text)
-    except _TimeIsUp as error:
+    except _TimeIsUpError as error:
         raise ConfigError(_too_slow(key, pattern, f"takes more than {SECONDS_A_NAME:g} s for {shown(text)}")) from error
     taken = time.perf_counter() - begin
     if taken > SLOW:
@@ -66,7 +66,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise _TimeIsUp
+        raise _TimeIsUpError
 
     before = signal.signal(signal.SIGALRM, stop)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
