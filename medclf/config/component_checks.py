@@ -9,6 +9,7 @@ from medclf.config.callback_schemas import (
     LIGHTNING,
     MOVING_AVERAGE,
     STOCHASTIC_AVERAGE,
+    STOP_WHEN_DIVERGED,
 )
 from medclf.config.components import (
     BACKBONES,
