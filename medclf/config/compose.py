@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 
 from medclf.config.config_files import check_folder, options_of, refuse_unreadable, yaml_message
+from medclf.config.limits import MAX_NAME
 from medclf.config.messages import shown
 from medclf.config.overrides import jobs as jobs
 from medclf.config.overrides import parse as parse
@@ -73,7 +74,8 @@ class Composer:
     def _check_config_name(self) -> None:
         if self.config_dir is not None:
             check_folder(Path(self.config_dir))
-        if not any((folder / f"{self.config_name}.yaml").is_file() for folder in self.folders):
+        short = len(self.config_name) <= MAX_NAME
+        if not short or not any((folder / f"{self.config_name}.yaml").is_file() for folder in self.folders):
             raise ConfigError(f"--config-name {shown(self.config_name)}: there is no such file; leave it out")
 
     def _check_choice(self, item: Override) -> None:
@@ -103,6 +105,9 @@ class Composer:
     def _explain(self, error: Exception, overrides: list[str]) -> str:
         if isinstance(error, MissingConfigException):
             return self._missing(error)
+        empty = [item.input_line for item in parse(overrides) if item.value() is None]
+        if "Config group override must be" in str(error) and empty:
+            return f"{listed(empty)}: nothing is chosen there unless it is named; leave it out"
         unknown = re.search(r"Could not (?:override|delete from config\.|delete) '([^'=@]+)", str(error))
         if isinstance(error, ConfigCompositionException) and unknown:
             key, known = unknown.group(1), self._known_keys(overrides, unknown.group(1))

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from medclf.config.limits import MAX_FILE_BYTES, MAX_FILE_DEPTH, MAX_FILE_VALUES, MAX_FILES
+from medclf.config.messages import shown
 from medclf.errors import ConfigError
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -17,8 +18,12 @@ def check_folder(folder: Path) -> None:
     Raises:
         ConfigError: naming the folder or the file.
     """
-    if not folder.is_dir():
-        raise ConfigError(f"--config-dir {folder}: there is no such folder")
+    try:
+        exists = folder.is_dir()
+    except OSError:  # a name that is too long
+        exists = False
+    if not exists:
+        raise ConfigError(f"--config-dir {shown(str(folder))}: there is no such folder")
     for path in _files(folder):
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES >> 10} KiB, which no configuration is")

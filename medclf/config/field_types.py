@@ -1,10 +1,12 @@
 """The types of the fields of configurations and components."""
 
+import os
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from medclf.config.limits import MAX_CLASS_NAME, MAX_NAME, MAX_SEED, MAX_TEXT
+from medclf.config.limits import MAX_CLASS_NAME, MAX_NAME, MAX_PATH_PART, MAX_SEED, MAX_TEXT
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -35,10 +37,14 @@ def plain_name(value: str) -> str:
     """Return a name that can be part of a file's name.
 
     Raises:
-        ValueError: for an empty one, one with / or \\ or a control character, and one that begins with a point.
+        ValueError: for one that is empty, too long, begins with a point, or has / or \\ or a control character.
     """
-    if not value.strip() or set("/\\") & set(value) or value.startswith(".") or has_control(value):
-        raise ValueError("must be a name without /, \\ or control characters that does not begin with a point")
+    wrong = not value.strip() or set("/\\") & set(value) or value.startswith(".") or has_control(value)
+    if wrong or len(os.fsencode(value)) > MAX_NAME:
+        raise ValueError(
+            f"must be a name of at most {MAX_NAME} bytes, without /, \\ or control characters, that does not begin with "
+            "a point"
+        )
     return value
 
 
@@ -53,8 +59,21 @@ def class_name(value: str) -> str:
     return value
 
 
+def path_text(value: str) -> str:
+    """Return the path of a file or folder.
+
+    Raises:
+        ValueError: for an empty one, and one of which a part is longer than file systems allow.
+    """
+    longest = max(len(os.fsencode(part)) for part in re.split(r"[/\\\\]", value))
+    if not value.strip() or longest > MAX_PATH_PART:
+        raise ValueError(f"must be a path, each part of it of at most {MAX_PATH_PART} bytes")
+    return value
+
+
 Text = Annotated[str, BeforeValidator(text_item)]
-Name = Annotated[Text, Field(max_length=MAX_NAME), AfterValidator(plain_name)]
+PathText = Annotated[Text, AfterValidator(path_text)]
+Name = Annotated[Text, AfterValidator(plain_name)]
 """A name that becomes part of a file's name."""
 ClassName = Annotated[Text, Field(max_length=MAX_CLASS_NAME), AfterValidator(class_name)]
 

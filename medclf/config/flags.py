@@ -36,6 +36,8 @@ def check_flags(arguments: Namespace, composer: Composer) -> bool:
         if not any(word.startswith(words) for word in arguments.overrides):
             raise ConfigError("--shell-completion: needs one of install=bash, uninstall=bash, query=bash")
         return True
+    if arguments.hydra_help and arguments.overrides:
+        raise ConfigError(f"--hydra-help {shown(' '.join(arguments.overrides))}: takes no key=value; leave them out")
     prints = arguments.help or arguments.hydra_help or arguments.info or arguments.cfg
     if prints and (arguments.overrides or arguments.cfg or arguments.config_dir or arguments.config_name):
         _check_composed(arguments, composer)

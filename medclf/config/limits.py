@@ -3,7 +3,9 @@
 MAX_TEXT = 4096
 """Characters of a text value, as long as a path may be."""
 MAX_NAME = 100
-"""Characters of a name that becomes part of a file's name."""
+"""Bytes of a name that becomes part of a file's name."""
+MAX_PATH_PART = 255
+"""Bytes of the name of a file or folder, as file systems allow."""
 MAX_CLASS_NAME = 200
 """Characters of a class name."""
 MAX_CLASSES = 1000

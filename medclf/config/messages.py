@@ -92,6 +92,8 @@ def _typed(value: Any) -> str:
 def _number(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 4 * MAX_SHOWN:
         return f"{value:.3e}" if value.bit_length() < 1000 else "a number of hundreds of digits"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
     return str(value)[: MAX_SHOWN + 1]
 
 

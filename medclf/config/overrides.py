@@ -7,10 +7,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 
+from medclf.config.field_types import path_text
 from medclf.config.limits import MAX_JOBS, MAX_OVERRIDE, MAX_OVERRIDES
 from medclf.config.messages import shown
 from medclf.errors import ConfigError
 
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume")
+"""Keys of folders that are looked for before the configuration is checked."""
 LISTABLE = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 
 
@@ -33,8 +36,19 @@ def parse(overrides: list[str]) -> list[Override]:
             raise ConfigError(_unreadable(text)) from error
         if not parsed[-1].key_or_group:
             raise ConfigError(f"{shown(text)}: cannot be read: must be key=value")
+        _check_path(parsed[-1])
         _count(parsed[-1])
     return parsed
+
+
+def _check_path(item: Override) -> None:
+    """Refuse the path of a folder that cannot exist; those of other keys are the schema's to check."""
+    value = item.value()
+    if item.get_key_element() in FOLDERS and isinstance(value, str):
+        try:
+            path_text(value)
+        except ValueError as error:
+            raise ConfigError(f"{item.get_key_element()}={shown(value)}: {error}") from error
 
 
 def jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:

@@ -8,7 +8,18 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medclf.config import limits
-from medclf.config.field_types import ClassName, ClassWeights, Folders, Monitor, Name, Seed, Share, Target, Text
+from medclf.config.field_types import (
+    ClassName,
+    ClassWeights,
+    Folders,
+    Monitor,
+    Name,
+    PathText,
+    Seed,
+    Share,
+    Target,
+    Text,
+)
 from medclf.config.field_types import Fraction as Fraction
 from medclf.config.messages import validation_messages
 from medclf.config.trainer_schema import Accelerator as Accelerator
@@ -56,7 +67,7 @@ class Splits(Typed):
     seed: Seed
     folds: Annotated[int, Field(ge=2, le=limits.MAX_FOLDS)] | None
     fold: Annotated[int, Field(ge=0)]
-    file: Text | None
+    file: PathText | None
 
 
 class Phantom(Typed):
@@ -71,7 +82,7 @@ class Phantom(Typed):
 class Table(Typed):
     """A CSV file below root, and the names of its columns; ``group`` and ``split`` where it has them."""
 
-    file: Text
+    file: PathText
     path: Text
     label: Text
     group: Text | None
@@ -105,12 +116,12 @@ class Dataset(Form):
     """Where the images are, what their classes are, and in what form the network sees them."""
 
     name: Name
-    root: Text
+    root: PathText
     source: Text | None
     layout: Text | None
     kaggle: Text | None
     format: Literal["folders", "table", "medmnist"]
-    archive: Text | None
+    archive: PathText | None
     table: Table
     expected: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=limits.MAX_CLASSES)] | None
     classes: Annotated[list[ClassName], Field(min_length=2, max_length=limits.MAX_CLASSES)] | None
@@ -121,7 +132,7 @@ class Dataset(Form):
     duplicates: Duplicates
     on_unreadable: Literal["error", "drop"]
     splits: Splits
-    store: Text
+    store: PathText
     normalization: Literal["imagenet", "dataset"]
     batch_size: Annotated[int, Field(ge=1, le=limits.MAX_BATCH_SIZE)]
     balanced_sampling: bool
@@ -141,7 +152,7 @@ class Model(Typed):
     backbone: Target
     head: Target
     output: Literal["softmax", "sigmoid"]
-    weights: Text
+    weights: PathText
     frozen: bool
     unfreeze_at: Annotated[int, Field(ge=1, le=limits.MAX_STEPS)] | None
     backbone_lr_scale: Annotated[float, Field(gt=0)] | None
@@ -220,7 +231,7 @@ class Config(Typed):
     seed: Seed
     monitor: Monitor
     trust_code: bool
-    resume: Text | None
+    resume: PathText | None
     resume_from: Literal["last", "previous"]
     dataset: Dataset
     augmentation: Augmentation
@@ -247,7 +258,7 @@ class PrepareConfig(Typed):
 
     dataset: Dataset
     download: bool
-    export: Text | None
+    export: PathText | None
 
 
 class EvaluateConfig(Typed):
@@ -258,8 +269,8 @@ class EvaluateConfig(Typed):
     the model be of the user's own code.
     """
 
-    run: Text | None
-    predictions: Text | None
+    run: PathText | None
+    predictions: PathText | None
     positive: Text | None
     dataset: Dataset | None = None
     class_map: dict[Text, Text | None]

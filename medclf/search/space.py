@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import DictConfig
 
 from medclf.config.compose import Composer
+from medclf.config.config_files import options_of
 from medclf.config.limits import MAX_JOBS
 from medclf.config.overrides import check_combinations, parse
 from medclf.config.paths import conf_dir
@@ -38,6 +39,7 @@ def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list
     if "hpo/space" in typed:
         _check_name(str(typed["hpo/space"].value()), composer)
     check_plugins(node)
+    _check_globs(parsed, composer)
     params = parse([f"{key}={value}" for key, value in (node.hydra.sweeper.get("params") or {}).items()])
     space = [item for item in params if item.get_key_element() not in typed]
     if choices.get("hpo"):
@@ -55,6 +57,14 @@ def _check_name(name: str, composer: Composer) -> None:
     if name not in known:
         valid = listed(sorted(known))
         raise ConfigError(f"hpo/space={name}: there is no such space; {did_you_mean(name, known)}Valid: {valid}")
+
+
+def _check_globs(parsed: list[Override], composer: Composer) -> None:
+    for item in parsed:
+        if isinstance(item.value(), Glob) and not options_of(str(item.key_or_group), composer.folders):
+            raise ConfigError(
+                f"{item.input_line}: glob is for groups such as model; name the values: {item.get_key_element()}=A,B"
+            )
 
 
 def _check_space(node: DictConfig, space: list[Override]) -> None:
