@@ -42,8 +42,7 @@ def plain_name(value: str) -> str:
     wrong = not value.strip() or set("/\\") & set(value) or value.startswith(".") or has_control(value)
     if wrong or len(os.fsencode(value)) > MAX_NAME:
         raise ValueError(
-            f"must be a name of at most {MAX_NAME} bytes, without /, \\ or control characters, that does not begin with "
-            "a point"
+            f"must be a name of at most {MAX_NAME} bytes, without /, \\ or control characters, that begins with no point"
         )
     return value
 
