@@ -8,6 +8,7 @@ import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.config.devices import check_cores, check_shares
+from medclf.config.resuming import resume_line
 from medclf.config.schema import Config
 from medclf.config.trainer_checks import check_batches
 from medclf.data.audit import audit_findings
@@ -152,7 +153,7 @@ def _fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
-        log.info("Interrupted. To go on: python -m medclf.train resume=%s", run.shown)
+        log.info("Interrupted. To go on: %s", resume_line(run, config.trust_code))
         if isinstance(stop, SIGTERMException):
             raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None
