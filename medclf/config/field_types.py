@@ -1,5 +1,6 @@
 """The types of the fields of configurations and components."""
 
+import math
 import os
 import re
 from typing import Annotated, Any, Literal
@@ -23,6 +24,8 @@ def text_item(value: Any) -> Any:
     """
     if isinstance(value, bool):
         raise ValueError('must be text; YAML reads yes and no as true and false: write "yes" or "no" in quotes')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("must be text")
     if isinstance(value, str) and "\0" in value:
         raise ValueError("must not hold a NUL character")
     return str(value) if isinstance(value, int | float) else value
@@ -42,7 +45,7 @@ def plain_name(value: str) -> str:
     wrong = not value.strip() or set("/\\") & set(value) or value.startswith(".") or has_control(value)
     if wrong or len(os.fsencode(value)) > MAX_NAME:
         raise ValueError(
-            f"must be a name of at most {MAX_NAME} bytes, without /, \\ or control characters, that begins with no point"
+            f"must be a name of at most {MAX_NAME} bytes, without / or \\ or control characters or a point at its start"
         )
     return value
 
@@ -67,6 +70,17 @@ def path_text(value: str) -> str:
     longest = max(len(os.fsencode(part)) for part in re.split(r"[/\\\\]", value))
     if not value.strip() or longest > MAX_PATH_PART:
         raise ValueError(f"must be a path, each part of it of at most {MAX_PATH_PART} bytes")
+    return value
+
+
+def not_boolean(value: Any) -> Any:
+    """Return a value that is not a boolean, which Python takes for 0 or 1.
+
+    Raises:
+        ValueError: for true and false.
+    """
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
     return value
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medclf.config import limits
 from medclf.config.field_types import (
@@ -66,7 +66,7 @@ class Splits(Typed):
     test: Fraction
     seed: Seed
     folds: Annotated[int, Field(ge=2, le=limits.MAX_FOLDS)] | None
-    fold: Annotated[int, Field(ge=0)]
+    fold: Annotated[int, Field(ge=0, lt=limits.MAX_FOLDS)]
     file: PathText | None
 
 
@@ -107,7 +107,7 @@ class Form(Typed):
     """In what form a network sees an image."""
 
     image_size: Annotated[int, Field(ge=limits.MIN_IMAGE_SIZE, le=limits.MAX_IMAGE_SIZE)]
-    channels: Literal[1, 3]
+    channels: Annotated[Literal[1, 3], BeforeValidator(not_boolean)]
     resize: Literal["squash", "letterbox", "crop"]
     clahe: Clahe | None
 
