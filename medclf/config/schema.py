@@ -19,6 +19,7 @@ from medclf.config.field_types import (
     Share,
     Target,
     Text,
+    not_boolean,
 )
 from medclf.config.field_types import Fraction as Fraction
 from medclf.config.messages import validation_messages
