@@ -1,5 +1,6 @@
 """Decoding: from a file of any kind to 8-bit pixels."""
 
+import hashlib
 import io
 import warnings
 from pathlib import Path
@@ -72,6 +73,18 @@ def decode(root: Path, path: str, grey: bool, at_least: int | None = None, conte
         raise
     except Exception as error:  # Pillow's readers raise many kinds for a damaged file
         raise UnreadableImageError(str(error) or type(error).__name__) from error
+
+
+def decode_with_digest(root: Path, path: str, grey: bool, at_least: int | None = None) -> tuple[Image.Image, str]:
+    """Decode an image and return it with the SHA-256, in hex, of the very bytes it was decoded from.
+
+    Args: as ``decode`` takes them.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    content = read_bytes(root, path)
+    return decode(root, path, grey, at_least, content), hashlib.sha256(content).hexdigest()
 
 
 def _array_image(root: Path, path: str) -> NDArray[np.uint8]:
