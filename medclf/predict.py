@@ -7,6 +7,7 @@ from pydantic import Field
 
 from medclf.config import words
 from medclf.config.arguments import own_folder
+from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.schema import Accelerator, Strict, TestTime
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import model_file
@@ -32,6 +33,9 @@ class PredictConfig(Strict):
     tta: TestTime = Field("none", description="none, or flip: the mean over each image and its mirror image")
     batch_size: int = Field(32, ge=1, description="images at once")
     sheet: int = Field(0, ge=0, description="how many of the first images are shown on pages with what was predicted")
+    max_megapixels: float = Field(
+        MAX_MEGAPIXELS, gt=0, le=MOST_MEGAPIXELS, description="an image of more millions of pixels is not decoded"
+    )
     grad_cam: bool = Field(False, description="a picture of each image with what spoke for its class")
     accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = Field(

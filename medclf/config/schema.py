@@ -6,6 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.errors import ConfigError, did_you_mean
 
 SplitName = Literal["train", "val", "test"]
@@ -127,6 +128,8 @@ class Dataset(Form):
     group_pattern: str | None
     duplicates: Duplicates
     on_unreadable: Literal["error", "drop"]
+    # a default, so that runs of earlier releases still resume
+    max_megapixels: Annotated[float, Field(gt=0, le=MOST_MEGAPIXELS)] = MAX_MEGAPIXELS
     splits: Splits
     store: str
     normalization: Literal["imagenet", "dataset"]
