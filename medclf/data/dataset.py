@@ -113,9 +113,8 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
     extract_archive(config)
     found, root = find_images(config), image_root(config)
     counts = Counter(image.label for image in found.images)
-    prints = fingerprints(
-        root, [image.path for image in found.images], Path(config.store), progress, config.max_megapixels
-    )
+    paths = [image.path for image in found.images]
+    prints = fingerprints(root, paths, Path(config.store), progress, config.max_megapixels)
     unreadable = {i.path: p.error for i, p in zip(found.images, prints, strict=True) if p.error}
     _refuse_unreadable(unreadable, len(prints), config)
     found, prints = _without(set(unreadable), found, prints)

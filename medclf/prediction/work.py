@@ -42,9 +42,8 @@ def predict_all(
         DataError: for a damaged model.
     """
     keep_freed_memory()
-    engine = Engine(
-        load_model(path, config.trust_code), config.accelerator, config.precision, config.tta, config.max_megapixels
-    )
+    model = load_model(path, config.trust_code)
+    engine = Engine(model, config.accelerator, config.precision, config.tta, config.max_megapixels)
     work = Work(engine, images)
     if config.grad_cam:
         from medclf.prediction.overlays import refuse_without_maps  # Matplotlib, Captum

@@ -106,7 +106,7 @@ def test_only_the_new_file_is_read(tmp_path, monkeypatch):
         write_image(tmp_path / name)
     prints(tmp_path, ["a.png", "c.png"], tmp_path / "store")
     read, taken = module.fingerprint, []
-    monkeypatch.setattr(module, "fingerprint", lambda root, path: taken.append(path) or read(root, path))
+    monkeypatch.setattr(module, "fingerprint", lambda root, path, *more: taken.append(path) or read(root, path, *more))
     prints(tmp_path, names, tmp_path / "store")
     assert taken == ["b.png"]
 

@@ -91,11 +91,12 @@ def test_broken_image(tmp_path, kind):
     assert "0x" not in str(error.value)
 
 
-def test_decompression_bomb(tmp_path, monkeypatch):
-    Image.fromarray(GRADIENT).save(tmp_path / "x.png")
-    monkeypatch.setattr("medclf.data.pixels.MAX_PIXELS", 1000)
-    with pytest.raises(UnreadableImageError, match="a decompression bomb"):
-        decode(tmp_path, "x.png", grey=True)
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(tmp_path, monkeypatch, suffix):
+    Image.fromarray(GRADIENT).save(tmp_path / f"x.{suffix}")
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(UnreadableImageError, match=r"64x64 pixels of 8 bits, over max_megapixels=0\.004"):
+        decode(tmp_path, f"x.{suffix}", grey=True, max_megapixels=0.004)
 
 
 def test_missing_file(tmp_path):
