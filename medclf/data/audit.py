@@ -63,7 +63,7 @@ def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
     facts = {
         "dataset": config.name,
         "root": str(examined.root),
-        "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude, {skipped} files skipped",
+        "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude, {skipped} skipped",
         "patients": f"{frame['group'].nunique()} groups (patients, or pictures that look alike)",
         "sizes": f"{len(sizes)} different, commonest {listed(f'{size} ({n})' for size, n in sizes.most_common(3))}",
         "modes": listed(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),

@@ -98,6 +98,9 @@ def validate_frame(image: Any, max_megapixels: float) -> None:
         validate_size(width, height, max_megapixels)
         if channels > CHANNELS:
             raise UnreadableImageError(f"a compressed frame of {channels} components, over {CHANNELS}")
+        if (width, height) != (int(image.Columns), int(image.Rows)):
+            claimed = f"{image.Columns}x{image.Rows}"
+            raise UnreadableImageError(f"its compressed frame has {width}x{height} pixels, its header says {claimed}")
 
 
 def codestream_sizes(frame: bytes) -> Iterator[tuple[int, int, int]]:

@@ -33,6 +33,8 @@ TAGS_TOO_LARGE = "its tags claim more bytes than the file has"
 
 def format_of(content: bytes) -> str | None:
     """Return the name of a file's format by its first bytes, or None."""
+    if content[4:8] == b"ftyp":
+        return "HEIF"
     name = next((name for signature, name in SIGNATURES if content.startswith(signature)), None)
     return None if name == "WEBP" and content[8:12] != b"WEBP" else name
 

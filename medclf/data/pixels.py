@@ -58,12 +58,20 @@ def scale_rows(read: Callable[[slice], NDArray[np.generic]], shape: tuple[int, .
     """
     step = max(1, BLOCK // max(1, int(np.prod(shape[1:]))))
     blocks = [slice(top, min(top + step, shape[0])) for top in range(0, shape[0], step)]
-    extremes = np.array([(block.min(), block.max()) for block in (read(rows).astype(np.float64) for rows in blocks)])
+    extremes = np.array([(block.min(), block.max()) for block in map(read, blocks)], dtype=np.float64)
     low, high = extremes[:, 0].min(), extremes[:, 1].max()
     if not np.isfinite([low, high]).all():
         raise UnreadableImageError("holds values that are not finite numbers")
     scale = 255 / max(high - low, 1e-300) if high > low else 0
-    scaled = np.empty(shape, dtype=np.uint8)
+
+    def scaled(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+        return np.rint((values.astype(np.float64) - low) * scale).astype(np.uint8)
+
+    result = np.empty(shape, dtype=np.uint8)
     for rows in blocks:
-        scaled[rows] = np.rint((read(rows).astype(np.float64) - low) * scale)
-    return scaled
+        block = read(rows)
+        if block.dtype.kind in "iu" and block.dtype.itemsize <= 2:  # a few values, many pixels
+            result[rows] = scaled(np.arange(int(low), int(high) + 1))[block.astype(np.int32) - int(low)]
+        else:
+            result[rows] = scaled(block)
+    return result

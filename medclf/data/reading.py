@@ -22,6 +22,8 @@ from medclf.regular_files import open_regular, special_kind
 
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB", "HSV"})
 """Pillow's names of the kinds of image with up to 8 bits a channel."""
+NOT_CONVERTED = frozenset({"LAB"})
+"""Those that Pillow does not convert to RGB."""
 PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}
 """Bytes that a pixel takes in Pillow's memory; 4 in all other modes."""
 DECODER_BYTES = {"TIFF": 4, "WEBP": 12}
@@ -208,6 +210,8 @@ def _scaled(image: Image.Image) -> Image.Image:
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in NOT_CONVERTED:
+        raise UnreadableImageError(f"colours of kind {image.mode} are not read; export as RGB")
     return image if image.mode == mode else image.convert(mode)
 
 

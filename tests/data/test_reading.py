@@ -3,11 +3,9 @@
 import io
 
 import numpy as np
-import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from dicom_files import write_dicom
 
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import decode
@@ -107,24 +105,6 @@ def test_missing_file(tmp_path):
 def test_array(tmp_path):
     np.save(tmp_path / "train_images.npy", np.stack([GRADIENT, 255 - GRADIENT]))
     assert np.array_equal(pixels(tmp_path, "train_images.npy#1"), 255 - GRADIENT)
-
-
-def write_dicom(path, values, **attributes):
-    image = pydicom.Dataset()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    image.SOPInstanceUID = "1.2.3"
-    image.Rows, image.Columns = values.shape[-2:]
-    image.SamplesPerPixel = 1
-    image.PhotometricInterpretation = "MONOCHROME2"
-    image.BitsAllocated = image.BitsStored = 8 * values.dtype.itemsize
-    image.HighBit = image.BitsStored - 1
-    image.PixelRepresentation = int(np.issubdtype(values.dtype, np.signedinteger))
-    image.PixelData = values.tobytes()
-    for name, value in attributes.items():
-        setattr(image, name, value)
-    image.save_as(path, enforce_file_format=True)
 
 
 DICOM_VALUES = GRADIENT.astype(np.int16) * 16
