@@ -1,10 +1,17 @@
 """Bound the memory that threads decoding images in parallel use together."""
 
+import ctypes
+import platform
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from medclf.config.image_limits import DECODING_BYTES, READING_BYTES
+
+LARGE = 2**27
+"""Bytes of decoded images above which freed memory is returned to the system."""
 
 
 class MemoryBudget:
@@ -46,7 +53,10 @@ _thread = threading.local()
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Hold what ``reserve`` takes in this thread until the block ends: enclose decoding and what uses the image."""
+    """Hold what ``reserve`` takes in this thread until the block ends: enclose decoding and what uses the image.
+
+    The image should be gone by the end of the block, so keep it in no variable of the enclosing function.
+    """
     if getattr(_thread, "held", None) is not None:
         yield
         return
@@ -56,8 +66,21 @@ def decoding() -> Iterator[None]:
         yield
     finally:
         _thread.held = None
+        if sum(count for _, count in held) >= LARGE:
+            _return_freed_memory()
         for budget, count in held:
             budget.release(count)
+
+
+def _return_freed_memory() -> None:
+    """Give freed memory back to the system: glibc keeps it apart for each thread, so that many add up."""
+    if _has_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def _has_glibc() -> bool:
+    return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
 def reserve(budget: MemoryBudget, count: int) -> None:

@@ -110,9 +110,10 @@ def _ignored(image: Any) -> str:
 
 def _reason(error: Exception) -> str:
     """Return the first line of what a decoder says, or that the file is damaged where that is not for people."""
-    lines = str(error).split("\n")
+    text = str(error).split("\n")[0].rstrip(":")
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
-    if isinstance(error, ValueError | NotImplementedError | RuntimeError) and not isinstance(error, RecursionError):
-        return lines[0]
+    unexplained = isinstance(error, RecursionError) or text.startswith(("invalid literal", "Unable to decode as"))
+    if isinstance(error, ValueError | NotImplementedError | RuntimeError) and not unexplained:
+        return text
     return "it is damaged"

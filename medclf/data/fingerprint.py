@@ -83,16 +83,21 @@ def fingerprints(
 
 def fingerprint(root: Path, path: str, max_megapixels: float = MAX_MEGAPIXELS) -> Fingerprint:
     """Read one image whole and take its fingerprint."""
-    sha256 = ""
     try:
         with decoding():
-            content = read_bytes(root, path, max_megapixels)
-            sha256 = hashlib.sha256(content).hexdigest()
-            read = read_image(root, path, True, 4 * HASH_SIDE, content, max_megapixels)
-            perceptual = str(imagehash.phash(read.image, hash_size=HASH_SIDE))
-        return Fingerprint(sha256, read.width, read.height, read.mode, perceptual, note=read.note)
+            return _fingerprint(root, path, read_bytes(root, path, max_megapixels), max_megapixels)
+    except UnreadableImageError as error:
+        return Fingerprint("", error=str(error))
+
+
+def _fingerprint(root: Path, path: str, content: bytes, max_megapixels: float) -> Fingerprint:
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        read = read_image(root, path, True, 4 * HASH_SIDE, content, max_megapixels)
     except UnreadableImageError as error:
         return Fingerprint(sha256, error=str(error))
+    perceptual = str(imagehash.phash(read.image, hash_size=HASH_SIDE))
+    return Fingerprint(sha256, read.width, read.height, read.mode, perceptual, note=read.note)
 
 
 def _within(known: Fingerprint, max_megapixels: float) -> Fingerprint:

@@ -28,6 +28,8 @@ PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N
 """Bytes that a pixel takes in Pillow's memory; 4 in all other modes."""
 DECODER_BYTES = {"TIFF": 4, "WEBP": 12}
 """Bytes a pixel that a decoder takes besides; a progressive JPEG keeps 2 for each of 3 channels."""
+EXPLAINS = ("truncated", "unsupported", "not supported", "broken", "unrecognized")
+"""Words of Pillow's messages that tell a person what is wrong."""
 ARRAY_ITEM = re.compile(r".*\.npy#\d{1,18}", re.DOTALL)
 
 # our own limit is checked before decoding; Pillow's would warn from every thread
@@ -138,6 +140,7 @@ def read_image(
     """Decode an image as ``decode`` does, and return the facts of its file with it."""
     mode = "L" if grey else "RGB"
     with decoding():
+        data = b"" if content is None else content
         try:
             if is_array_item(path):
                 return _from_array(_array_image(root, path, max_megapixels), mode)
@@ -148,7 +151,7 @@ def read_image(
         except UnreadableImageError:
             raise
         except Exception as error:  # readers raise many kinds for a damaged file
-            raise UnreadableImageError(_reason(error)) from error
+            raise UnreadableImageError(_reason(error, data)) from error
 
 
 def _from_array(pixels: NDArray[np.uint8], mode: str) -> DecodedImage:
@@ -243,11 +246,11 @@ def _unidentified(content: bytes) -> str:
     return f"{kind}, not an image of a known kind" if kind else "not an image of a known kind"
 
 
-def _reason(error: Exception) -> str:
-    """Return a reason for people: readers explain OSError and SyntaxError; others are accidents of their code."""
+def _reason(error: Exception, content: bytes) -> str:
+    """Return a reason for people: some messages of the readers explain, most are accidents of their code."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return "decoding needs more memory than there is"
-    if isinstance(error, OSError | SyntaxError) and any(letter.isalpha() for letter in text):
+    if isinstance(error, OSError | SyntaxError) and any(word in text.lower() for word in EXPLAINS):
         return text
-    return "a damaged image file"
+    return f"a damaged {format_of(content) or 'image'} file"

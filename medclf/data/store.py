@@ -121,8 +121,8 @@ def _write_images(
     def load(path: str) -> bytes | str:
         try:
             with decoding():  # the memory of large images is shared by the threads
-                image = decode(root, path, config.channels == 1, at_least, max_megapixels=config.max_megapixels)
-                return preprocess(image, config).tobytes()
+                grey, most = config.channels == 1, config.max_megapixels
+                return preprocess(decode(root, path, grey, at_least, max_megapixels=most), config).tobytes()
         except UnreadableImageError as error:
             return f"{path}: {error}"
 

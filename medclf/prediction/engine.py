@@ -96,14 +96,16 @@ class Engine:
         Raises:
             UnreadableImageError: with the reason.
         """
+        with decoding():
+            return self._see(root, path, content)
+
+    def _see(self, root: Path, path: str, content: bytes | None) -> Seen:
         forms = self.model.forms
         kinds = {(form.channels == 1, enough(form)) for form in forms}
-        with decoding():
-            images = {kind: read_image(root, path, *kind, content, self.max_megapixels) for kind in kinds}
-            note = next(iter(images.values())).note
-            if note:
-                log.warning("%s: %s", path, note)
-            return tuple(preprocess(images[form.channels == 1, enough(form)].image, form) for form in forms)
+        images = {kind: read_image(root, path, *kind, content, self.max_megapixels) for kind in kinds}
+        if note := next(iter(images.values())).note:
+            log.warning("%s: %s", path, note)
+        return tuple(preprocess(images[form.channels == 1, enough(form)].image, form) for form in forms)
 
     @torch.inference_mode()
     def predict(self, images: list[Seen]) -> Found:

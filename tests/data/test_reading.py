@@ -4,8 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
 from dicom_files import write_dicom
+from PIL import Image
 
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import decode
