@@ -65,7 +65,7 @@ def scale_rows(read: Callable[[slice], NDArray[np.generic]], shape: tuple[int, .
     scale = 255 / max(high - low, 1e-300) if high > low else 0
 
     def scaled(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-        return np.rint((values.astype(np.float64) - low) * scale).astype(np.uint8)
+        return np.asarray(np.rint((values.astype(np.float64) - low) * scale), dtype=np.uint8)
 
     result = np.empty(shape, dtype=np.uint8)
     for rows in blocks:
