@@ -1,7 +1,6 @@
 """What is known of each file: its content's hash, size and kind, and a perceptual hash; remembered between runs."""
 
 import hashlib
-import io
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -11,12 +10,12 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import imagehash
-from PIL import Image
 from tqdm import tqdm
 
-from medclf.data.kinds import is_dicom
-from medclf.data.pixels import UnreadableImageError
-from medclf.data.reading import decode, read_bytes
+from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.data.decoding_budget import decoding
+from medclf.data.pixels import UnreadableImageError, validate_size
+from medclf.data.reading import is_array_item, read_bytes, read_image
 from medclf.errors import DataError, listed
 
 HASH_SIDE = 16
@@ -31,7 +30,7 @@ class Fingerprint:
 
     ``perceptual`` is a hash of 256 bits as hex, of the low frequencies of the discrete cosine transform (pHash, by
     imagehash): nearly the same for one picture in another size, format or brightness. ``mode`` is Pillow's name of the
-    kind of image.
+    kind of image. ``note`` says what in the file was invalid and therefore ignored.
     """
 
     sha256: str
@@ -40,9 +39,12 @@ class Fingerprint:
     mode: str = ""
     perceptual: str = ""
     error: str = ""
+    note: str = ""
 
 
-def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool = True) -> list[Fingerprint]:
+def fingerprints(
+    root: Path, paths: Sequence[str], store: Path, progress: bool = True, max_megapixels: float = MAX_MEGAPIXELS
+) -> list[Fingerprint]:
     """The fingerprints of images, in order; files that have not changed since the last time are not read again.
 
     Args:
@@ -50,6 +52,7 @@ def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool =
         paths: one for each image.
         store: folder in which fingerprints are remembered.
         progress: whether to show a bar.
+        max_megapixels: an image of more millions of pixels is unreadable.
 
     Raises:
         DataError: when the store cannot be written, and for file names that are not Unicode.
@@ -68,35 +71,44 @@ def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool =
             with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
                 for begin in range(0, len(unknown), CHUNK):
                     chunk = unknown[begin : begin + CHUNK]
-                    taken = list(pool.map(lambda index: fingerprint(root, paths[index]), chunk))
+                    taken = list(pool.map(lambda index: fingerprint(root, paths[index], max_megapixels), chunk))
                     new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
                     _remember(database, new)
                     known |= new
                     bar.update(len(chunk))
     except (OSError, sqlite3.Error) as error:
         raise DataError(f"dataset.store={store}: cannot be written: {error}") from error
-    return [known[stamp] for stamp in stamps]
+    return [_within(known[stamp], max_megapixels) for stamp in stamps]
 
 
-def fingerprint(root: Path, path: str) -> Fingerprint:
+def fingerprint(root: Path, path: str, max_megapixels: float = MAX_MEGAPIXELS) -> Fingerprint:
     """Read one image whole and take its fingerprint."""
-    sha256 = ""
     try:
-        content = read_bytes(root, path)
-        sha256 = hashlib.sha256(content).hexdigest()
-        grey = decode(root, path, grey=True, at_least=4 * HASH_SIDE, content=content)
-        width, height, mode = _form(path, content, grey)
-        return Fingerprint(sha256, width, height, mode, str(imagehash.phash(grey, hash_size=HASH_SIDE)))
+        with decoding():
+            return _fingerprint(root, path, read_bytes(root, path, max_megapixels), max_megapixels)
+    except UnreadableImageError as error:
+        return Fingerprint("", error=str(error))
+
+
+def _fingerprint(root: Path, path: str, content: bytes, max_megapixels: float) -> Fingerprint:
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        read = read_image(root, path, True, 4 * HASH_SIDE, content, max_megapixels)
     except UnreadableImageError as error:
         return Fingerprint(sha256, error=str(error))
+    perceptual = str(imagehash.phash(read.image, hash_size=HASH_SIDE))
+    return Fingerprint(sha256, read.width, read.height, read.mode, perceptual, note=read.note)
 
 
-def _form(path: str, content: bytes, decoded: Image.Image) -> tuple[int, int, str]:
-    """Width, height and kind as they are in the file."""
-    if ".npy#" in path or is_dicom(path, content):
-        return decoded.width, decoded.height, "array" if ".npy#" in path else "DICOM"
-    with Image.open(io.BytesIO(content)) as image:
-        return image.width, image.height, image.mode
+def _within(known: Fingerprint, max_megapixels: float) -> Fingerprint:
+    """Return a fingerprint, unreadable if the image was remembered under a higher limit."""
+    if known.error:
+        return known
+    try:
+        validate_size(known.width, known.height, max_megapixels)
+    except UnreadableImageError as error:
+        return Fingerprint(known.sha256, error=str(error))
+    return known
 
 
 def _is_unicode(name: str) -> bool:
@@ -107,7 +119,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _stamp(root: Path, path: str) -> Stamp:
-    file = root / path.rpartition("#")[0] if ".npy#" in path else root / path
+    file = root / path.rpartition("#")[0] if is_array_item(path) else root / path
     try:
         status = file.stat()
     except OSError:
@@ -117,13 +129,13 @@ def _stamp(root: Path, path: str) -> Stamp:
 
 def _create(database: sqlite3.Connection) -> None:
     columns = ", ".join(field.name for field in fields(Fingerprint))
-    database.execute(f"CREATE TABLE IF NOT EXISTS fingerprint1 (file PRIMARY KEY, size, changed, {columns})")
+    database.execute(f"CREATE TABLE IF NOT EXISTS fingerprint2 (file PRIMARY KEY, size, changed, {columns})")
 
 
 def _remembered(database: sqlite3.Connection, stamps: Iterable[Stamp]) -> dict[Stamp, Fingerprint]:
     wanted = set(stamps)
     folder = os.path.commonpath([stamp[0] for stamp in wanted]) if wanted else ""
-    rows = database.execute("SELECT * FROM fingerprint1 WHERE file >= ? AND file < ?", (folder, folder + chr(0x10FFFF)))
+    rows = database.execute("SELECT * FROM fingerprint2 WHERE file >= ? AND file < ?", (folder, folder + chr(0x10FFFF)))
     found = {(str(row[0]), int(row[1]), int(row[2])): Fingerprint(*row[3:]) for row in rows}
     return {stamp: value for stamp, value in found.items() if stamp in wanted and stamp[1] >= 0}
 
@@ -133,4 +145,4 @@ def _remember(database: sqlite3.Connection, new: dict[Stamp, Fingerprint]) -> No
     # what cannot be read today may be tomorrow, with another permission or decoder, and looks unchanged then
     rows = [(*stamp, *astuple(value)) for stamp, value in new.items() if not value.error]
     with database:
-        database.executemany(f"INSERT OR REPLACE INTO fingerprint1 VALUES ({marks})", rows)  # noqa: S608
+        database.executemany(f"INSERT OR REPLACE INTO fingerprint2 VALUES ({marks})", rows)  # noqa: S608

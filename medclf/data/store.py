@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from medclf.config.schema import Dataset
+from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.preprocessing import enough, preprocess
 from medclf.data.reading import decode
@@ -119,7 +120,9 @@ def _write_images(
 
     def load(path: str) -> bytes | str:
         try:
-            return preprocess(decode(root, path, config.channels == 1, at_least), config).tobytes()
+            with decoding():  # the memory of large images is shared by the threads
+                grey, most = config.channels == 1, config.max_megapixels
+                return preprocess(decode(root, path, grey, at_least, max_megapixels=most), config).tobytes()
         except UnreadableImageError as error:
             return f"{path}: {error}"
 

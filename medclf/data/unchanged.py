@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
+from medclf.config.image_limits import MOST_MEGAPIXELS
+from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import read_bytes
 from medclf.errors import DataError, listed
@@ -46,6 +48,7 @@ def _refuse(wrong: list[str], count: int, root: Path, how: str) -> None:
 
 def _sha256(root: Path, path: str) -> str | None:
     try:
-        return hashlib.sha256(read_bytes(root, path)).hexdigest()
+        with decoding():
+            return hashlib.sha256(read_bytes(root, path, MOST_MEGAPIXELS)).hexdigest()
     except UnreadableImageError:
         return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medclf.config.arguments import say
+from medclf.data.decoding_budget import decoding
 from medclf.prediction.engine import Engine, Found, Seen
 from medclf.prediction.facts import Facts
 from medclf.prediction.inputs import Images
@@ -41,7 +42,8 @@ def predict_all(
         DataError: for a damaged model.
     """
     keep_freed_memory()
-    engine = Engine(load_model(path, config.trust_code), config.accelerator, config.precision, config.tta)
+    model = load_model(path, config.trust_code)
+    engine = Engine(model, config.accelerator, config.precision, config.tta, config.max_megapixels)
     work = Work(engine, images)
     if config.grad_cam:
         from medclf.prediction.overlays import refuse_without_maps  # Matplotlib, Captum
@@ -55,7 +57,7 @@ def predict_all(
             from medclf.prediction.sheet import draw_sheet  # Matplotlib
 
             draw_sheet(rows.path, config.sheet, work.see, output.folder)
-    say(f"{_summary(rows, facts.classes)}{pace}\nWritten to {output.table.as_posix()}\n")
+    say(f"{_summary(rows, facts.classes)}{_skipped(images)}{pace}\nWritten to {output.table.as_posix()}\n")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Work:
 
     def see(self, row: int) -> Seen:
         """What the model sees of an image. Raises UnreadableImageError."""
-        return self.engine.see(self.images.root, self.images.paths[row], self.images.content(row))
+        with decoding():
+            return self.engine.see(self.images.root, self.images.paths[row], self.images.content(row))
 
     def fill(self, rows: Rows, batch_size: int, overlays: Path | None) -> str:
         """Predict the images that have no row, a batch at a time, and say how fast that was.
@@ -98,6 +101,10 @@ class Work:
         if part.found is not None:
             told |= {row: _told(model, part.found, at) for at, row in enumerate(part.rows)}
         return [[self.images.shown(row), *told[row]] for row in sorted(told)]
+
+
+def _skipped(images: Images) -> str:
+    return "".join(f"skipped: {path} is {kind}, not a file\n" for path, kind in images.skipped.items())
 
 
 def _told(model: Model, found: Found, at: int) -> Row:

@@ -69,7 +69,7 @@ def conclude(
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)
-    seen = seen_by_network(data.table.root, config.dataset)
+    seen = seen_by_network(data.table.root, config.dataset, config.dataset.max_megapixels)
     grad_cam = saved_grad_cam(evaluation, seen, activation_of(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     if isinstance(trainer.logger, TensorBoardLogger):

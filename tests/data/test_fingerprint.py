@@ -106,7 +106,7 @@ def test_only_the_new_file_is_read(tmp_path, monkeypatch):
         write_image(tmp_path / name)
     prints(tmp_path, ["a.png", "c.png"], tmp_path / "store")
     read, taken = module.fingerprint, []
-    monkeypatch.setattr(module, "fingerprint", lambda root, path: taken.append(path) or read(root, path))
+    monkeypatch.setattr(module, "fingerprint", lambda root, path, *more: taken.append(path) or read(root, path, *more))
     prints(tmp_path, names, tmp_path / "store")
     assert taken == ["b.png"]
 
@@ -171,7 +171,7 @@ def test_two_at_once(tmp_path, monkeypatch, kind):
         hashlib.sha256((tmp_path / "images" / name).read_bytes()).hexdigest() for name in names
     ]
     with sqlite3.connect(tmp_path / "store" / "fingerprints.sqlite") as database:
-        assert database.execute("SELECT count(*), count(DISTINCT file) FROM fingerprint1").fetchone() == (40, 40)
+        assert database.execute("SELECT count(*), count(DISTINCT file) FROM fingerprint2").fetchone() == (40, 40)
 
 
 def test_store_that_cannot_be_written(tmp_path):
@@ -192,12 +192,12 @@ def test_damaged_store(tmp_path):
 def test_reason_is_not_remembered(tmp_path, monkeypatch):
     """Another permission, or an installed decoder, changes neither size nor time of a file."""
     write_image(tmp_path / "a.png")
-    decode = module.decode
+    read_image = module.read_image
 
     def refuse(*_, **__):
         raise UnreadableImageError("Permission denied")
 
-    monkeypatch.setattr(module, "decode", refuse)
+    monkeypatch.setattr(module, "read_image", refuse)
     assert prints(tmp_path, ["a.png"], tmp_path / "store")[0].error == "Permission denied"
-    monkeypatch.setattr(module, "decode", decode)
+    monkeypatch.setattr(module, "read_image", read_image)
     assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
