@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,14 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medclf.errors import ConfigError, DataError
-from medclf.files import remove_leftovers, written_whole
+from medclf.files import remove_leftovers, write_text
+from medclf.quoting import command, override
+from medclf.terminal import printable
+from medclf.write_errors import reason, remedy, write_error
 
+LOCK = ".lock"
+RESERVED_BYTES = 2**16
+"""Kept free for the record of a run, so that it can tell how the run ended although the disk is full."""
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
 
 
@@ -45,6 +52,7 @@ class Run:
         self.history = folder / "history.csv"
         self.grad_cam = folder / "figures" / "data" / "grad_cam.npz"
         self.record = folder / "run.json"
+        self._reserve = folder / ".reserve"
 
     @property
     def status(self) -> str | None:
@@ -64,60 +72,79 @@ class Run:
         here = Path.cwd()
         return (self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder).as_posix()
 
+    @property
+    def resume_command(self) -> str:
+        """The command that resumes the run, to be pasted into a shell."""
+        return command("train", override("resume", self.shown))
+
     @contextmanager
-    def at_work(self, resumed: bool = False) -> Iterator[dict[str, Any]]:
-        """Hold the folder, and record how what stands within ends.
+    def at_work(self, resumed: bool = False, again: str | None = None) -> Iterator[dict[str, Any]]:
+        """Lock the folder, and record how the work in this block ends.
+
+        Args:
+            resumed: whether the folder holds a run that is resumed.
+            again: what to type once a disk that was full has room; None: the command that resumes the run.
 
         Yields:
             A dict; what is put into it goes into the record of a finished run.
 
         Raises:
-            ConfigError: when another process has the folder, or the run to be resumed has finished.
+            ConfigError: if another process works in the folder, or the run to be resumed has finished.
+            DataError: if the folder cannot be written or the disk is full.
         """
-        with self._held(resumed):
-            self._begin(resumed)
-            facts: dict[str, Any] = {}
-            try:
-                yield facts
-            except BaseException as error:
-                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-                said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
-                with suppress(DataError, OSError):  # where the folder is gone, or full, the error itself says why
-                    self._update(status="interrupted" if stopped else "failed", **said)
+        try:
+            with claimed(self.folder, "resume" if resumed else "hydra.run.dir"):
+                self._begin(resumed)
+                facts: dict[str, Any] = {}
+                with self._recorded(facts):
+                    yield facts
+        except Exception as error:
+            cause = None if isinstance(error, ConfigError | DataError) else write_error(error, self.folder)
+            if cause is None:
                 raise
+            raise self._unwritable(cause, again) from error
+
+    @contextmanager
+    def _recorded(self, facts: dict[str, Any]) -> Iterator[None]:
+        try:
+            yield
             self._update(status="finished", **facts)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
+            self._reserve.unlink(missing_ok=True)
+            with suppress(DataError, OSError):  # where the folder is gone, the error itself says why
+                self._update(status="interrupted" if stopped else "failed", **said)
+            raise
+        finally:
+            with suppress(OSError):
+                self._reserve.unlink(missing_ok=True)
+
+    def _unwritable(self, error: Exception, again: str | None) -> DataError:
+        named = getattr(error, "filename", None)
+        elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(self.folder.absolute())
+        then = again or self.resume_command
+        return DataError(
+            f"{named if elsewhere else self.shown}: cannot be written: {reason(error)}; {remedy(reason(error))}, "
+            f"then: {then}"
+        )
 
     def note(self, **facts: Any) -> None:
         """Put facts into the record while the run goes on."""
         write_json(self.record, {**read_json(self.record), **facts})
 
-    @contextmanager
-    def _held(self, resumed: bool) -> Iterator[None]:
-        """Keep other processes out; the system lets go of the folder when this one dies."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            key = "resume" if resumed else "hydra.run.dir"
-            raise ConfigError(
-                f"{key}={self.shown}: another process is at work there; wait for it, or end it"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _begin(self, resumed: bool) -> None:
         if resumed:
             refuse_finished(self)
-            for place in (self.folder, self.checkpoints):
+            for place in (self.folder, self.checkpoints, self.figures, self.figures / "data"):
                 remove_leftovers(place)
-            if self.record.is_file():
-                self._update(status="running")
-                return
-        if self.record.exists():
+        if resumed and self.record.is_file():
+            self._update(status="running")
+        elif self.record.exists():
             raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one")
-        write_json(self.record, _beginning())
+        else:
+            write_json(self.record, _beginning())
+        self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
@@ -125,9 +152,51 @@ class Run:
         write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else now()})
 
 
+@contextmanager
+def claimed(folder: Path, key: str) -> Iterator[None]:
+    """Make a run folder and keep other processes out of it; the system unlocks it when this process ends.
+
+    This process may claim a folder again that it holds.
+
+    Args:
+        folder: of the run.
+        key: by which the folder was named, for the message.
+
+    Raises:
+        ConfigError: if another process works in it, or it cannot be written.
+    """
+    shown = Run(folder).shown
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock_of(folder.resolve())
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{key}={shown}: another process is at work there; wait for it, or end it") from error
+    except OSError as error:
+        raise ConfigError(unwritable(key, folder, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder / LOCK)
+
+
+def unwritable(key: str, folder: Path, error: OSError) -> str:
+    """Return the message about a folder, named by a key, that cannot be written."""
+    name = override(key, Run(folder).shown)
+    return f"{name}: cannot be written: {reason(error)}; name another: {key}=FOLDER"
+
+
 def is_used(folder: Path) -> bool:
-    """Whether something stands where a new folder should be: a file, or a folder that is not empty."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether a new folder cannot be made here: there is a file, or a folder that is not empty.
+
+    The lock of a process that was killed before it wrote anything does not count.
+    """
+    return folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
 
 
 def refuse_finished(run: Run) -> None:
@@ -141,9 +210,17 @@ def refuse_finished(run: Run) -> None:
 
 
 def unfinished(root: Path) -> list[Run]:
-    """The runs below a folder that have begun and not finished, those first that were last at work."""
-    runs = [Run(record.parent) for record in root.rglob("run.json")]
-    waiting = [run for run in runs if run.status not in (None, "finished")]
+    """Return the unfinished runs below a folder, the one that was last at work first.
+
+    A run with a damaged record is left out with a warning.
+    """
+    waiting = []
+    for run in (Run(record.parent) for record in root.rglob("run.json")):
+        try:
+            if run.status not in (None, "finished"):
+                waiting.append(run)
+        except DataError as error:
+            sys.stderr.write(printable(f"warning: skipped: {error}\n"))
     return sorted(waiting, key=lambda run: max(path.stat().st_mtime for path in _traces(run)), reverse=True)
 
 
@@ -158,9 +235,7 @@ def is_main_process() -> bool:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with written_whole(path) as file:
-        file.write(text.encode())
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
