@@ -1,6 +1,5 @@
 """The run folder: what lies where in it, and the record of how the run went. Imports no torch."""
 
-import json
 import os
 import platform
 import sys
@@ -15,8 +14,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from medclf.errors import ConfigError, DataError
-from medclf.files import remove_leftovers, write_text
+from medclf.errors import ConfigError, DataError, MedclfError
+from medclf.files import remove_leftovers
+from medclf.plain_data import read_json as read_json
+from medclf.plain_data import write_json as write_json
 from medclf.quoting import command, override
 from medclf.terminal import printable
 from medclf.write_errors import reason, remedy, write_error
@@ -92,42 +93,47 @@ class Run:
             ConfigError: if another process works in the folder, or the run to be resumed has finished.
             DataError: if the folder cannot be written or the disk is full.
         """
-        try:
-            with claimed(self.folder, "resume" if resumed else "hydra.run.dir"):
+        with claimed(self.folder, "resume" if resumed else "hydra.run.dir"):
+            facts: dict[str, Any] = {}
+            begun = False
+            try:
                 self._begin(resumed)
-                facts: dict[str, Any] = {}
-                with self._recorded(facts):
-                    yield facts
-        except Exception as error:
-            cause = None if isinstance(error, ConfigError | DataError) else write_error(error, self.folder)
-            if cause is None:
-                raise
-            raise self._unwritable(cause, again) from error
+                begun = True
+                self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
+                yield facts
+                self._update(status="finished", **facts)
+            except BaseException as error:
+                explained = self._explained(error, again)
+                if begun:
+                    self._record_end(explained)
+                if explained is error:
+                    raise
+                raise explained from error
+            finally:
+                self._free_reserve()
 
-    @contextmanager
-    def _recorded(self, facts: dict[str, Any]) -> Iterator[None]:
-        try:
-            yield
-            self._update(status="finished", **facts)
-        except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-            said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
-            self._reserve.unlink(missing_ok=True)
-            with suppress(DataError, OSError):  # where the folder is gone, the error itself says why
-                self._update(status="interrupted" if stopped else "failed", **said)
-            raise
-        finally:
-            with suppress(OSError):
-                self._reserve.unlink(missing_ok=True)
-
-    def _unwritable(self, error: Exception, again: str | None) -> DataError:
-        named = getattr(error, "filename", None)
+    def _explained(self, error: BaseException, again: str | None) -> BaseException:
+        """Return the error itself, or the message about the failed write that it comes from."""
+        cause = None if isinstance(error, MedclfError) else write_error(error, self.folder)
+        if cause is None:
+            return error
+        named = getattr(cause, "filename", None)
         elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(self.folder.absolute())
-        then = again or self.resume_command
         return DataError(
-            f"{named if elsewhere else self.shown}: cannot be written: {reason(error)}; {remedy(reason(error))}, "
-            f"then: {then}"
+            f"{named if elsewhere else self.shown}: cannot be written: {reason(cause)}; {remedy(reason(cause))}, "
+            f"then: {again or self.resume_command}"
         )
+
+    def _record_end(self, error: BaseException) -> None:
+        self._free_reserve()
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
+        with suppress(DataError, OSError):  # where the folder is gone, the error itself says why
+            self._update(status="interrupted" if stopped else "failed", **said)
+
+    def _free_reserve(self) -> None:
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
 
     def note(self, **facts: Any) -> None:
         """Put facts into the record while the run goes on."""
@@ -144,7 +150,6 @@ class Run:
             raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one")
         else:
             write_json(self.record, _beginning())
-        self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
@@ -231,24 +236,6 @@ def _traces(run: Run) -> list[Path]:
 def is_main_process() -> bool:
     """Whether this process writes files: the first of those that Lightning, torchrun or a cluster started."""
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: when it is not there or damaged.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    return content
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
