@@ -6,11 +6,17 @@ import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from medclf.errors import MedclfError
-from medclf.write_errors import reason
+from medclf.process import Terminated, ended_by_signals
+from medclf.write_errors import EVERYWHERE, reason, remedy, write_error
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters but tab and newline, signs that reorder text, and bytes of file names that are not Unicode."""
 _GONE = (BrokenPipeError, ConnectionError)
@@ -39,10 +45,48 @@ def prepare() -> None:
     warnings.formatwarning = _format_warning
 
 
-def fail(error: MedclfError) -> NoReturn:
-    """Print an error that the user can correct and exit with status 2."""
-    sys.stderr.write(f"error: {printable(str(error))}\n")
+@contextmanager
+def command() -> Iterator[None]:
+    """Surround a command: one message and exit status 2 for an error that the user can correct, no traceback.
+
+    Ctrl-C, SIGTERM and SIGHUP end it with the status that shells give them, after open files have been removed.
+    """
+    prepare()
+    try:
+        with ended_by_signals():
+            yield
+    except MedclfError as error:
+        fail(str(error))
+    except OSError as error:
+        cause = write_error(error, Path("/"))
+        if cause is None:
+            raise
+        fail(_failed_write(cause))
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        sys.exit(INTERRUPTED)
+    except Terminated:
+        sys.stderr.write("\nterminated\n")
+        raise
+
+
+def fail(message: str) -> NoReturn:
+    """Print a message about an error that the user can correct, and exit with status 2."""
+    sys.stderr.write(f"error: {printable(message)}\n")
     sys.exit(2)
+
+
+def say(text: str) -> None:
+    """Print to standard output at once, control characters escaped."""
+    sys.stdout.write(printable(text))
+    sys.stdout.flush()
+
+
+def _failed_write(error: Exception) -> str:
+    named = getattr(error, "filename", None) or "a file"
+    if getattr(error, "errno", None) in EVERYWHERE:
+        return f"{named}: cannot be written: {reason(error)}; {remedy(reason(error))}, then type the command again"
+    return f"{named}: {reason(error)}"
 
 
 def _open_closed_streams() -> None:

@@ -54,7 +54,9 @@ def write_error(error: BaseException, folder: Path) -> Exception | None:
     for one in _chain(error):
         if _is_full_database(one):
             return one
-        if isinstance(one, OSError) and (one.errno in EVERYWHERE or (one.errno in AT_A_PATH and _is_below(one, folder))):
+        if isinstance(one, OSError) and (
+            one.errno in EVERYWHERE or (one.errno in AT_A_PATH and _is_below(one, folder))
+        ):
             return one
     return None
 
