@@ -147,7 +147,8 @@ def _temporary_file(path: Path) -> tuple[int, Path]:
 
 
 def _prefix(path: Path) -> str:
-    return f".{path.name[:50]}-{_machine()}-"
+    name = os.fsencode(path.name)[:200].decode("utf-8", "ignore")  # file systems allow 255 bytes
+    return f".{name}-{_machine()}-"
 
 
 @cache
