@@ -49,6 +49,9 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         aside.chmod(0o644)  # mkstemp makes it readable for its owner alone
         aside.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        raise
     finally:
         aside.unlink(missing_ok=True)
         if lock is not None:

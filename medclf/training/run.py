@@ -18,6 +18,7 @@ from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
 from medclf.plain_data import read_yaml, write_yaml
+from medclf.process import Terminated
 from medclf.runs import Run, is_main_process, read_json
 from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
@@ -148,8 +149,8 @@ def _fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
-        log.info("Interrupted. To go on: python -m medclf.train resume=%s", run.shown)
-        if isinstance(stop, SIGTERMException):
+        log.info("Interrupted. To go on: %s", run.resume_command)
+        if isinstance(stop, SIGTERMException | Terminated):
             raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None
     seconds = time.perf_counter() - begin
