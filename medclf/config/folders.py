@@ -46,10 +46,11 @@ def refuse_among_images(key: str, folder: Path, dataset: Dataset | None) -> None
     """
     if dataset is None or not _is_searched(folder, dataset):
         return
-    elsewhere = override(key, f"../{folder.name}")
+    nearby = Path("runs", folder.name)
+    elsewhere = Path("..", nearby) if _is_searched(nearby, dataset) else nearby
     raise ConfigError(
         f"{override(key, folder.as_posix())}: lies in dataset.root={dataset.root}, where its plots would be taken for "
-        f"images; name a folder elsewhere, such as {elsewhere}"
+        f"images; name a folder elsewhere, such as {override(key, elsewhere.as_posix())}"
     )
 
 

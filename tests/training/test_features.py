@@ -99,6 +99,21 @@ def test_a_change_never_meets_stale_features(what, images, opened, tmp_path):
     assert before.shape == (1, 4, 4)
 
 
+@pytest.mark.parametrize("kind", ["cut", "zeroed"])
+def test_a_damaged_file_is_computed_again(kind, images, opened, tmp_path, caplog):
+    made = network()
+    before, _ = opened(images, made)
+    expected = np.array(before)
+    (path,) = (tmp_path / "store").iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:-60] if kind == "cut" else content.replace(expected.tobytes(), bytes(expected.nbytes)))
+    again, computed = opened(images, made)
+    assert computed
+    assert np.array_equal(again, expected)
+    assert "They are computed again" in caplog.text
+    assert not opened(images, made)[1]
+
+
 def test_folding_changes_features_by_rounding_alone():
     made = network()
     made.backbone[1].running_mean.normal_(generator=torch.Generator().manual_seed(0))
