@@ -114,18 +114,18 @@ def test_a_damaged_record_is_left_out_of_the_unfinished_runs(tmp_path, capsys):
 
 def test_a_folder_of_another_process_is_refused_unchanged(tmp_path):
     folder = tmp_path / "run"
-    with locked(folder), pytest.raises(ConfigError, match=r"^hydra\.run\.dir=.*run: another process is at work there"):
-        with claimed(folder, "hydra.run.dir"):
-            pass
+    said = pytest.raises(ConfigError, match=r"^hydra\.run\.dir=.*run: another process is at work there")
+    with locked(folder), said, claimed(folder, "hydra.run.dir"):
+        pass
     with claimed(folder, "hydra.run.dir"):
         assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_a_folder_below_a_file_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"cannot be written: a part of the path is a file; name another: hydra\.run"):
-        with claimed(tmp_path / "file" / "run", "hydra.run.dir"):
-            pass
+    said = pytest.raises(ConfigError, match=r"cannot be written: a part of the path is a file; name another")
+    with said, claimed(tmp_path / "file" / "run", "hydra.run.dir"):
+        pass
 
 
 def test_the_lock_of_a_process_killed_at_its_start_does_not_use_up_a_folder(tmp_path):

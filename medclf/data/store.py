@@ -95,6 +95,8 @@ class ImageStore:
             raise IndexError(row)
         try:
             pixels = self._array.read(row)
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path}: was removed while it was in use; start again, or resume the run") from error
         except DamagedArrayError as error:
             pixels = self._restored(row, error)
         return torch.from_numpy(pixels)

@@ -80,8 +80,6 @@ class WholeCheckpoints(TorchCheckpointIO):
 def unwritable_checkpoint(path: Path, error: Exception) -> str:
     """Return the message about a checkpoint of a run that cannot be written, with the command that resumes the run."""
     run = Run(path.parent.parent)
-    cause = write_error(error, run.folder) or error
-    return (
-        f"{run.shown}: cannot be written: {reason(cause)}; earlier checkpoints are kept; {remedy(reason(cause))}, then: "
-        f"{run.resume_command}"
-    )
+    why = reason(write_error(error, run.folder) or error)
+    then = f"{remedy(why)}, then: {run.resume_command}"
+    return f"{run.shown}: cannot be written: {why}; earlier checkpoints are kept; {then}"

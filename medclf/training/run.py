@@ -28,6 +28,7 @@ from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
 from medclf.training.results import conclude
 from medclf.training.reuse import reuse_of
+from medclf.training.tensorboard import whole_events
 from medclf.training.trainer import build_trainer
 from medclf.training.tune import tuned
 
@@ -55,7 +56,7 @@ def train_and_test(config: Config, folder: Path) -> float:
     if not is_main_process():
         log.setLevel(logging.WARNING)
         return _train_and_test(_with_precision(config, run), run, {})
-    with run.at_work(resumed) as facts:
+    with run.at_work(resumed) as facts, whole_events(run.folder):
         return _train_and_test(_with_precision(config, run), run, facts)
 
 

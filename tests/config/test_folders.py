@@ -55,7 +55,7 @@ def test_a_store_that_would_be_a_class_is_refused(two_classes):
 @pytest.mark.parametrize("words", [["hydra.run.dir=images/run"], ["-m", "seed=0", "hydra.sweep.dir=images/sweep"]])
 def test_a_command_refuses_it_before_anything_is_made(train, tmp_path, words):
     write_classes(tmp_path / "images", {"a": 20, "b": 20})
-    answer = train("dataset=folder", "dataset.root=images", "dataset.batch_size=4", *words)
+    answer = train(*words, "dataset=folder", "dataset.root=images", "dataset.batch_size=4")
     assert answer.code == 2
     assert "lies in dataset.root=images" in answer.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
