@@ -23,8 +23,9 @@ from medclf.config.paths import conf_dir
 from medclf.config.resuming import resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, Strict, validated
 from medclf.errors import ConfigError
-from medclf.runs import claimed, is_main_process, is_used
+from medclf.runs import claimed, is_main_process, is_used, unwritable
 from medclf.search.space import with_space
+from medclf.write_errors import write_error
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
@@ -79,7 +80,14 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
         if line.resumed is None:
             _refuse_used(line.folder)
             sys.argv.append(f"hydra.run.dir={quoted(line.folder.as_posix())}")
-        yield
+        try:
+            yield
+        except OSError as error:
+            cause = write_error(error, line.folder)
+            named = Path(str(getattr(cause, "filename", None) or line.folder)).absolute()
+            if not isinstance(cause, OSError) or not named.is_relative_to(line.folder.absolute()):
+                raise
+            raise ConfigError(unwritable("hydra.run.dir", line.folder, cause)) from error
 
 
 def typed_keys(group: str) -> frozenset[str]:

@@ -1,9 +1,14 @@
 """Where a command may write: not among its images, and into a folder whose name can be passed on."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from conftest import dataset, write_classes
 from left import locked
 
+from medclf import files
 from medclf.audit import main as audit
 from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
 from medclf.errors import ConfigError
@@ -79,3 +84,21 @@ def test_a_folder_that_cannot_be_made_is_one_message(command, tmp_path):
         "error: hydra.run.dir=file/run: cannot be written: a part of the path is a file; "
         "name another: hydra.run.dir=FOLDER\n"
     )
+
+
+def test_a_disk_that_is_full_when_an_audit_is_written_is_one_message(command, monkeypatch):
+    write_classes(Path("images"), {"a": 20, "b": 20})
+    sync = os.fsync
+
+    def full(handle):
+        if Path("run/audit.txt").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    answer = command(audit, "dataset=folder", "dataset.root=images", "dataset.batch_size=4", "hydra.run.dir=run")
+    assert answer.code == 2, answer.text
+    assert answer.err.endswith(
+        "error: hydra.run.dir=run: cannot be written: no space left; name another: hydra.run.dir=FOLDER\n"
+    )
+    assert not list(Path("run").glob("images.csv"))
