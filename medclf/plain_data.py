@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from medclf.errors import DataError
 from medclf.files import written_whole
@@ -81,7 +81,7 @@ def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+class _Dumper(yaml.SafeDumper):
     """Writes a value that occurs twice twice, since ``read_yaml`` takes no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -123,7 +123,7 @@ def _check_events(path: Path, text: str) -> None:
     depth = 0
     for event in yaml.parse(text, LOADER):
         if isinstance(event, yaml.AliasEvent):
-            raise DataError(f"{path}: line {event.start_mark.line + 1}: aliases (*{event.anchor}) are not read")
+            raise DataError(f"{path}: holds an alias (*{event.anchor}), which is not read")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             raise DataError(f"{path}: is nested more than {MAX_DEPTH} levels deep")

@@ -67,13 +67,39 @@ class MLPHeadConfig(ComponentConfig):
 
 
 Components = Mapping[str, type[ComponentConfig]]
+
+
 class AnyConfig(ComponentConfig):
     model_config = ConfigDict(extra="allow")
 
 
 OPTIMIZERS: Components = {f"torch.optim.{name}": AnyConfig for name in ("Adam", "AdamW", "SGD")}
-TRANSFORMS: Components = {f"torchvision.transforms.v2.{name}": AnyConfig for name in ("ColorJitter", "RandomAffine", "RandomAutocontrast", "RandomErasing", "RandomHorizontalFlip", "RandomRotation", "RandomVerticalFlip")}
-CALLBACKS: Components = {name: AnyConfig for name in ("lightning.pytorch.callbacks.EarlyStopping", "lightning.pytorch.callbacks.LearningRateMonitor", "medclf.training.callbacks.BestCheckpoint","medclf.training.callbacks.ExponentialMovingAverage","medclf.training.callbacks.LastCheckpoint","medclf.training.callbacks.LogTrainingSamples","medclf.training.callbacks.StochasticWeightAveraging","medclf.training.callbacks.StopWhenDiverged","medclf.training.pace.LogPace")}
+TRANSFORMS: Components = {
+    f"torchvision.transforms.v2.{name}": AnyConfig
+    for name in (
+        "ColorJitter",
+        "RandomAffine",
+        "RandomAutocontrast",
+        "RandomErasing",
+        "RandomHorizontalFlip",
+        "RandomRotation",
+        "RandomVerticalFlip",
+    )
+}
+CALLBACKS: Components = dict.fromkeys(
+    (
+        "lightning.pytorch.callbacks.EarlyStopping",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "medclf.training.callbacks.BestCheckpoint",
+        "medclf.training.callbacks.ExponentialMovingAverage",
+        "medclf.training.callbacks.LastCheckpoint",
+        "medclf.training.callbacks.LogTrainingSamples",
+        "medclf.training.callbacks.StochasticWeightAveraging",
+        "medclf.training.callbacks.StopWhenDiverged",
+        "medclf.training.pace.LogPace",
+    ),
+    AnyConfig,
+)
 LOGGERS: Components = {"lightning.pytorch.loggers.TensorBoardLogger": AnyConfig}
 BACKBONES: Components = {
     "medclf.models.backbones.SmallCNN": SmallCNNConfig,

@@ -135,7 +135,7 @@ def _read(path: Path) -> State:
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(map(_is_entry, state.items())):
-        raise ConfigError(f"model.weights={path}: is no state dict (a dict of tensors)")
+        raise ConfigError(f"model.weights={path}: is not a state dict (a dict of tensors, each stored whole)")
     return state
 
 

@@ -41,8 +41,7 @@ def _check(source: Path, trust_code: bool, above: tuple[Path, ...], checked: lis
         raise DataError(f"{source}: is a member of itself, and a model cannot be")
     if len(above) > MAX_DEPTH or len(checked) >= MAX_NETWORKS:
         raise DataError(
-            f"{source}: this model is made of more than {MAX_NETWORKS} others, or is nested more than {MAX_DEPTH} levels "
-            "deep"
+            f"{source}: more than {MAX_NETWORKS} models in one, or more than {MAX_DEPTH} levels of them, are not read"
         )
     facts = read_facts(source)
     checked.append(facts)
