@@ -1,6 +1,7 @@
 """One run from its config to its results: the order of the rooms."""
 
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -155,9 +156,17 @@ def _fit(
         if isinstance(stop, SIGTERMException | Terminated):
             raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None
+    except DataError as error:
+        raise DataError(without_worker_traceback(str(error))) from error
     seconds = time.perf_counter() - begin
     log.info("Trained %d epochs in %.1f s.", trainer.current_epoch, seconds)
     return round(seconds, 3)
+
+
+def without_worker_traceback(message: str) -> str:
+    """Return the message of an error from a worker process of a data loader, around which torch puts its traceback."""
+    found = re.fullmatch(r"Caught \w+ in DataLoader worker.*\n[\w.]+Error: (.*?)\n?", message, re.DOTALL)
+    return found[1] if found else message
 
 
 def _report_images(config: Config, table: ImageTable) -> None:
