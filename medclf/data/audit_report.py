@@ -15,6 +15,8 @@ from medclf.data.dataset import Examined, examine, table_of
 from medclf.data.page import image_page
 from medclf.data.reading import decode
 from medclf.data.table import ImageTable
+from medclf.files import write_csv, write_text, written_whole
+from medclf.terminal import printable
 
 log = logging.getLogger(__name__)
 SIDE = 192
@@ -38,8 +40,8 @@ def audit_dataset(config: Dataset, folder: Path) -> Audit:
     examined = examine(config.model_copy(update={"on_unreadable": "drop", "duplicates": lenient}))
     table = table_of(examined, config.model_copy(update={"batch_size": 1}))
     result = audit(examined, table, config)
-    (folder / "audit.txt").write_text(result.text() + "\n", encoding="utf-8")
-    result.images.to_csv(folder / "images.csv", index=False)
+    write_text(folder / "audit.txt", printable(result.text()) + "\n")
+    write_csv(folder / "images.csv", result.images)
     read = partial(_thumbnail, config.max_megapixels)
     _samples_page(table, folder / "samples.png", read)
     _like_page(examined, folder / "like_pictures.png", read)
@@ -74,7 +76,8 @@ def _save_page(chosen: list[Shown | None], columns: int, path: Path, read: Read)
     blank = np.full((3, SIDE, SIDE), 255, dtype=np.uint8)
     pixels = [blank if item is None else read(item[0], item[1]) for item in chosen]
     titles = ["" if item is None else item[2] for item in chosen]
-    image_page(np.stack(pixels), titles, columns).savefig(path)
+    with written_whole(path) as file:
+        image_page(np.stack(pixels), titles, columns).savefig(file, format="png")
 
 
 def _thumbnail(max_megapixels: float, root: Path, name: str) -> NDArray[np.uint8]:

@@ -1,11 +1,12 @@
 """What is known of each file: its content's hash, size and kind, and a perceptual hash; remembered between runs."""
 
 import hashlib
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError, validate_size
 from medclf.data.reading import is_array_item, read_bytes, read_image
 from medclf.errors import DataError, listed
+from medclf.write_errors import reason
 
+log = logging.getLogger(__name__)
+DATABASE = "fingerprints.sqlite"
+PATIENCE = 120
+"""Seconds to wait for another process that writes to the database."""
 HASH_SIDE = 16
 CHUNK = 512
 Stamp = tuple[str, int, int]
@@ -63,22 +69,54 @@ def fingerprints(
     stamps = [_stamp(root, path) for path in paths]
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(store / "fingerprints.sqlite", timeout=120)) as database:
-            _create(database)
-            known = _remembered(database, stamps)
-            unknown = [index for index, stamp in enumerate(stamps) if stamp not in known]
-            bar = tqdm(total=len(unknown), desc="Looking at images", disable=not (progress and unknown), leave=False)
-            with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-                for begin in range(0, len(unknown), CHUNK):
-                    chunk = unknown[begin : begin + CHUNK]
-                    taken = list(pool.map(lambda index: fingerprint(root, paths[index], max_megapixels), chunk))
-                    new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
-                    _remember(database, new)
-                    known |= new
-                    bar.update(len(chunk))
+        try:
+            known = _looked_up(root, paths, stamps, store / DATABASE, progress, max_megapixels)
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            log.warning("%s is damaged (%s) and is built again.", store / DATABASE, error)
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                (store / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+            known = _looked_up(root, paths, stamps, store / DATABASE, progress, max_megapixels)
     except (OSError, sqlite3.Error) as error:
-        raise DataError(f"dataset.store={store}: cannot be written: {error}") from error
+        raise DataError(_unusable(store, error)) from error
     return [_within(known[stamp], max_megapixels) for stamp in stamps]
+
+
+def _looked_up(
+    root: Path, paths: Sequence[str], stamps: Sequence[Stamp], path: Path, progress: bool, max_megapixels: float
+) -> dict[Stamp, Fingerprint]:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+        _create(database)
+        known = _remembered(database, stamps)
+        unknown = [index for index, stamp in enumerate(stamps) if stamp not in known]
+        bar = tqdm(total=len(unknown), desc="Looking at images", disable=not (progress and unknown), leave=False)
+        with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for begin in range(0, len(unknown), CHUNK):
+                chunk = unknown[begin : begin + CHUNK]
+                taken = list(pool.map(lambda index: fingerprint(root, paths[index], max_megapixels), chunk))
+                new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
+                _remember(database, new)
+                known |= new
+                bar.update(len(chunk))
+    return known
+
+
+def forget(root: Path, path: str, store: Path) -> None:
+    """Forget an image whose file changed although size and time tell otherwise; it is read again the next time."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(store / DATABASE, timeout=PATIENCE)) as database, database:
+        database.execute("DELETE FROM fingerprint2 WHERE file = ?", (_stamp(root, path)[0],))
+
+
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is no database of ours; one that is locked or cannot be written raises OperationalError too."""
+    return type(error) is sqlite3.DatabaseError or "decode" in str(error)
+
+
+def _unusable(store: Path, error: Exception) -> str:
+    if "locked" in str(error):
+        return f"dataset.store={store}: {DATABASE} has been in use by another process for {PATIENCE} s; try again"
+    return f"dataset.store={store}: cannot be written: {reason(error)}; name another folder: dataset.store=FOLDER"
 
 
 def fingerprint(root: Path, path: str, max_megapixels: float = MAX_MEGAPIXELS) -> Fingerprint:
@@ -130,14 +168,24 @@ def _stamp(root: Path, path: str) -> Stamp:
 def _create(database: sqlite3.Connection) -> None:
     columns = ", ".join(field.name for field in fields(Fingerprint))
     database.execute(f"CREATE TABLE IF NOT EXISTS fingerprint2 (file PRIMARY KEY, size, changed, {columns})")
+    found = ", ".join(row[1] for row in database.execute("PRAGMA table_info(fingerprint2)"))
+    if found != f"file, size, changed, {columns}":
+        raise sqlite3.DatabaseError("its table has other columns")
 
 
 def _remembered(database: sqlite3.Connection, stamps: Iterable[Stamp]) -> dict[Stamp, Fingerprint]:
     wanted = set(stamps)
     folder = os.path.commonpath([stamp[0] for stamp in wanted]) if wanted else ""
     rows = database.execute("SELECT * FROM fingerprint2 WHERE file >= ? AND file < ?", (folder, folder + chr(0x10FFFF)))
-    found = {(str(row[0]), int(row[1]), int(row[2])): Fingerprint(*row[3:]) for row in rows}
+    found = {(row[0], row[1], row[2]): Fingerprint(*row[3:]) for row in rows if _is_valid(row[3:])}
     return {stamp: value for stamp, value in found.items() if stamp in wanted and stamp[1] >= 0}
+
+
+def _is_valid(values: Sequence[object]) -> bool:
+    """Whether the columns have the types that ``_remember`` writes."""
+    sha256, width, height, *texts = values
+    numbers = isinstance(width, int) and isinstance(height, int)
+    return numbers and all(isinstance(text, str) for text in (sha256, *texts))
 
 
 def _remember(database: sqlite3.Connection, new: dict[Stamp, Fingerprint]) -> None:

@@ -1,8 +1,8 @@
 """Making a dataset ready: fetched where it can be, extracted, looked at, and its image store built."""
 
 import logging
+import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ from medclf.data.dataset import load_image_table
 from medclf.data.store import ImageStore, open_store
 from medclf.data.table import COLUMNS, ImageTable
 from medclf.errors import ConfigError, DataError
+from medclf.files import folder_written_whole, remove_abandoned
 from medclf.runs import is_used
+from medclf.write_errors import reason
 
 log = logging.getLogger(__name__)
 
@@ -68,12 +70,12 @@ def download(config: Dataset) -> None:
     except Exception as error:  # kagglehub raises many kinds: no network, no account, no such set
         raise DataError(f"{config.kaggle} cannot be downloaded ({error}); {by_hand}") from error
     root.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    remove_abandoned(root.parent, re.escape(root.name))
     try:
-        shutil.copytree(fetched, aside / "set")
-        (aside / "set").rename(root)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        with folder_written_whole(root) as aside:
+            shutil.copytree(fetched, aside, dirs_exist_ok=True)
+    except OSError as error:
+        raise DataError(f"dataset.root={root}: cannot be written: {reason(error)}; set dataset.root=FOLDER") from error
 
 
 def export(table: ImageTable, store: ImageStore, folder: Path) -> None:

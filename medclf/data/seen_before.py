@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from medclf.data.duplicates import find_duplicates
 from medclf.data.fingerprint import Fingerprint
 from medclf.data.table import ImageTable
+from medclf.files import write_csv
 
 
 def save_fingerprints(prints: Sequence[Fingerprint], table: ImageTable, path: Path) -> None:
     """Write path, split and hashes of each image of a run as CSV, ``prints`` being in the order of the table."""
     hashes = {"sha256": [p.sha256 for p in prints], "perceptual_hash": [p.perceptual for p in prints]}
-    table.frame[["path", "split"]].assign(**hashes).to_csv(path, index=False)
+    write_csv(path, table.frame[["path", "split"]].assign(**hashes))
 
 
 def join_fingerprints(paths: Sequence[Path], path: Path) -> None:
     """Write those of all images that any of several runs has had; nothing where one of the runs brings none."""
     if all(one.is_file() for one in paths):
         found = [read_fingerprints(one) for one in paths]
-        pd.concat(found).drop_duplicates().to_csv(path, index=False)
+        write_csv(path, pd.concat(found).drop_duplicates())
 
 
 def read_fingerprints(path: Path) -> pd.DataFrame:

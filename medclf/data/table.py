@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from medclf.files import write_csv
+
 PARTS = ("train", "val", "test")
 COLUMNS = ("path", "class", "group", "split")
 
@@ -43,7 +45,7 @@ class ImageTable:
 
     def save(self, path: Path) -> None:
         """Write the table as CSV."""
-        self.frame.to_csv(path, index=False)
+        write_csv(path, self.frame)
 
     def digest(self) -> str:
         """Twelve hex digits that tell whether two runs had the same images in the same splits."""

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medclf.files import write_csv
+
 COLUMNS = ("path", "group", "split", "fold", "true_class", "predicted_class")
 """Columns of text. Beside them ``prob_<class>`` for each class; any other column tells of the patient or the image."""
 PROBABILITY = "prob_"
@@ -103,9 +105,7 @@ def predictions_table(
 
 def save_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV with every digit that a float64 has, so that reading it back gives the same numbers."""
-    aside = path.with_suffix(".tmp")
-    table.to_csv(aside, index=False)
-    aside.replace(path)
+    write_csv(path, table)
 
 
 def classes_of(table: pd.DataFrame) -> list[str]:

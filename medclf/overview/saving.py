@@ -10,11 +10,13 @@ from medclf.comparison.words import conclusion
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.figures.style import save as save_pictures
+from medclf.files import write_csv, write_text
 from medclf.overview.folds import OutOfFold
 from medclf.overview.page import page
 from medclf.overview.pictures import pictures_of
 from medclf.overview.result import Overview
 from medclf.overview.table import runs_frame, settings_frame
+from medclf.terminal import printable
 
 
 def save(result: Overview, written: str, folder: Path) -> None:
@@ -27,17 +29,17 @@ def save(result: Overview, written: str, folder: Path) -> None:
         OSError: where the folder cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(written, encoding="utf-8")
-    runs_frame(result.entries, result.settings, result.metrics, result.columns).to_csv(folder / "runs.csv", index=False)
+    write_text(folder / "report.md", printable(written))
+    write_csv(folder / "runs.csv", runs_frame(result.entries, result.settings, result.metrics, result.columns))
     if result.settings:
-        settings_frame(result.settings, result.columns).to_csv(folder / "settings.csv", index=False)
+        write_csv(folder / "settings.csv", settings_frame(result.settings, result.columns))
     if result.compared:
-        _comparisons(result).to_csv(folder / "comparisons.csv", index=False)
+        write_csv(folder / "comparisons.csv", _comparisons(result))
     if result.joined:
         _save_folds(result.joined, folder)
     pictures = pictures_of(result.settings, result.metrics)
     files = save_pictures(pictures, folder / "figures") if pictures else {}
-    (folder / "report.html").write_text(page(result, pictures, files), encoding="utf-8")
+    write_text(folder / "report.html", page(result, pictures, files))
 
 
 def _comparisons(result: Overview) -> pd.DataFrame:
@@ -62,4 +64,4 @@ def _save_folds(joined: Sequence[OutOfFold], folder: Path) -> None:
     frames = [metrics_frame({"test": one.metrics}).drop(columns="split").assign(setting=one.label) for one in joined]
     table = pd.concat(frames, ignore_index=True)
     table.insert(0, "setting", table.pop("setting"))
-    table.to_csv(folder / "out_of_fold_metrics.csv", index=False)
+    write_csv(folder / "out_of_fold_metrics.csv", table)

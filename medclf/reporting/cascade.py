@@ -32,7 +32,7 @@ from medclf.prediction.probabilities import probabilities_of
 from medclf.prediction.stages import Stages
 from medclf.reporting.about import About, about_run
 from medclf.reporting.beside import Beside, beside_stages
-from medclf.reporting.ensemble import monitored
+from medclf.reporting.ensemble import AGAIN, monitored
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, read_json, write_json
 from medclf.training.arithmetic import device_of
@@ -63,7 +63,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
     except OSError as error:
         raise ConfigError(f"output={folder}: cannot be made: {error}") from error
     run, config = Run(folder), _config(stages, target)
-    with run.at_work() as facts:
+    with run.at_work(again=AGAIN) as facts:
         facts |= _save_images(stages, judged, run)
         write_yaml(run.config, config)
         name = config["dataset"]["name"]

@@ -23,6 +23,7 @@ from medclf.reporting.judge import images_of
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, read_json
 
+AGAIN = "type the command again with another folder for its output"
 SHARED = ("monitor", "dataset", "evaluation")
 """Groups of the configuration that the first member gives to the ensemble."""
 
@@ -45,7 +46,7 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
     except OSError as error:
         raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
     run = Run(folder)
-    with run.at_work() as facts:
+    with run.at_work(again=AGAIN) as facts:
         first = read_json(members[0].record)
         facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
         write_yaml(run.config, config)

@@ -9,6 +9,7 @@ from torch.nn import Module
 from medclf.errors import DataError, listed
 from medclf.files import written_whole
 from medclf.runs import Run
+from medclf.write_errors import reason, remedy, write_error
 
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError)
 """What torch.load raises for a damaged file."""
@@ -73,7 +74,12 @@ class WholeCheckpoints(TorchCheckpointIO):
             with written_whole(Path(path)) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's own words for a full disk
-            raise DataError(
-                f"{path}: cannot be written: {error}; what was saved before is kept. Make room, then go on with "
-                "resume=RUN"
-            ) from error
+            raise DataError(unwritable_checkpoint(Path(path), error)) from error
+
+
+def unwritable_checkpoint(path: Path, error: Exception) -> str:
+    """Return the message about a checkpoint of a run that cannot be written, with the command that resumes the run."""
+    run = Run(path.parent.parent)
+    why = reason(write_error(error, run.folder) or error)
+    then = f"{remedy(why)}, then: {run.resume_command}"
+    return f"{run.shown}: cannot be written: {why}; earlier checkpoints are kept; {then}"
