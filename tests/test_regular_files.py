@@ -12,7 +12,8 @@ from PIL import Image
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import decode
 from medclf.data.sources.folders import image_paths
-from medclf.errors import ConfigError
+from medclf.data.sources.medmnist import load_array
+from medclf.errors import ConfigError, DataError
 from medclf.prediction.inputs import find
 from medclf.regular_files import NotRegularFileError, open_regular
 
@@ -31,6 +32,12 @@ def special(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("images/socket.png")
         yield folder
+
+
+def test_an_array_file_that_is_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "train_images.npy")
+    with pytest.raises(DataError, match="a named pipe, not a file"):
+        load_array(tmp_path / "train_images.npy")
 
 
 KINDS = {"pipe.png": "a named pipe", "zero.png": "a device", "socket.png": "a socket"}

@@ -18,7 +18,7 @@ from medclf.data.kinds import FORMATS, is_dicom
 from medclf.data.pixels import UnreadableImageError, scale_rows, validate_size
 from medclf.data.sources.medmnist import load_array
 from medclf.errors import DataError
-from medclf.regular_files import open_regular, special_kind
+from medclf.regular_files import open_regular
 
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "La", "RGBa", "LAB", "HSV"})
 """Pillow's names of the kinds of image with up to 8 bits a channel."""
@@ -220,8 +220,6 @@ def _converted(image: Image.Image, mode: str) -> Image.Image:
 
 def _array_image(root: Path, path: str, max_megapixels: float) -> NDArray[np.uint8]:
     name, _, index = path.rpartition("#")
-    if kind := special_kind(root / name):
-        raise UnreadableImageError(f"{kind}, not a file")
     try:
         array = load_array(root / name)
     except DataError as error:

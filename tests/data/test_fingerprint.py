@@ -24,7 +24,7 @@ def prints(root, paths, store):
 
 
 def forbid_reading(monkeypatch):
-    def read(root, path):
+    def read(root, path, *_):
         raise AssertionError(f"{path} is read again")
 
     monkeypatch.setattr(module, "fingerprint", read)
@@ -239,3 +239,10 @@ def test_reason_is_not_remembered(tmp_path, monkeypatch):
     assert prints(tmp_path, ["a.png"], tmp_path / "store")[0].error == "Permission denied"
     monkeypatch.setattr(module, "read_image", read_image)
     assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
+
+
+def test_a_lower_limit_applies_to_images_that_are_remembered(tmp_path):
+    write_image(tmp_path / "a.png")
+    assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
+    (again,) = fingerprints(tmp_path, ["a.png"], tmp_path / "store", progress=False, max_megapixels=0.0001)
+    assert "over max_megapixels=0.0001" in again.error

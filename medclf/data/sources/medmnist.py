@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from medclf.config.schema import Dataset, SplitName
 from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.errors import DataError, listed
+from medclf.regular_files import special_kind
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -56,8 +57,10 @@ def load_array(path: Path) -> NDArray[Any]:
     """Memory-map an array file.
 
     Raises:
-        DataError: when it is not there, is damaged or holds pickled objects.
+        DataError: when it is not there, is not a regular file, is damaged or holds pickled objects.
     """
+    if kind := special_kind(path):
+        raise DataError(f"{path}: {kind}, not a file; replace it with an array file, or remove it")
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
