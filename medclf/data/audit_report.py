@@ -12,7 +12,7 @@ from medclf.data.audit import Audit, audit
 from medclf.data.dataset import Examined, examine, table_of
 from medclf.data.page import image_page
 from medclf.data.reading import decode
-from medclf.data.table import ImageTable
+from medclf.data.table import CHUNK, ImageTable
 
 log = logging.getLogger(__name__)
 SIDE = 192
@@ -35,7 +35,7 @@ def audit_dataset(config: Dataset, folder: Path) -> Audit:
     table = table_of(examined, config.model_copy(update={"batch_size": 1}))
     result = audit(examined, table, config)
     (folder / "audit.txt").write_text(result.text() + "\n", encoding="utf-8")
-    result.images.to_csv(folder / "images.csv", index=False)
+    result.images.to_csv(folder / "images.csv", index=False, chunksize=CHUNK)
     _samples_page(table, folder / "samples.png")
     _like_page(examined, folder / "like_pictures.png")
     log.info("Audit\n\n%s\n\nTable and pictures: %s", result.text(), folder)

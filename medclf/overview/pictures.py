@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medclf.comparison.words import LOSSES
+from medclf.csv_tables import read_numbers
+from medclf.errors import DataError
 from medclf.figures.style import COLOURS, DPI, GREY, Picture, blank, plain
 from medclf.overview.pooled import value_of
 from medclf.overview.settings import Setting
@@ -177,8 +180,8 @@ def curves_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
 
 def _history(path: object, monitor: str) -> pd.DataFrame | None:
     try:
-        return pd.read_csv(str(path), usecols=["epoch", monitor]).dropna()
-    except (OSError, ValueError):  # not there, damaged, or without this metric
+        return read_numbers(Path(str(path)))[["epoch", monitor]].dropna()
+    except (DataError, KeyError):  # not there, damaged, or without this metric
         return None
 
 
