@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from medclf.errors import DataError, did_you_mean, listed
 from medclf.limits import BYTES_PER_CELL, TABLE_CELLS
+from medclf.regular_files import NotRegularFileError, open_regular
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,17 +47,21 @@ def read_csv(path: Path, name: str | None = None, max_cells: int | None = None) 
     """
     shown = str(path) if name is None else name
     cells = TABLE_CELLS.value if max_cells is None else max_cells
-    _check_file(path, shown, cells * BYTES_PER_CELL)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
+            _check_size(file, shown, cells * BYTES_PER_CELL)
             rows = _rows(_lines(file, shown, cells), shown, cells)
             _, header = next(rows, (0, []))
             if not header:
                 raise DataError(f"{shown}: is empty; a table needs a header and rows")
             _check_header(header, shown)
             numbered = list(_whole_rows(rows, len(header), shown))
-    except OSError as error:
-        raise DataError(f"{shown}: cannot be read: {error.strerror or 'input/output error'}") from error
+    except NotRegularFileError as error:
+        raise DataError(f"{shown}: is {error.strerror}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{shown}: there is no such file") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{shown}: cannot be read: {getattr(error, 'strerror', None) or 'invalid path'}") from error
     if not numbered:
         raise DataError(f"{shown}: has a header but no rows")
     return _without_unnamed(header, [row for _, row in numbered], [number for number, _ in numbered])
@@ -105,20 +110,11 @@ def require_columns(columns: Sequence[str], needed: Sequence[str], name: str) ->
         )
 
 
-def _check_file(path: Path, shown: str, most: int) -> None:
-    try:
-        if not path.is_file():
-            there = "is a folder, not a file" if path.is_dir() else "there is no such file"
-            raise DataError(f"{shown}: {'is not a regular file' if _is_special(path) else there}")
-        size = path.stat().st_size
-    except (OSError, ValueError) as error:
-        raise DataError(f"{shown}: cannot be read: {getattr(error, 'strerror', None) or 'invalid path'}") from error
+def _check_size(file: IO[bytes], shown: str, most: int) -> None:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
     if size > most:
         raise DataError(f"{shown}: has {size:,} bytes, over {most:,}; {TABLE_CELLS.remedy(-(-size // BYTES_PER_CELL))}")
-
-
-def _is_special(path: Path) -> bool:
-    return path.is_fifo() or path.is_char_device() or path.is_block_device() or path.is_socket()
 
 
 def _lines(file: IO[bytes], shown: str, cells: int) -> Iterator[str]:

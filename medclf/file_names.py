@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-LONGEST = 100
+LONGEST = 200
 """Bytes of a name made here: file systems allow 255, and callers add a prefix and an ending."""
 HARMFUL = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|\ud800-\udfff]')
 """Separators, control characters, what Windows forbids, and halves of surrogate pairs."""
@@ -17,7 +17,7 @@ def safe_file_name(text: str, words_only: bool = False) -> str:
     """Return a text as the name of one file or folder, unchanged where it already is a harmless one.
 
     The name holds no separator and no control character, is not hidden, not ``..`` and not a device of Windows, and has
-    at most 100 bytes of UTF-8.
+    at most 200 bytes of UTF-8.
 
     Args:
         text: any text.

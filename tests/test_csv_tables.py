@@ -64,7 +64,8 @@ def test_a_broken_table_is_refused_in_one_short_message(table, content, message)
 def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "zero.csv").symlink_to("/dev/zero")
-    assert refusal(tmp_path / "pipe.csv") == refusal(tmp_path / "zero.csv") == "table.csv: is not a regular file"
+    assert refusal(tmp_path / "pipe.csv") == "table.csv: is a named pipe, not a file"
+    assert refusal(tmp_path / "zero.csv") == "table.csv: is a device, not a file"
     assert refusal(tmp_path) == "table.csv: is a folder, not a file"
     assert refusal(tmp_path / "none.csv") == "table.csv: there is no such file"
     assert refusal(tmp_path / ("x" * 300)) == "table.csv: cannot be read: File name too long"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, Splits
 from medclf.csv_tables import read_csv, require_columns
+from medclf.data.sources.find import check_classes
 from medclf.data.sources.found import FoundImages
 from medclf.data.table import PARTS, ImageTable, attributes_frame
 from medclf.errors import ConfigError, DataError, listed
@@ -30,9 +31,10 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
     that is counted and said.
 
     Raises:
-        DataError: when a class is too small to be in every split, or the file does not fit.
+        DataError: when there is one class only or a class is too small to be in every split, or the file does not fit.
         ConfigError: when a batch is larger than the training part.
     """
+    check_classes(found, config)
     rows = [(image.path, image.label, image.group, image.split) for image in found.images]
     frame = pd.DataFrame(rows, columns=["path", "class", "group", "split"])
     frame = frame.join(attributes_frame(found.images))

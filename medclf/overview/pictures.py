@@ -1,7 +1,6 @@
 """The pictures of an overview, those of each dataset."""
 
 import math
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from medclf.comparison.words import LOSSES
 from medclf.csv_tables import read_numbers
 from medclf.errors import DataError
 from medclf.figures.style import COLOURS, DPI, GREY, Picture, blank, plain
+from medclf.file_names import safe_file_name
 from medclf.overview.pooled import value_of
 from medclf.overview.settings import Setting
 from medclf.overview.table import differs_in
@@ -42,7 +42,7 @@ def pictures_of(settings: Sequence[Setting], metrics: Sequence[str]) -> list[Pic
 
 def _name(dataset: str, before: Sequence[Picture]) -> str:
     """The dataset as part of a file's name that no other has."""
-    name = re.sub(r"[^\w.-]+", "_", dataset)
+    name = safe_file_name(dataset, words_only=True)
     taken = {picture.name for picture in before}
     while f"forest_{name}" in taken:
         name += "_"

@@ -5,7 +5,7 @@ from medclf.config.schema import Dataset
 from medclf.data.sources import class_table, folders, medmnist
 from medclf.data.sources.archive import archive_of, check_extracted, extract, has_record
 from medclf.data.sources.found import FoundImages
-from medclf.errors import DataError
+from medclf.errors import DataError, listed
 
 log = logging.getLogger(__name__)
 READERS = {"folders": folders.find, "table": class_table.find, "medmnist": medmnist.find}
@@ -37,6 +37,20 @@ def is_extracted(config: Dataset) -> bool:
     if archive is not None and image_root(config).is_dir():
         check_extracted(archive, image_root(config))
     return archive is None or image_root(config).is_dir()
+
+
+def check_classes(found: FoundImages, config: Dataset) -> None:
+    """Refuse images of a single class, which nothing can be trained to tell apart.
+
+    Raises:
+        DataError: naming the class.
+    """
+    if len(found.classes) < 2:
+        column = f"; if column '{config.table.label}' is the wrong one: dataset.table.label=COLUMN"
+        raise DataError(
+            f"dataset.root={config.root}: only one class, {listed(found.classes)}; a classifier needs two or more"
+            f"{column if config.format == 'table' else ''}"
+        )
 
 
 def extract_archive(config: Dataset) -> None:
