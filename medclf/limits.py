@@ -44,7 +44,7 @@ BYTES_PER_CELL = 16
 ARCHIVE_RATIO = Limit("MEDCLF_MAX_ARCHIVE_RATIO", 200)
 """How many times its size an archive may unfold to. Deflate shrinks photographs a few times, masks a hundred times."""
 
-ARCHIVE_MEMBERS = Limit("MEDCLF_MAX_ARCHIVE_MEMBERS", 2_000_000)
+ARCHIVE_MEMBERS = Limit("MEDCLF_MAX_ARCHIVE_MEMBERS", 1_500_000)
 """Members of an archive. RadImageNet has 1.35 million images; a member costs about 700 bytes of memory."""
 
 SMALL_MEMBER = 2**20

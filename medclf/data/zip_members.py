@@ -1,5 +1,6 @@
 """Members of zip archives from anywhere: within limits, and never held to be what the archive says of them."""
 
+import bz2
 import lzma
 import re
 import stat
@@ -7,6 +8,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path, PurePosixPath
 from typing import IO
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -22,9 +24,8 @@ DAMAGED = (
 METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA})
 ENCRYPTED = 0x1 | 0x40
 """Flag bits of the zip format (PKWARE APPNOTE 4.4.4): encrypted, strongly encrypted."""
-STEP = {ZIP_STORED: 2**20, ZIP_DEFLATED: 2**20}
-SMALL_STEP = 2**12
-"""Compressed bytes that are read at once; of other methods few, since each may unfold to 20,000 times as many."""
+STEP = 2**20
+"""Bytes that are read, or unfolded to, at once."""
 DIRECTORY_ENTRY = b"PK\x01\x02"
 END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 END_SIZE, END64_SIZE, LOCATOR64_SIZE = 22, 56, 20
@@ -152,16 +153,49 @@ def check_distinct(path: Path, members: Sequence[ZipInfo], ignore_case: bool = F
         raise _not_distinct(path, f"{files[both]} is both a file and a folder")
 
 
-def read_in_steps(file: ZipFile, member: ZipInfo) -> Iterator[bytes]:
-    """Yield the bytes of a member, of which no more are held at once than a step unfolds to.
+def read_in_steps(file: ZipFile, member: ZipInfo, step: int = STEP) -> Iterator[bytes]:
+    """Yield the bytes of a member, at most ``step`` of them at once and no more than the directory says.
 
     Raises:
         One of DAMAGED: for a damaged member.
     """
-    step = STEP.get(member.compress_type, SMALL_STEP)
-    with file.open(member) as content:
-        while block := content.read(step):
+    if member.compress_type not in (ZIP_BZIP2, ZIP_LZMA):
+        with file.open(member) as content:
+            while block := content.read(step):
+                yield block
+        return
+    checksum = 0
+    for block in _unpacked(file, member, step):
+        checksum = zlib.crc32(block, checksum)
+        yield block
+    if checksum != member.CRC:
+        raise BadZipFile("the checksum differs")
+
+
+def _unpacked(file: ZipFile, member: ZipInfo, step: int) -> Iterator[bytes]:
+    """Yield what a member unfolds to: zipfile would unfold all that it reads, of BZIP2 a million times as much."""
+    packed = copy(member)
+    packed.compress_type, packed.file_size = ZIP_STORED, member.compress_size
+    del packed.CRC  # of what is unfolded; zipfile checks none then
+    left = member.file_size
+    with file.open(packed) as content:
+        unpacker = bz2.BZ2Decompressor() if member.compress_type == ZIP_BZIP2 else _lzma_unpacker(content)
+        while left > 0 and not unpacker.eof:
+            data = content.read(step) if unpacker.needs_input else b""
+            block = unpacker.decompress(data, min(left, step))
+            if not data and not block and unpacker.needs_input:
+                raise EOFError
+            left -= len(block)
             yield block
+
+
+def _lzma_unpacker(content: IO[bytes]) -> lzma.LZMADecompressor:
+    """Return a decompressor for what follows the properties of LZMA (APPNOTE 5.8.8), which are read."""
+    packed, dictionary = struct.unpack("<4xBL", content.read(9))
+    places = {"lc": packed % 9, "lp": packed // 9 % 5, "pb": packed // 45}
+    return lzma.LZMADecompressor(
+        lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, "dict_size": dictionary, **places}]
+    )
 
 
 def _not_distinct(path: Path, what: str) -> DataError:

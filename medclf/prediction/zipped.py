@@ -2,13 +2,23 @@
 
 from collections import Counter
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Lock
 from zipfile import ZipFile, ZipInfo
 
 from medclf.data.kinds import is_image
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.zip_members import DAMAGED, METHODS, check_expansion, is_bomb, is_encrypted, open_zip, read_in_steps
+from medclf.data.zip_members import (
+    DAMAGED,
+    METHODS,
+    check_expansion,
+    is_bomb,
+    is_encrypted,
+    is_folder,
+    member_path,
+    open_zip,
+    read_in_steps,
+)
 from medclf.errors import DataError, listed
 from medclf.limits import ARCHIVE_RATIO
 
@@ -72,14 +82,13 @@ class Zipped:
 
 
 def _is_image(file: ZipFile, member: ZipInfo) -> bool:
-    name = PurePosixPath(member.filename)
+    name = member_path(member)
     hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in name.parts)
-    return not member.is_dir() and not hidden and is_image(name, partial(_beginning, file, member))
+    return not is_folder(member) and not hidden and is_image(name, partial(_beginning, file, member))
 
 
 def _beginning(file: ZipFile, member: ZipInfo, count: int) -> bytes:
     try:
-        with file.open(member) as content:
-            return content.read(count)
+        return next(read_in_steps(file, member, count), b"")
     except DAMAGED:
         return b""

@@ -1,4 +1,5 @@
 import logging
+import shlex
 from pathlib import Path
 
 from medclf.config.schema import Dataset
@@ -66,7 +67,11 @@ def extract_archive(config: Dataset) -> None:
         extract(archive, image_root(config))
         is_extracted(config)  # what another process extracted first may be of another archive
     elif not has_record(image_root(config)):
-        log.warning("%s: used as it is; medclf did not extract it from %s", image_root(config), archive)
+        folder = image_root(config)
+        again = f"rm -r {shlex.quote(str(folder))}"
+        log.warning(
+            "%s: is there already, so %s is not extracted; to extract it again: %s", folder, archive.name, again
+        )
 
 
 def check_root(config: Dataset) -> None:

@@ -260,7 +260,7 @@ def test_a_folder_of_the_user_is_used_with_a_warning(tmp_path, caplog):
     write_classes(image_root(config), {"normal": 1, "osseous_lesion": 1})
     extract_archive(config)
     assert len(find_images(config).images) == 2
-    assert "medclf did not extract it" in caplog.text
+    assert f"is there already, so {NAME} is not extracted; to extract it again: rm -r '" in caplog.text
 
 
 def test_truncated(tmp_path):
