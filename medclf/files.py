@@ -79,6 +79,10 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     _sync_folder(folder.parent)
 
 
+ROWS = 10_000
+"""Rows of a table that are written at once."""
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file whole or not at all."""
     write_bytes(path, text.encode())
@@ -92,8 +96,9 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_csv(path: Path, table: "DataFrame", index: bool = False) -> None:
     """Write a table as a CSV file, whole or not at all; every float with all its digits."""
+    # pandas would write wide tables in chunks of a few rows, each of which takes as long as the whole
     with written_whole(path) as file:
-        table.to_csv(file, index=index, mode="wb")
+        table.to_csv(file, index=index, mode="wb", chunksize=ROWS)
 
 
 def remove_leftovers(folder: Path) -> None:

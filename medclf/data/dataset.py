@@ -16,7 +16,7 @@ from medclf.data.phantom import ensure_phantom
 from medclf.data.sources.find import extract_archive, find_images, image_root
 from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.data.splits import split_images
-from medclf.data.table import COLUMNS, ImageTable
+from medclf.data.table import COLUMNS, ImageTable, attributes_frame
 from medclf.errors import DataError, listed
 
 LISTED = 20
@@ -89,7 +89,7 @@ def as_test_table(
     joined = _joined(examined)
     images = [joined[at] for at in kept]
     rows = [(image.path, class_of[image.label], image.group, "test") for image in images]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).join(pd.DataFrame([image.attributes for image in images]))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).join(attributes_frame(images))
     content = [examined.prints[at].sha256 for at in kept]
     classes = sorted({name for name in class_of.values() if name is not None})
     return ImageTable(frame, classes, findings(examined, config), examined.root, content)

@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medclf.csv_tables import read_frame
 from medclf.data.duplicates import find_duplicates
 from medclf.data.fingerprint import Fingerprint
 from medclf.data.table import ImageTable
+from medclf.errors import DataError
 from medclf.files import write_csv
+
+PERCEPTUAL_HASH = "[0-9a-f]{64}"
 
 
 def save_fingerprints(prints: Sequence[Fingerprint], table: ImageTable, path: Path) -> None:
@@ -27,8 +31,16 @@ def join_fingerprints(paths: Sequence[Path], path: Path) -> None:
 
 
 def read_fingerprints(path: Path) -> pd.DataFrame:
-    """What ``save_fingerprints`` wrote of a run: columns path, split, sha256, perceptual_hash."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    """Read what ``save_fingerprints`` wrote of a run: columns path, split, sha256, perceptual_hash.
+
+    Raises:
+        DataError: if the file is not such a table, or a perceptual hash is not one.
+    """
+    table = read_frame(path, ["path", "split", "sha256", "perceptual_hash"])
+    wrong = table.index[~table["perceptual_hash"].str.fullmatch(PERCEPTUAL_HASH)]
+    if len(wrong):
+        raise DataError(f"{path}, row {wrong[0] + 2}: perceptual_hash must have 64 hexadecimal digits")
+    return table
 
 
 def fingerprints_of(table: pd.DataFrame) -> list[Fingerprint]:

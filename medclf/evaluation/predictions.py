@@ -97,10 +97,10 @@ def predictions_table(
     table["fold"] = "" if fold is None else str(fold)
     table["true_class"] = images["class"].to_numpy()
     table["predicted_class"] = np.asarray(classes)[probabilities.argmax(1)]
-    for column, name in enumerate(classes):
-        table[PROBABILITY + name] = probabilities[:, column]
-    others = [str(name) for name in images if name not in ("path", "class", "group", "split")]
-    return table.assign(**{name: images[name].to_numpy() for name in others})
+    others = images[[name for name in images if name not in ("path", "class", "group", "split")]]
+    numbers = pd.DataFrame(probabilities, columns=[PROBABILITY + name for name in classes])
+    # joined at once: the time of adding columns one by one grows with the square of their number
+    return pd.concat([table, numbers, others.reset_index(drop=True)], axis=1)
 
 
 def save_predictions(table: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,5 @@
 """An overview as files in a folder."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from medclf.comparison.words import conclusion
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.figures.style import save as save_pictures
+from medclf.file_names import safe_file_name
 from medclf.files import write_csv, write_text
 from medclf.overview.folds import OutOfFold
 from medclf.overview.page import page
@@ -59,7 +59,7 @@ def _save_folds(joined: Sequence[OutOfFold], folder: Path) -> None:
         parts = [one.setting.dataset, one.setting.model, str(one.setting.number), f"seed{one.seed}"]
         if one.split_seed:
             parts.append(f"split{one.split_seed}")
-        name = re.sub(r"[^\w.-]+", "_", "_".join(parts))
+        name = safe_file_name("_".join(parts), words_only=True)
         save_predictions(one.predictions.table, folder / f"out_of_fold_{name}.csv")
     frames = [metrics_frame({"test": one.metrics}).drop(columns="split").assign(setting=one.label) for one in joined]
     table = pd.concat(frames, ignore_index=True)

@@ -1,6 +1,5 @@
 """What there is to predict: the images of a file, a folder, a glob, an archive or a table. Imports no torch."""
 
-import csv
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from medclf.config.image_limits import MAX_FILE_BYTES
+from medclf.csv_tables import read_csv, require_columns
 from medclf.data.kinds import SUFFIXES, is_image_file
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import is_array_item, read_file
@@ -120,21 +120,10 @@ def _in_archive(typed: str, path: Path) -> Images:
 
 
 def _in_table(typed: str, path: Path) -> Images:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            names = list(reader.fieldnames or [])
-            if "path" not in names:
-                raise DataError(
-                    f"input={typed}: has no column 'path'; {did_you_mean('path', names)}Columns: "
-                    f"{listed(names) or 'none'}"
-                )
-            paths = [row["path"] or "" for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"input={typed}: cannot be read as a table: {error}") from error
-    if not paths:
-        raise DataError(f"input={typed}: has no row")
-    return Images(paths, path.parent)
+    table = read_csv(path, f"input={typed}")
+    require_columns(table.columns, ["path"], f"input={typed}")
+    at = table.columns.index("path")
+    return Images([row[at] for row in table.rows], path.parent)
 
 
 def _globbed(typed: str) -> Images:

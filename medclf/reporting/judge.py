@@ -7,6 +7,7 @@ import pandas as pd
 
 from medclf.config.schema import Dataset, EvaluateConfig
 from medclf.config.schema import Evaluation as Config
+from medclf.csv_tables import read_numbers
 from medclf.data.seen import seen_by_network
 from medclf.evaluation.calibration import fit_temperature
 from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
@@ -130,7 +131,7 @@ def images_of(about: About) -> Seen | None:
 
 
 def _history(run: Run) -> pd.DataFrame | None:
-    return pd.read_csv(run.history) if run.history.is_file() else None
+    return read_numbers(run.history) if run.history.is_file() else None
 
 
 def _report(evaluation: Evaluation, folder: Path) -> None:
