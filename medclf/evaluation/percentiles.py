@@ -50,8 +50,9 @@ class Percentiles:
         if self._low is None or self._high is None or self._missing is None:
             return []
         count = self._rows - self._missing
-        low = _at(np.sort(self._low, axis=0), LOW * (count - 1), count, from_top=False)
-        high = _at(np.sort(self._high, axis=0), HIGH * (count - 1), count, from_top=True)
+        places = [np.asarray(quantile * (count - 1), np.float64) for quantile in (LOW, HIGH)]
+        low = _at(np.sort(self._low, axis=0), places[0], count, from_top=False)
+        high = _at(np.sort(self._high, axis=0), places[1], count, from_top=True)
         shares = self._missing / self._rows
         return [Spread(*map(float, one)) for one in zip(low, high, shares, strict=True)]
 

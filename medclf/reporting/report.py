@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from markupsafe import Markup
 
 from medclf.comparison.words import conclusion, p_value
+from medclf.errors import listed
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
@@ -20,6 +21,10 @@ from medclf.reporting.about import About
 from medclf.reporting.limits import limits
 
 FAILURES = ("misclassified", "grad_cam_wrong")
+MAX_NAMES = 30
+"""Class names in a sentence; the tables have them all."""
+MAX_SUBGROUPS = 300
+"""Rows of the table of subgroups; subgroups.csv has them all."""
 WORDS = {
     "half": "0.5", "youden": "Youden", "sensitivity": "target sensitivity", "specificity": "target specificity",
     "cost": "cost",
@@ -80,6 +85,7 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "evaluation": evaluation,
         "test": evaluation.test,
         "classes": classes,
+        "class_names": listed(classes, MAX_NAMES),
         "headline": {name: test.overall[name] for name in shown},
         "overall": test.overall,
         "per_class": test.per_class,
@@ -87,7 +93,8 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "counts": None if counts is None else _rows(counts),
         "points": [{**row, "rule": WORDS.get(row["rule"], row["rule"])} for row in _records(evaluation.points)],
         "calibration": evaluation.calibration,
-        "subgroups": _records(evaluation.subgroups),
+        "subgroups": _records(evaluation.subgroups[:MAX_SUBGROUPS]),
+        "more_subgroups": max(0, len(evaluation.subgroups) - MAX_SUBGROUPS),
         "limits": limits(evaluation, about),
         "failures": FAILURES,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
