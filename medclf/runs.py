@@ -1,6 +1,5 @@
 """The run folder: what lies where in it, and the record of how the run went. Imports no torch."""
 
-import json
 import os
 import platform
 import sys
@@ -15,7 +14,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medclf.errors import ConfigError, DataError
-from medclf.files import remove_leftovers, written_whole
+from medclf.files import remove_leftovers
+from medclf.plain_data import read_json as read_json
+from medclf.plain_data import write_json as write_json
 
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
 
@@ -154,26 +155,6 @@ def _traces(run: Run) -> list[Path]:
 def is_main_process() -> bool:
     """Whether this process writes files: the first of those that Lightning, torchrun or a cluster started."""
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    with written_whole(path) as file:
-        file.write(text.encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds.
-
-    Raises:
-        DataError: when it is not there or damaged.
-    """
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    return content
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from medclf.errors import DataError
 from medclf.evaluation.reading import load_predictions
+from medclf.plain_data import flat, read_yaml
 from medclf.runs import Run, read_json
 
 
@@ -96,11 +96,8 @@ def _tails(path: Path) -> tuple[str, ...]:
 def _settings(path: Path) -> _Settings:
     if not path.is_file():
         return _Settings()
-    try:
-        node = OmegaConf.load(path)
-        return _Settings(*(OmegaConf.select(node, key) for key in ("model.name", "seed", "dataset.positive")))
-    except Exception as error:  # those of YAML's parser and of OmegaConf have no parent in common
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    content = flat(read_yaml(path))
+    return _Settings(*(content.get(key) for key in ("model.name", "seed", "dataset.positive")))
 
 
 def labels(names: Sequence[tuple[str, ...]]) -> list[str]:

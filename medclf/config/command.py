@@ -6,20 +6,22 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from medclf import sweeps
 from medclf.config import devices, resolvers
-from medclf.config.compose import Composer, jobs, parse
+from medclf.config.compose import Composer, jobs, parse, quoted
 from medclf.config.paths import conf_dir
+from medclf.config.resuming import resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, validated
 from medclf.errors import ConfigError, MedclfError
-from medclf.runs import Run, is_main_process, is_used, refuse_finished, unfinished
+from medclf.runs import is_main_process, is_used
 from medclf.search.space import with_space
 
 Task = Callable[[Checked, Path], float | None]
@@ -44,13 +46,14 @@ def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Ch
     if not is_main_process():
         sys.argv += devices.FOLLOWER
     try:
-        sweep = None
+        sweep, resumed = None, None
         if not devices.is_started_by_lightning():  # else its parent has been checked
-            sweep = _check_command_line(name, kind, check)
+            sweep, resumed = _check_command_line(name, kind, check)
         if sweep is not None:
             sweeps.begin(sweep)
+        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
         try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(_as_hydra_task(task, kind))()
+            main(_as_hydra_task(task, kind, resumed))()
         except ValueError:
             if sweep is not None:
                 sweeps.conclude()  # Optuna's plugin asks for the best trial, also where none has ended well
@@ -70,10 +73,15 @@ def typed_keys(group: str) -> frozenset[str]:
     return frozenset(name.removeprefix(f"{group}.") for name in names if name == group or name.startswith(f"{group}."))
 
 
-def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictConfig], float | None]:
+def _as_hydra_task(
+    task: Task[Checked], kind: type[Checked], resumed: Config | None
+) -> Callable[[DictConfig], float | None]:
     @functools.wraps(task)
     def hydra_task(node: DictConfig) -> float | None:
-        config, folder = validated(node, kind), Path(HydraConfig.get().runtime.output_dir)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if node.get("resume") is not None:
+            return train(resumed or _resumed_with_parent(node), folder)
+        config = validated(node, kind)
         if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, Config):
             return sweeps.job(train, config, folder, sweeps.identity(_root_=node))
         return task(config, folder)
@@ -84,16 +92,27 @@ def _as_hydra_task(task: Task[Checked], kind: type[Checked]) -> Callable[[DictCo
     return hydra_task
 
 
-def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> Path | None:
-    """Check what was typed. Returns the folder of a sweep of trainings; None where there is none."""
+class CommandLine(NamedTuple):
+    """What a checked command line asks for: the folder of a sweep of trainings, or a run to resume as configured."""
+
+    sweep: Path | None = None
+    resumed: Config | None = None
+
+
+def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> CommandLine:
+    """Check what was typed."""
     arguments = get_args_parser().parse_args()
     if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
-        return None
+        return CommandLine()
     composer = Composer(arguments.config_name or name, arguments.config_dir)
     if arguments.cfg:
         composer.compose(arguments.overrides)
-        return None
-    arguments.overrides = _with_resumed(arguments)
+        return CommandLine()
+    resumed = _resumed(arguments, composer) if kind is Config else None
+    if resumed is not None:
+        devices.check_devices(resumed.trainer.model_dump(), folder=resumed.resume)
+        check(resumed)  # type: ignore[arg-type]
+        return CommandLine(resumed=resumed)
     sweep = None
     words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
     for overrides in jobs(words, arguments.multirun):
@@ -104,12 +123,12 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
             sweep = place if kind is Config else None
             if sweep is None or not sweeps.is_sweep(sweep):
                 _refuse_used(place, "sweep")
-        elif getattr(config, "resume", None) is None and is_main_process():
+        elif is_main_process():
             _refuse_used(Path(node.hydra.run.dir))
         if isinstance(config, Config):
             devices.check_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
         check(config)
-    return sweep
+    return CommandLine(sweep)
 
 
 def _typed_folder(overrides: list[str]) -> str | None:
@@ -126,38 +145,28 @@ def _refuse_used(folder: Path, kind: str = "run") -> None:
         )
 
 
-def _with_resumed(arguments: Namespace) -> list[str]:
-    """The overrides of the run to be resumed, those typed now after them; sys.argv is set to say the same."""
+def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
+    """The configuration of the run to be resumed, or None; sys.argv is left with no more than Hydra needs for it."""
     typed: list[str] = arguments.overrides
     parsed = {item.get_key_element(): item for item in parse(typed)}
     if "resume" not in parsed or parsed["resume"].value() is None:
-        return typed
+        return None
     if arguments.multirun:
-        raise ConfigError("resume: goes on with one run; leave out -m")
-    folder = _resumed(str(parsed["resume"].value()))
-    saved = folder / ".hydra" / "overrides.yaml"
-    if not saved.is_file():
-        raise ConfigError(f"resume={folder}: is no run folder ({saved} is not there)")
-    refuse_finished(Run(folder))
-    if not saved.read_text(encoding="utf-8").strip():  # killed while Hydra wrote it
-        raise ConfigError(f"{saved}: is empty, so what was typed is not known; start the run anew")
-    before = [str(item) for item in OmegaConf.load(saved)]
-    kept = [text for text, item in zip(before, parse(before), strict=True) if item.get_key_element() not in parsed]
-    others = [text for text in typed if text != parsed["resume"].input_line]
-    place = f"'{folder.as_posix()}'"
-    overrides = [*kept, *others, f"resume={place}", f"hydra.run.dir={place}"]
+        raise ConfigError("resume: resumes one run; leave out -m")
+    run = run_to_resume(str(parsed["resume"].value()))
+    config = resumed_config(run, typed, composer)
+    place = quoted(run.folder.as_posix())
+    # what Hydra wrote when the run began stays as it is
+    kept = [text for text in typed if text.startswith(("hydra.", "trust_code="))]
+    overrides = [*kept, f"resume={place}", f"hydra.run.dir={place}", "hydra.output_subdir=null"]
     sys.argv = [sys.argv[0], *(item for item in sys.argv[1:] if item not in typed), *overrides]
-    return overrides
+    arguments.overrides = overrides
+    return config
 
 
-def _resumed(name: str) -> Path:
-    """The folder that is meant: ``last`` is the unfinished run below runs/ that was last at work."""
-    if name != "last" or Path(name).is_dir():
-        return Path(name)
-    waiting = unfinished(Path("runs"))
-    if not waiting:
-        raise ConfigError("resume=last: no run below runs/ is unfinished; name one: resume=RUN")
-    return waiting[0].folder
+def _resumed_with_parent(node: DictConfig) -> Config:
+    """The same in a process that Lightning started, whose parent has saved what was typed."""
+    return resumed_config(run_to_resume(str(node.resume)), [f"trust_code={node.trust_code}"], Composer("train"))
 
 
 def _fail(error: MedclfError) -> None:

@@ -67,6 +67,40 @@ class MLPHeadConfig(ComponentConfig):
 
 
 Components = Mapping[str, type[ComponentConfig]]
+
+
+class AnyConfig(ComponentConfig):
+    model_config = ConfigDict(extra="allow")
+
+
+OPTIMIZERS: Components = {f"torch.optim.{name}": AnyConfig for name in ("Adam", "AdamW", "SGD")}
+TRANSFORMS: Components = {
+    f"torchvision.transforms.v2.{name}": AnyConfig
+    for name in (
+        "ColorJitter",
+        "RandomAffine",
+        "RandomAutocontrast",
+        "RandomErasing",
+        "RandomHorizontalFlip",
+        "RandomRotation",
+        "RandomVerticalFlip",
+    )
+}
+CALLBACKS: Components = dict.fromkeys(
+    (
+        "lightning.pytorch.callbacks.EarlyStopping",
+        "lightning.pytorch.callbacks.LearningRateMonitor",
+        "medclf.training.callbacks.BestCheckpoint",
+        "medclf.training.callbacks.ExponentialMovingAverage",
+        "medclf.training.callbacks.LastCheckpoint",
+        "medclf.training.callbacks.LogTrainingSamples",
+        "medclf.training.callbacks.StochasticWeightAveraging",
+        "medclf.training.callbacks.StopWhenDiverged",
+        "medclf.training.pace.LogPace",
+    ),
+    AnyConfig,
+)
+LOGGERS: Components = {"lightning.pytorch.loggers.TensorBoardLogger": AnyConfig}
 BACKBONES: Components = {
     "medclf.models.backbones.SmallCNN": SmallCNNConfig,
     "medclf.models.backbones.ResNet": ResNetConfig,
@@ -116,7 +150,7 @@ def build_component(key: str, node: Mapping[str, Any], known: Components, trust_
         node: ``_target_`` and the arguments.
         known: classes that may be built without ``trust_code``.
         trust_code: whether any other class may be imported and run.
-        more: further arguments; those of the node win.
+        more: further arguments, where the node does not give them.
 
     Returns:
         The object.
@@ -124,16 +158,34 @@ def build_component(key: str, node: Mapping[str, Any], known: Components, trust_
     Raises:
         ConfigError: for a class that may not or cannot be imported, or does not take the arguments.
     """
+    made = import_component(key, node, known, trust_code)
+    arguments = {name: _build_nested(f"{key}.{name}", value) for name, value in node.items() if name != TARGET}
+    try:
+        return made(**{**more, **arguments})
+    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"{key}: {node[TARGET]} cannot be built: {error}") from error
+
+
+def import_component(key: str, node: Mapping[str, Any], known: Components, trust_code: bool) -> Any:
+    """Import the class that a node names.
+
+    Args: as ``build_component`` takes them.
+
+    Raises:
+        ConfigError: for a node that ``validate_component`` rejects, and a class that cannot be imported.
+    """
     validate_component(key, node, known, trust_code)
     target = str(node[TARGET])
     if target not in known:
         log.warning("trust_code=true: importing %s, which is not part of medclf (%s).", target, key)
-    arguments = {name: _build_nested(f"{key}.{name}", value) for name, value in node.items() if name != TARGET}
-    made = _import(f"{key}.{TARGET}", target)
+    module, _, name = target.rpartition(".")
     try:
-        return made(**{**more, **arguments})
-    except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
-        raise ConfigError(f"{key}: {target} cannot be built: {error}") from error
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{key}.{TARGET}={target}: cannot be imported: {error}; a module of your own must be in the folder that "
+            "the command is run in, or installed"
+        ) from error
 
 
 def _build_nested(key: str, value: Any) -> Any:
@@ -143,17 +195,6 @@ def _build_nested(key: str, value: Any) -> Any:
     if isinstance(value, dict) and TARGET in value:
         return build_component(key, value, {}, trust_code=True)
     return value
-
-
-def _import(key: str, target: str) -> Any:
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{key}={target}: cannot be imported: {error}; a module of your own must be in the folder in which the "
-            "command is run, or installed"
-        ) from error
 
 
 def _strings(value: Any, key: str) -> Iterator[tuple[str, str]]:

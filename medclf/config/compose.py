@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -38,7 +38,7 @@ class Composer:
             raise ConfigError(self._explain(error, overrides)) from error
 
     def _compose(self, overrides: list[str]) -> DictConfig:
-        path = [] if self.config_dir is None else [f"hydra.searchpath=[{_quoted(Path(self.config_dir).absolute())}]"]
+        path = [] if self.config_dir is None else [f"hydra.searchpath=[{quoted(_url(self.config_dir))}]"]
         with initialize_config_dir(str(conf_dir()), job_name=self.config_name, version_base="1.3"):
             node: DictConfig = compose(self.config_name, overrides=[*overrides, *path], return_hydra_config=True)
         return node
@@ -123,8 +123,13 @@ def _unreadable(error: OverrideParseException) -> str:
     )
 
 
-def _quoted(path: Path) -> str:
-    return f"'file://{path.as_posix()}'"
+def quoted(text: str) -> str:
+    """Return text as a quoted value of an override, in which nothing is an expression."""
+    return str(QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes())
+
+
+def _url(folder: str) -> str:
+    return f"file://{Path(folder).absolute().as_posix()}"
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -243,6 +243,7 @@ class Config(Strict):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     monitor: str
+    trust_code: bool
     resume: str | None
     resume_from: Literal["last", "previous"]
     dataset: Dataset
@@ -305,11 +306,21 @@ def validated(node: DictConfig, kind: type[Checked]) -> Checked:
     try:
         task = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
         content = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
-        return kind.model_validate(content)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: has no value; set it: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    return validated_content(content, kind)
+
+
+def validated_content(content: Any, kind: type[Checked]) -> Checked:
+    """Return the checked configuration that plain data makes.
+
+    Raises:
+        ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
+    """
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join(_line(dict(item), kind) for item in error.errors())) from error
 

@@ -1,21 +1,28 @@
 from typing import Any
 
-from hydra.utils import instantiate
 from torchvision.transforms import InterpolationMode, v2
 
+from medclf.config.components import TRANSFORMS, build_component, validate_component
 from medclf.config.schema import Augmentation
 
 
-def build_augmentation(config: Augmentation) -> v2.Transform:
-    """The random transforms of a training image as one, of uint8 tensors of shape (channels, height, width)."""
-    return v2.Compose([_build(node) for node in config.transforms] or [v2.Identity()])
+def build_augmentation(config: Augmentation, trust_code: bool = False) -> v2.Transform:
+    """Build the random transforms of a training image as one, of uint8 tensors of shape (channels, height, width).
+
+    Raises:
+        ConfigError: for a transform that is unknown and not trusted, or does not take its arguments.
+    """
+    nodes = enumerate(config.transforms)
+    built = [_build(f"augmentation.transforms.{at}", node, trust_code) for at, node in nodes]
+    return v2.Compose(built or [v2.Identity()])
 
 
-def _build(node: dict[str, Any]) -> v2.Transform:
-    # the name of torchvision's enumeration, as a config can say it
-    if "interpolation" in node:
-        node = {**node, "interpolation": InterpolationMode(node["interpolation"])}
-    transform: v2.Transform = instantiate(node)
+def _build(key: str, node: dict[str, Any], trust_code: bool) -> v2.Transform:
+    validate_component(key, node, TRANSFORMS, trust_code)
+    # a configuration has the name of torchvision's enumeration, the class takes the enumeration itself
+    mode = {"interpolation": InterpolationMode(node["interpolation"])} if "interpolation" in node else {}
+    plain = {name: value for name, value in node.items() if name not in mode}
+    transform: v2.Transform = build_component(key, plain, TRANSFORMS, trust_code, **mode)
     return transform
 
 

@@ -3,17 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
 from medclf.config.schema import Form
 from medclf.data.pixels import UnreadableImageError
-from medclf.errors import ConfigError, DataError
+from medclf.errors import ConfigError, MedclfError
 from medclf.evaluation.reading import load_predictions
 from medclf.exporting.folder import images_below
+from medclf.plain_data import read_yaml
 from medclf.prediction.again import own_images
 from medclf.prediction.engine import Engine, Seen
 from medclf.runs import Run
@@ -51,10 +50,10 @@ def _of_run(engine: Engine, run: Run) -> list[Seen]:
     if not run.config.is_file() or not run.predictions.is_file():
         return []
     try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(run.config))
+        config = read_yaml(run.config)
         table = load_predictions(run.predictions)
         return _seen(engine, own_images(config)[1], table.loc[table["split"] != "train", "path"])
-    except (DataError, KeyError, ValueError):  # a run of another kind or of an older medclf
+    except (MedclfError, KeyError, ValueError):  # a run of another kind or of an older medclf
         return []
 
 

@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -12,8 +13,6 @@ from torch.nn import functional
 ADDS = (operator.add, operator.iadd, torch.add)
 RELUS = (functional.relu, torch.relu)
 IN_PLACE = ("iadd", "isub", "imul", "itruediv", "setitem")
-KINDS = (torch.float32, torch.bfloat16)
-"""In which oneDNN has them fused."""
 
 
 class FusedConvolution(nn.Module):
@@ -34,7 +33,7 @@ class FusedConvolution(nn.Module):
         """Maps (n, channels, height, width) to maps; ``other`` are added."""
         autocast = torch.is_autocast_enabled("cpu")
         kind = torch.get_autocast_dtype("cpu") if autocast else images.dtype
-        possible = images.device.type == "cpu" and not torch.is_grad_enabled() and kind in KINDS and _is_there()
+        possible = images.device.type == "cpu" and not torch.is_grad_enabled() and kind in _kinds()
         if not possible or (other is not None and other.shape != self._shape(images)):
             maps = self.convolution(images)
             return functional.relu(maps if other is None else maps + other)
@@ -146,6 +145,15 @@ def _is_relu(node: Node, modules: dict[str, nn.Module]) -> bool:
     if node.op == "call_module":
         return isinstance(modules.get(str(node.target)), nn.ReLU)
     return node.op == "call_function" and node.target in RELUS
+
+
+@cache
+def _kinds() -> tuple[torch.dtype, ...]:
+    """The types in which oneDNN fuses on this processor; older ones cannot in bfloat16, and raise."""
+    if not _is_there():
+        return ()
+    bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", bool)()
+    return (torch.float32, torch.bfloat16) if bfloat16 else (torch.float32,)
 
 
 def _is_there() -> bool:

@@ -2,10 +2,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from medclf.config.components import BACKBONES, HEADS, Components, build_component
 from medclf.errors import ConfigError
 
 
@@ -28,7 +27,8 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = head
         self.frozen = False
-        for name, values in (("mean", mean), ("sd", sd)):
+        self._normalization = {"mean": list(mean), "sd": list(sd)}
+        for name, values in self._normalization.items():
             self.register_buffer(name, torch.tensor(values).reshape(1, -1, 1, 1), persistent=False)
         self.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast so, on a CPU too
 
@@ -49,6 +49,11 @@ class Network(nn.Module):
         features = torch.as_tensor(self.backbone(normalised.contiguous(memory_format=torch.channels_last)))
         return features.mean((2, 3)) if features.ndim == 4 else features
 
+    def set_normalization(self) -> None:
+        """Set mean and standard deviation, which a network that was built on the ``meta`` device does not have."""
+        for name, values in self._normalization.items():
+            getattr(self, name).copy_(torch.tensor(values).reshape(1, -1, 1, 1))
+
     def freeze(self) -> None:
         """Keep the backbone as it is: no gradients, and BatchNorm in evaluation mode."""
         self.frozen = True
@@ -68,7 +73,12 @@ class Network(nn.Module):
 
 
 def build_network(
-    model: dict[str, Any], mean: Sequence[float], sd: Sequence[float], image_size: int, num_classes: int
+    model: dict[str, Any],
+    mean: Sequence[float],
+    sd: Sequence[float],
+    image_size: int,
+    num_classes: int,
+    trust_code: bool = False,
 ) -> Network:
     """Build the network that a model config describes, with random weights.
 
@@ -78,12 +88,14 @@ def build_network(
         sd: the standard deviation of each channel, as a share of 255.
         image_size: side of the images in pixels, to try the network on two of them.
         num_classes: classes of the dataset.
+        trust_code: whether backbone and head may be of code that is not medclf's.
 
     Raises:
         ConfigError: when backbone or head cannot be built, or do not fit each other or the classes.
     """
     shape = (2, len(mean), image_size, image_size)
-    network = Network(_built("backbone", {**model["backbone"], "in_channels": len(mean)}), nn.Identity(), mean, sd)
+    backbone = _built("backbone", model, BACKBONES, trust_code, in_channels=len(mean))
+    network = Network(backbone, nn.Identity(), mean, sd)
     images = torch.zeros(shape, dtype=torch.uint8)
     features = _try(network, network.features, images, f"model: the network cannot take images of {shape[1:]}")
     if features.ndim != 2:
@@ -95,7 +107,7 @@ def build_network(
         raise ConfigError(f"model.output=sigmoid: one logit tells two classes apart, the dataset has {num_classes}")
     outputs = 1 if model["output"] == "sigmoid" else num_classes
     # what the config states goes over what we know, so that a wrong number is found and named below
-    network.head = _built("head", {"in_features": features.shape[1], "out_features": outputs, **model["head"]})
+    network.head = _built("head", model, HEADS, trust_code, in_features=features.shape[1], out_features=outputs)
     told = f"model.head: cannot take the {features.shape[1]} features that model.backbone gives"
     given = tuple(_try(network, network.head, features, told).shape)
     if given != (2, outputs):
@@ -112,19 +124,10 @@ def build_network(
     return network
 
 
-def _built(part: str, node: dict[str, Any]) -> nn.Module:
-    try:
-        module = instantiate(node)
-    except HydraException as error:
-        if isinstance(error.__cause__, ImportError):
-            cause = error.__cause__.__cause__ or error.__cause__
-            raise ConfigError(
-                f"model.{part}._target_={node['_target_']}: cannot be imported: {cause}; a module of your own must be "
-                "in the folder that you type in, or installed"
-            ) from error
-        raise ConfigError(f"model.{part}: cannot be built: {error}") from error
+def _built(part: str, model: dict[str, Any], known: Components, trust_code: bool, **more: Any) -> nn.Module:
+    module = build_component(f"model.{part}", model[part], known, trust_code, **more)
     if not isinstance(module, nn.Module):
-        raise ConfigError(f"model.{part}._target_={node['_target_']}: is no torch.nn.Module")
+        raise ConfigError(f"model.{part}._target_={model[part]['_target_']}: is not a torch.nn.Module")
     return module
 
 

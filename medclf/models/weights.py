@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
@@ -59,10 +60,33 @@ def fill(network: Network, path: Path) -> None:
         ConfigError: when the file cannot be read, or does not fit.
     """
     state = own_state(_read(path), network)
+    _refuse_misfits(path, state, network)
+    network.load_state_dict(state, strict=False)  # old files lack BatchNorm's count of batches
+
+
+def fill_meta(network: Network, path: Path) -> Network:
+    """Give memory to a network that was built on the ``meta`` device, and fill it from a ``best.pth``.
+
+    Its tensors are compared with those of the file before, so that memory is bounded by the file's size.
+
+    Raises:
+        ConfigError: when the file cannot be read, or does not fit.
+    """
+    state = own_state(_read(path), network)
+    _refuse_misfits(path, state, network)
+    network.to_empty(device="cpu")
+    network.set_normalization()
+    for name, value in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):  # which old files lack
+            value.zero_()
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def _refuse_misfits(path: Path, state: State, network: Network) -> None:
     wrong = _misfits(state, network.state_dict())
     if wrong:
         raise ConfigError(f"model.weights={path}: do not fit the network: {wrong}")
-    network.load_state_dict(state)
 
 
 def _part(state: Mapping[str, Tensor], prefix: str) -> State:
@@ -96,6 +120,7 @@ def _published(network: Network) -> State:
 
 
 def _read(path: Path) -> State:
+    _refuse_compressed(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -110,9 +135,29 @@ def _read(path: Path) -> State:
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(map(_is_entry, state.items())):
-        raise ConfigError(f"model.weights={path}: is no state dict (a dict of tensors)")
+        raise ConfigError(f"model.weights={path}: is not a state dict (a dict of tensors, each stored whole)")
     return state
 
 
+def _refuse_compressed(path: Path) -> None:
+    """Refuse a zip file that states larger contents than it has bytes: torch writes tensors as they are."""
+    try:
+        if not is_zipfile(path):
+            return  # an older format
+        with ZipFile(path) as file:
+            stated = sum(member.file_size for member in file.infolist())
+    except (OSError, BadZipFile, ValueError) as error:
+        raise ConfigError(f"model.weights={path}: cannot be read: {error}") from error
+    if stated > path.stat().st_size:
+        raise ConfigError(
+            f"model.weights={path}: states {stated} bytes of tensors and has {path.stat().st_size}; it is damaged, or "
+            "was made to exhaust memory"
+        )
+
+
 def _is_entry(item: tuple[object, object]) -> bool:
-    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+    """Whether it is a named tensor that is no larger than what it stores: one may be a view of few numbers."""
+    name, value = item
+    if not isinstance(name, str) or not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()

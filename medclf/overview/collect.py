@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml  # type: ignore[import-untyped]
 from tqdm import tqdm
 
 from medclf.errors import DataError
 from medclf.evaluation.predictions import Predictions, split_of
 from medclf.evaluation.reading import load_predictions
+from medclf.plain_data import flat, read_yaml
 from medclf.runs import Run, read_json
 
 ITS_OWN = (
@@ -141,14 +141,7 @@ def _config(run: Run) -> dict[str, Any]:
     path = run.config if run.config.is_file() else run.folder / ".hydra" / "config.yaml"
     if not path.is_file():
         return {}
-    try:
-        # in a tenth of the time that OmegaConf takes; config.yaml has no interpolations
-        content = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: is no configuration")
-    return flat(content)
+    return flat(read_yaml(path))
 
 
 def _record(run: Run) -> dict[str, Any]:
@@ -191,12 +184,3 @@ def _interned(table: pd.DataFrame) -> pd.DataFrame:
     """With one copy of each text: hundreds of runs name the same images."""
     text = [name for name in table if all(isinstance(value, str) for value in table[name])]
     return table.assign(**{str(name): table[name].map(sys.intern).astype(object) for name in text})
-
-
-def flat(node: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots; lists and empty dicts are values."""
-    out: dict[str, Any] = {}
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        out |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return out

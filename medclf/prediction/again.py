@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
 
-from medclf.config.schema import Dataset
+from medclf.config.schema import Dataset, validated_content
 from medclf.data.sources.find import image_root
 from medclf.data.unchanged import refuse_changed
 from medclf.errors import DataError
 from medclf.evaluation.predictions import PROBABILITY
+from medclf.plain_data import read_yaml
 from medclf.runs import Run
 
 
@@ -22,11 +22,16 @@ def own_images(config: dict[str, Any]) -> tuple[Dataset, Path]:
     Args:
         config: of the run.
     """
-    dataset = Dataset.model_validate(config["dataset"])
+    dataset = validated_content(config.get("dataset"), Dataset)
     try:
         return dataset, image_root(dataset)
     except DataError:
         return dataset, Path(dataset.root)
+
+
+def own_dataset(run: Run) -> Dataset:
+    """Return the dataset that the configuration of a run describes."""
+    return own_images(read_yaml(run.config))[0]
 
 
 def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
@@ -39,8 +44,7 @@ def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
     Raises:
         DataError: where they are not there, or are other files.
     """
-    config: Any = OmegaConf.to_container(OmegaConf.load(run.config))
-    dataset, root = own_images(config)
+    dataset, root = own_images(read_yaml(run.config))
     if not root.is_dir():
         raise DataError(
             f"dataset.root={dataset.root}: the images of {run.shown} are not there (looked for {root.absolute()}), and "

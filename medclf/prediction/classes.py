@@ -5,10 +5,9 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from medclf.config.schema import Dataset
 from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.prediction.again import own_dataset
 from medclf.runs import Run
 
 
@@ -18,8 +17,8 @@ def refuse_own_images(run: Run, dataset: Dataset) -> None:
     Raises:
         ConfigError: saying how its test images are judged.
     """
-    own = OmegaConf.load(run.config).dataset
-    if Path(str(own.root)).resolve() == Path(dataset.root).resolve():
+    own = own_dataset(run).root
+    if Path(own).resolve() == Path(dataset.root).resolve():
         raise ConfigError(
             f"dataset.root={dataset.root}: holds the images that {run.shown} was trained on; its test images are "
             f"judged by python -m medclf.evaluate run={run.shown}"

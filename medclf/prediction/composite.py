@@ -1,6 +1,5 @@
 """A model that is made of others, whose files lie below its own. Imports no torch."""
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -8,53 +7,50 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medclf.errors import DataError
 from medclf.files import written_whole
+from medclf.prediction.digests import NOVELTY, model_digests, model_files, verify_digests
 from medclf.prediction.facts import FORMAT, Facts, network_of, read_facts
 from medclf.runs import PACKAGES, versions, write_json
 
 if TYPE_CHECKING:
     from medclf.evaluation.evaluate import Evaluation  # pandas, for which a mistake on the command line need not wait
 
-NOVELTY = "novelty.npz"
-PIECE = 2**22
-"""Bytes of a file that are in memory at once."""
+MAX_DEPTH = 4
+MAX_NETWORKS = 128
+"""Models in one, its members' members included."""
 
 
 def check_model(source: Path, trust_code: bool = True) -> Facts:
-    """Read what a model says of itself, and see that all its files are there.
+    """Read and check what a model says of itself, and see that all its files are the ones it was written with.
 
     Args:
         source: its ``best.json``.
         trust_code: whether its networks may be of the user's own code.
 
     Raises:
-        DataError: for one that is missing or damaged.
+        DataError: for one that is damaged, tampered with, not whole, or made of too many others.
         ConfigError: for code that is not trusted.
     """
+    checked: list[Facts] = []
+    _check(source, trust_code, (), checked)
+    return checked[0]
+
+
+def _check(source: Path, trust_code: bool, above: tuple[Path, ...], checked: list[Facts]) -> None:
+    """Check a model and its members; ``above`` are the models that it is a member of."""
+    if source.resolve() in above:
+        raise DataError(f"{source}: is a member of itself, and a model cannot be")
+    if len(above) > MAX_DEPTH or len(checked) >= MAX_NETWORKS:
+        raise DataError(
+            f"{source}: more than {MAX_NETWORKS} models in one, or more than {MAX_DEPTH} levels of them, are not read"
+        )
     facts = read_facts(source)
+    checked.append(facts)
     if facts.kind == "network":
         network_of(source, facts, trust_code)
-        weights = source.with_suffix(".pth")
-        if not weights.is_file():
-            raise DataError(f"{weights}: is not there; it belongs beside {source.name}")
-    for member in _members(source, facts):
-        check_model(source.parent / member, trust_code)
-    return facts
-
-
-def weights_digest(source: Path) -> str:
-    """A hash of the weights of a model, of all its networks.
-
-    Args:
-        source: its ``best.json``, which ``check_model`` found whole.
-    """
-    facts, digest = read_facts(source), hashlib.sha256()
-    if facts.kind == "network":
-        with source.with_suffix(".pth").open("rb") as file:
-            while piece := file.read(PIECE):
-                digest.update(piece)
-    for member in _members(source, facts):
-        digest.update(weights_digest(source.parent / member).encode())
-    return digest.hexdigest()
+    members = _members(source, facts)
+    for member in members:
+        _check(source.parent / member, trust_code, (*above, source.resolve()), checked)
+    verify_digests(source, members, facts.sha256)
 
 
 def copy_model(source: Path, target_folder: Path) -> None:
@@ -71,10 +67,9 @@ def copy_model(source: Path, target_folder: Path) -> None:
     target_folder.mkdir(parents=True, exist_ok=True)
     for member in _members(source, facts):
         copy_model(source.parent / member, (target_folder / member).parent)
-    if facts.kind == "network":
-        _copy(source.with_suffix(".pth"), target_folder / "best.pth")
-    if source.with_name(NOVELTY).is_file():
-        _copy(source.with_name(NOVELTY), target_folder / NOVELTY)
+    for name, file in model_files(source).items():
+        if name in facts.sha256:
+            _copy(file, target_folder / name)
     _copy(source, target_folder / "best.json")
 
 
@@ -101,7 +96,8 @@ def write_composite(
     if members[0].with_name(NOVELTY).is_file():
         _copy(members[0].with_name(NOVELTY), path.with_name(NOVELTY))
     precision = "mixed" if all(member.precision == "mixed" for member in read) else "float32"
-    write_json(path, {**facts, "kind": kind, "precision": precision, "members": names})
+    digests = model_digests(path, names)
+    write_json(path, {**facts, "kind": kind, "precision": precision, "members": names, "sha256": digests})
 
 
 def facts_of(evaluation: "Evaluation", dataset: str, split_hash: str | None) -> dict[str, Any]:
@@ -125,9 +121,12 @@ def facts_of(evaluation: "Evaluation", dataset: str, split_hash: str | None) -> 
 
 
 def _members(source: Path, facts: Facts) -> list[str]:
-    outside = [name for name in facts.members if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
-    if outside:
-        raise DataError(f"{source}: a member lies outside the model's own folder: {outside[0]}")
+    """The members' paths, all of which stay below the model's own folder, links followed."""
+    for name in facts.members:
+        parts = PurePosixPath(name).parts
+        inside = (source.parent / name).resolve().is_relative_to(source.parent.resolve())
+        if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or not inside:
+            raise DataError(f"{source}: a member lies outside the model's own folder: {name}")
     return facts.members
 
 

@@ -1,14 +1,20 @@
 """A trained model from its files: ``best.json`` and the weights beside it. Neither data nor configs are needed."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import torch
+
 from medclf.config.schema import Form
-from medclf.errors import ConfigError, DataError, MedclfError
+from medclf.errors import DataError, MedclfError
 from medclf.models.network import Network, build_network
-from medclf.models.weights import fill
-from medclf.prediction.facts import Facts, network_of, read_facts
+from medclf.models.weights import fill, fill_meta
+from medclf.prediction.composite import check_model
+from medclf.prediction.digests import NOVELTY
+from medclf.prediction.facts import Facts, is_known, network_of, read_facts
 from medclf.prediction.joint import Classifier, Joint, Mean, Part, TwoStages
 from medclf.prediction.novelty import Novelty
 
@@ -46,12 +52,13 @@ def load_model(path: Path, trust_code: bool = False) -> Model:
         DataError: for files that are missing, damaged or do not fit each other.
         ConfigError: for code that is not ours and not trusted.
     """
+    check_model(path, trust_code)
     forms: list[Form] = []
     facts, joint = _load(path, forms, trust_code)
     point = facts.operating_point
     gate = None if facts.gate is None else facts.classes.index(facts.gate)
     classifier = Classifier(joint, facts.temperature, point.threshold, gate).eval()
-    return Model(path, facts, classifier, forms, _novelty(path))
+    return Model(path, facts, classifier, forms, _novelty(path, facts))
 
 
 def _load(path: Path, forms: list[Form], trust_code: bool) -> tuple[Facts, Joint]:
@@ -81,23 +88,28 @@ def _part(path: Path, facts: Facts, forms: list[Form], trust_code: bool) -> Part
     if form not in forms:
         forms.append(form)
     config = {**parts.model_dump(), "output": facts.output, "frozen": False, "unfreeze_at": None}
+    build = partial(build_network, config, seen.mean, seen.sd, seen.image_size, len(facts.classes), trust_code)
     try:
-        network = build_network(config, seen.mean, seen.sd, seen.image_size, len(facts.classes))
-        _fill(network, path.with_suffix(".pth"))
-    except ConfigError as error:
-        raise DataError(f"{path}: {error}") from error
+        network = _filled(build, is_known(parts), path.with_suffix(".pth"))
+    except MedclfError as error:
+        raise DataError(f"{path}: {str(error).replace('model.weights=', '', 1)}") from error
     return Part(network.eval(), forms.index(form))
 
 
-def _fill(network: Network, weights: Path) -> None:
-    if not weights.is_file():
-        raise DataError(f"{weights}: is not there; it belongs beside {weights.with_suffix('.json').name}")
-    try:
+def _filled(build: Callable[[], Network], known: bool, weights: Path) -> Network:
+    """Build a network with the weights of a file.
+
+    One of known parts is built without memory first, so that it takes no more than its weights do, whatever numbers
+    describe it. Code of the user's own is built as it is.
+    """
+    if not known:
+        network = build()
         fill(network, weights)
-    except MedclfError as error:
-        raise DataError(str(error).replace("model.weights=", "", 1)) from error
+        return network
+    with torch.device("meta"):
+        network = build()
+    return fill_meta(network, weights)
 
 
-def _novelty(path: Path) -> Novelty | None:
-    file = path.with_name("novelty.npz")
-    return Novelty.load(file) if file.is_file() else None
+def _novelty(path: Path, facts: Facts) -> Novelty | None:
+    return Novelty.load(path.with_name(NOVELTY)) if NOVELTY in facts.sha256 else None

@@ -13,7 +13,6 @@ from filelock import FileLock, Timeout
 from medclf.config.arguments import INTERRUPTED
 from medclf.errors import ConfigError
 from medclf.files import remove_leftovers
-from medclf.prediction.composite import weights_digest
 from medclf.prediction.inputs import Images
 from medclf.prediction.rows import Rows
 from medclf.runs import is_used, now, read_json, versions, write_json
@@ -147,7 +146,6 @@ def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings
     """
     return {
         "best_json_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "weights_sha256": weights_digest(path),
         "input": str(Path(config.input).absolute()),
         "images": len(images),
         "paths_sha256": images.digest(),

@@ -5,9 +5,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from medclf.errors import ConfigError, listed
+from medclf.plain_data import read_yaml
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import Facts, model_file
 from medclf.runs import Run
@@ -25,8 +24,7 @@ class Stage:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration of the run."""
-        content: Any = OmegaConf.to_container(OmegaConf.load(self.run.config))
-        return content  # type: ignore[no-any-return]
+        return read_yaml(self.run.config)
 
     def __str__(self) -> str:
         return f"{self.key}={self.run.shown}"

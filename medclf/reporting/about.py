@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from medclf.config.schema import TestTime
+from medclf.plain_data import read_yaml
 from medclf.prediction.novelty import Novelty
 from medclf.reporting.beside import Beside
 from medclf.reporting.novelty import novelty_words
@@ -101,7 +101,7 @@ def about_run(
     Raises:
         DataError: for files that are not there or damaged.
     """
-    config: Any = OmegaConf.to_container(OmegaConf.load(run.config))
+    config = read_yaml(run.config)
     record = read_json(run.record)
     notes = []
     if facts is None and record["status"] != "finished":

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
@@ -19,8 +18,10 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.plain_data import write_yaml
 from medclf.prediction.again import own_images
 from medclf.prediction.composite import facts_of, write_composite
+from medclf.prediction.digests import file_digest
 from medclf.prediction.engine import Engine
 from medclf.prediction.facts import FORMAT
 from medclf.prediction.judged import Judged, judged_images
@@ -63,7 +64,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
     run, config = Run(folder), _config(stages, target)
     with run.at_work() as facts:
         facts |= _save_images(stages, judged, run)
-        OmegaConf.save(config, run.config)
+        write_yaml(run.config, config)
         name = config["dataset"]["name"]
         _save_model(stages, name, run)
         engine = Engine(load_model(run.best_facts, trust_code), accelerator)
@@ -73,6 +74,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         chosen = monitored(evaluation, config["monitor"])
         said = {**read_json(run.best_facts), **facts_of(evaluation, name, facts["split_hash"]), **chosen}
         write_json(run.best_facts, said)
+        run.note(best_json_sha256=file_digest(run.best_facts))
         save_predictions(evaluation.decided(table), run.predictions)
         about = about_run(run, chosen, facts, beside_stages(stages, evaluation, judged.second))
         seen = seen_by_network(root, own_images(about.config)[0])

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from medclf.comparison.sources import Source, read_all
 from medclf.config.arguments import say
 from medclf.config.schema import Evaluation as Config
@@ -16,7 +14,9 @@ from medclf.errors import ConfigError, DataError
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.plain_data import read_yaml, write_yaml
 from medclf.prediction.composite import check_model, facts_of, write_composite
+from medclf.prediction.digests import file_digest
 from medclf.prediction.ensemble import averaged
 from medclf.reporting.about import about_run
 from medclf.reporting.judge import images_of
@@ -48,7 +48,7 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
     with run.at_work() as facts:
         first = read_json(members[0].record)
         facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
-        OmegaConf.save(config, run.config)
+        write_yaml(run.config, config)
         shutil.copyfile(members[0].splits, run.splits)
         join_fingerprints([member.fingerprints for member in members], run.fingerprints)
         save_predictions(evaluation.decided(table), run.predictions)
@@ -72,7 +72,7 @@ def _member(source: Source) -> Run:
 
 def _config(members: Sequence[Run]) -> dict[str, Any]:
     """What the members have in common, and who they are."""
-    configs: list[dict[str, Any]] = [OmegaConf.to_container(OmegaConf.load(run.config)) for run in members]  # type: ignore[misc]
+    configs = [read_yaml(run.config) for run in members]
     names = sorted({config["model"]["name"] for config in configs})
     model = {"name": f"ensemble of {len(members)} {', '.join(names)}", "members": [run.shown for run in members]}
     return {**{key: configs[0][key] for key in SHARED}, "seed": None, "model": model}
@@ -88,6 +88,7 @@ def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
     if any(own != facts["classes"] for own in classes):
         return f"No model was saved, since the members have not their classes in the same order: {classes}"
     write_composite(run.best_facts, "ensemble", sources, facts)
+    run.note(best_json_sha256=file_digest(run.best_facts))
     return f"Model:   {run.shown}/checkpoints/{run.best_facts.name}"
 
 

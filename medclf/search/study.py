@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ import optuna
 from filelock import FileLock, Timeout
 from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import DictConfig
-from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,18 +50,50 @@ def open_study(config: DictConfig, root: Path, grid: bool) -> None:
     if sweeper.storage is None:
         sweeper.storage = f"sqlite:///{(folder / 'study.db').as_posix()}"
     try:
-        study = optuna.create_study(sweeper.storage, study_name=sweeper.study_name, direction=sweeper.direction,
-                                    load_if_exists=True)  # fmt: skip
+        study = optuna.create_study(
+            sweeper.storage, study_name=sweeper.study_name, direction=sweeper.direction, load_if_exists=True
+        )
+        _refuse_foreign(study, sweeper.storage, space)
         _set_to_do(study, sweeper, combinations(space) if grid else None)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError, KeyError, TypeError) as error:  # Optuna decodes what is stored as JSON
         raise DataError(f"hydra.sweeper.storage={sweeper.storage}: cannot be read: {error}") from error
     if sweeper.n_jobs < 1:  # joblib's word for all cores
         sweeper.n_jobs = os.cpu_count() or 1
 
 
 def load_study(config: DictConfig) -> optuna.Study:
-    """The study that ``open_study`` named."""
-    return optuna.load_study(config.hydra.sweeper.study_name, config.hydra.sweeper.storage)
+    """Load the study that ``open_study`` named.
+
+    Raises:
+        DataError: for a trial with values that the search cannot have tried.
+    """
+    study = optuna.load_study(config.hydra.sweeper.study_name, config.hydra.sweeper.storage)
+    _refuse_foreign(study, config.hydra.sweeper.storage, space_of(config)[0])
+    return study
+
+
+def _refuse_foreign(study: optuna.Study, storage: str, space: dict[str, BaseDistribution]) -> None:
+    """Refuse a study that holds other values than those searched: they would be typed as overrides.
+
+    Raises:
+        DataError: naming the trial.
+    """
+    for trial in study.get_trials():
+        queued = trial.system_attrs.get("fixed_params") or {}
+        for key, value in [*trial.params.items(), *(queued.items() if isinstance(queued, dict) else [])]:
+            if key not in space or not _is_within(space[key], value):
+                raise DataError(
+                    f"hydra.sweeper.storage={storage}: trial {trial.number} has {key}={value!r}, which this search "
+                    "cannot have tried; the file was changed, so start the search in another folder: "
+                    "hydra.callbacks.search.folder=FOLDER"
+                )
+
+
+def _is_within(distribution: BaseDistribution, value: object) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    low, high = getattr(distribution, "low", -math.inf), getattr(distribution, "high", math.inf)
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(low <= value <= high)
 
 
 def space_of(config: DictConfig) -> tuple[dict[str, BaseDistribution], dict[str, Any]]:

@@ -33,6 +33,7 @@ def build_module(config: Config, data: ImageDataModule) -> ClassifierModule:
         mean=mean,
         sd=sd,
         image_size=config.dataset.image_size,
+        trust_code=config.trust_code,
     )
     if config.resume is None:
         load_weights(module.network, config.model.weights)

@@ -36,6 +36,7 @@ class ClassifierModule(lightning.LightningModule):
         mean: of each channel, as a share of 255: one value for grey images, three for colour.
         sd: the standard deviation of each channel, as a share of 255.
         image_size: side of the images in pixels.
+        trust_code: whether network and optimizer may be of code that is not medclf's; not kept in checkpoints.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class ClassifierModule(lightning.LightningModule):
         mean: list[float],
         sd: list[float],
         image_size: int,
+        trust_code: bool = False,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(logger=False, ignore=["trust_code"])
+        self.trust_code = trust_code
         self.classes = classes
         self.positive = positive
-        self.network = build_network(model, mean, sd, image_size, len(classes))
+        self.network = build_network(model, mean, sd, image_size, len(classes), trust_code)
         self.loss = CrossEntropy(**loss)
         self.mix = build_batch_mixing(**mixing, num_classes=len(classes))
         self.train_outputs = EpochOutputs(len(classes))
@@ -108,7 +111,7 @@ class ClassifierModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer of the config over all that learns, and the schedule of its learning rate."""
-        optimizer = build_optimizer(self.hparams["optimizer"], self.hparams["model"], self.network)
+        optimizer = build_optimizer(self.hparams["optimizer"], self.hparams["model"], self.network, self.trust_code)
         schedule = build_schedule(
             self.hparams["scheduler"], optimizer, self.trainer.estimated_stepping_batches, self.hparams["monitor"]
         )

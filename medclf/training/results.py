@@ -15,6 +15,7 @@ from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.prediction.digests import file_digest
 from medclf.reporting.about import About, about_run
 from medclf.reporting.outcome import write_outcome
 from medclf.runs import Run, is_main_process
@@ -60,9 +61,11 @@ def conclude(
     chosen = {"epoch": int(best["epoch"]), "monitor": config.monitor, "monitor_value": monitored}
     evaluation = evaluate(predictions, config.evaluation, config.dataset.positive)
     save_predictions(evaluation.decided(predictions), run.predictions)
-    save_best(module, config, data.table, evaluation, chosen, run.best_model)
+    run.novelty.unlink(missing_ok=True)  # of an evaluation that broke off
     if watch is not None:
         watch.judged().save(run.novelty)
+    save_best(module, config, data.table, evaluation, chosen, run.best_model)
+    run.note(best_json_sha256=file_digest(run.best_facts))
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)

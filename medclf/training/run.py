@@ -6,7 +6,6 @@ from pathlib import Path
 
 import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import OmegaConf
 
 from medclf.config.devices import check_cores, check_shares
 from medclf.config.schema import Config
@@ -18,6 +17,7 @@ from medclf.data.seen_before import save_fingerprints
 from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
+from medclf.plain_data import read_yaml, write_yaml
 from medclf.runs import Run, is_main_process, read_json
 from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
@@ -63,7 +63,7 @@ def _with_precision(config: Config, run: Run) -> Config:
     if config.trainer.precision is not None:
         return config
     if config.resume is not None and run.config.is_file():
-        precision, why = OmegaConf.load(run.config).trainer.precision, "as the run began"
+        precision, why = read_yaml(run.config)["trainer"].get("precision"), "as the run began"
     else:
         precision, why = precision_of(config.trainer.accelerator)
     log.info("Precision %s: %s.", precision, why)
@@ -72,10 +72,12 @@ def _with_precision(config: Config, run: Run) -> Config:
 
 def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    augment = build_augmentation(config.augmentation)
+    augment = build_augmentation(config.augmentation, config.trust_code)
     reuse = reuse_of(config, augment)
     trainer = build_trainer(config, run, [] if reuse is None else [reuse])
     _refuse_several_processes(config, trainer)
+    if is_main_process() and config.resume is None:
+        save_config(config, run)  # before images are read, so that a run that stops from here on can be resumed
     examined = examine(config.dataset, is_main_process())
     table = table_of(examined, config.dataset)
     check_subgroups(config.evaluation.subgroups, table.attributes)
@@ -90,7 +92,7 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data)
     if is_main_process():
-        OmegaConf.save(config.model_dump(by_alias=True), run.config)
+        save_config(config, run)
         table.save(run.splits)
         save_fingerprints(examined.prints, table, run.fingerprints)
     facts["device"] = str(trainer.strategy.root_device)
@@ -102,6 +104,11 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     if not run.best_checkpoint.is_file():
         raise MedclfError(f"monitor={config.monitor}: was not a number in any epoch, so no best checkpoint was chosen")
     return conclude(trainer, module, data, config, run, facts)
+
+
+def save_config(config: Config, run: Run) -> None:
+    """Write the resolved configuration as plain data."""
+    write_yaml(run.config, config.model_dump(by_alias=True, mode="json"))
 
 
 def _note_images(run: Run, table: ImageTable, config: Config) -> None:

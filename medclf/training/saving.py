@@ -10,6 +10,7 @@ from medclf.data.table import ImageTable
 from medclf.evaluation.evaluate import Evaluation
 from medclf.models.state import plain_state
 from medclf.prediction.composite import facts_of
+from medclf.prediction.digests import model_digests
 from medclf.runs import write_json
 from medclf.training.module import ClassifierModule
 
@@ -30,12 +31,14 @@ def save_best(
         table: the images of the run.
         evaluation: with what was chosen on validation: threshold and temperature.
         chosen: how the checkpoint was chosen: ``epoch``, ``monitor`` and its value.
-        path: of ``best.pth``.
+        path: of ``best.pth``, next to which ``novelty.npz`` lies where there is one: ``best.json`` holds the SHA-256 of
+            both.
     """
     aside = path.with_suffix(".tmp")
     torch.save(plain_state(module.network), aside)
     aside.replace(path)
-    write_json(path.with_suffix(".json"), describe(module, config, table, evaluation) | chosen)
+    facts = path.with_suffix(".json")
+    write_json(facts, describe(module, config, table, evaluation) | chosen | {"sha256": model_digests(facts)})
 
 
 def describe(module: ClassifierModule, config: Config, table: ImageTable, evaluation: Evaluation) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.errors import HydraException
-from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
+from medclf.config.components import CALLBACKS, LOGGERS, build_component, import_component
 from medclf.config.schema import Config
 from medclf.errors import ConfigError
 from medclf.runs import Run
@@ -28,9 +27,10 @@ def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> li
     Raises:
         ConfigError: in Lightning's own words, for a value it does not take or a device that is not there.
     """
-    configured = (_callback(name, node, run.checkpoints) for name, node in config.callbacks.items())
+    trust = config.trust_code
+    configured = (_callback(name, node, run.checkpoints, trust) for name, node in config.callbacks.items())
     callbacks = [KeepRandomState(), EndTogether(), *more, *configured]
-    logger = _built("logger", {**config.logger, "save_dir": str(run.folder)})
+    logger = build_component("logger", config.logger, LOGGERS, trust, save_dir=str(run.folder))
     arguments = config.trainer.model_dump()
     if arguments["accelerator"] == "cpu" or not torch.cuda.is_available():
         arguments["sync_batchnorm"] = False  # torch can do it on GPUs alone
@@ -43,20 +43,12 @@ def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> li
         raise ConfigError(f"trainer: {error}") from error
 
 
-def _callback(name: str, node: dict[str, Any], checkpoints: Path) -> Callback:
+def _callback(name: str, node: dict[str, Any], checkpoints: Path, trust_code: bool) -> Callback:
     key = f"callbacks.{name}"
-    try:
-        keeps_checkpoints = issubclass(get_class(node["_target_"]), ModelCheckpoint)
-    except Exception as error:  # Hydra raises several kinds for a path that cannot be imported
-        raise ConfigError(f"{key}._target_={node['_target_']}: cannot be imported: {error}") from error
-    callback = _built(key, {"dirpath": str(checkpoints), **node} if keeps_checkpoints else node)
+    made = import_component(key, node, CALLBACKS, trust_code)
+    keeps_checkpoints = isinstance(made, type) and issubclass(made, ModelCheckpoint)
+    folder = {"dirpath": str(checkpoints)} if keeps_checkpoints else {}
+    callback = build_component(key, node, CALLBACKS, trust_code, **folder)
     if not isinstance(callback, Callback):
-        raise ConfigError(f"{key}._target_={node['_target_']}: is no Lightning callback")
+        raise ConfigError(f"{key}._target_={node['_target_']}: is not a Lightning callback")
     return callback
-
-
-def _built(key: str, node: dict[str, Any]) -> Any:
-    try:
-        return instantiate(node)
-    except HydraException as error:
-        raise ConfigError(f"{key}: cannot be built: {error}") from error

@@ -8,11 +8,11 @@ import lightning
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 
 from medclf.config.schema import Config
 from medclf.data.datamodule import ImageDataModule
 from medclf.errors import ConfigError
+from medclf.plain_data import read_yaml
 from medclf.runs import Run
 from medclf.training.build import build_module
 from medclf.training.module import ClassifierModule
@@ -32,8 +32,8 @@ def tuned(config: Config, data: ImageDataModule, run: Run, logger: Logger | None
     if not (config.tune.lr or config.tune.batch_size):
         return config
     if config.resume is not None:
-        before: Any = OmegaConf.load(run.config)
-        config = _with(config, batch_size=before.dataset.batch_size, lr=before.optimizer.lr)
+        before = read_yaml(run.config)
+        config = _with(config, batch_size=before["dataset"]["batch_size"], lr=before["optimizer"]["lr"])
         data.batch_size = config.dataset.batch_size
         return config
     if config.tune.batch_size:

@@ -1,5 +1,7 @@
 """Backbones, heads, freezing, and parts that do not fit."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -12,8 +14,8 @@ from medclf.models.backbones import ResNet, SmallCNN
 MEAN, SD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 
 
-def build_network(model, channels, size, classes):
-    return networks.build_network(model, MEAN[:channels], SD[:channels], size, classes)
+def build_network(model, channels, size, classes, trust_code=True):
+    return networks.build_network(model, MEAN[:channels], SD[:channels], size, classes, trust_code)
 
 
 def config(name="cnn", frozen=False, **head):
@@ -189,22 +191,25 @@ MISFITS = {
     ),
     "unknown head": (
         {**config(), "head": {"_target_": "medclf.models.heads.Nothing"}},
-        "heads.Nothing: cannot be imported: No module",
+        "heads.Nothing: cannot be imported: module 'medclf.models.heads' has no",
     ),
     "network that is no ResNet": (
         config("resnet18") | {"backbone": {"_target_": "medclf.models.backbones.ResNet", "name": "vgg11"}},
-        "name=vgg11: is no ResNet",
+        "model.backbone.name=vgg11: Input should be 'resnet18'",
     ),
     "hidden layer of nothing": (
         config(_target_="medclf.models.heads.MLPHead", hidden=[4, 0]),
-        "hidden=[4, 0]: every hidden layer has at least one output",
+        "model.head.hidden.1=0: Input should be greater than or equal to 1",
     ),
     "unknown argument": (config(dropuot=0.5), "dropuot"),
     "backbone that gives no features": (
         {**config(), "backbone": {"_target_": f"{__name__}.WithoutImages"}},
         "gives () for images of (2, 1, 32, 32)",
     ),
-    "backbone that is no network": ({**config(), "backbone": {"_target_": "builtins.dict"}}, "is no torch.nn.Module"),
+    "backbone that is no network": (
+        {**config(), "backbone": {"_target_": "builtins.dict"}},
+        "is not a torch.nn.Module",
+    ),
     "frozen without a head that learns": (
         config(_target_="torch.nn.Identity", frozen=True) | {"backbone": {"_target_": f"{__name__}.TwoFeatures"}},
         "the head has no parameters",
@@ -226,3 +231,10 @@ def test_one_output_for_three_classes(model):
         build_network(model, 1, 32, 3)
     gives = "model.head: gives (1,) outputs for an image; model.output=softmax with 3 classes needs 3"
     assert gives in str(error.value) or "one logit tells two classes apart, the dataset has 3" in str(error.value)
+
+
+def test_code_that_is_not_known_is_not_imported_without_trust(monkeypatch):
+    model = {**config(), "head": {"_target_": "antigravity.Head"}}
+    with pytest.raises(ConfigError, match=r"model\.head\._target_=antigravity\.Head: .* add trust_code=true"):
+        build_network(model, 1, 32, 2, trust_code=False)
+    assert "antigravity" not in sys.modules

@@ -5,6 +5,7 @@ import pickle
 from functools import cache
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -150,11 +151,25 @@ def refused(target, weights):
 
 
 def test_another_architecture(tmp_path):
-    with torch.device("meta"):  # names and sizes alone
-        sizes = {name: value.shape for name, value in resnet50().state_dict().items()}
-    path = saved({name: torch.zeros(()).expand(size) for name, size in sizes.items()}, tmp_path)
+    with torch.device("meta"):
+        names = list(resnet50().state_dict())
+    path = saved({name: torch.zeros(1) for name in names}, tmp_path)
     assert "do not fit the backbone" in refused(network("resnet18"), path)
     assert "do not fit the backbone" in refused(network(), path)
+
+
+def test_a_tensor_larger_than_its_file_is_refused(tmp_path):
+    views = {name: torch.zeros(()).expand(value.shape) for name, value in learnt().state_dict().items()}
+    assert "is not a state dict" in refused(network(), saved(views, tmp_path))
+
+
+def test_a_file_that_states_more_bytes_than_it_has_is_refused(tmp_path):
+    path = tmp_path / "packed.pth"
+    torch.save(learnt().state_dict(), tmp_path / "plain.pth")
+    with ZipFile(tmp_path / "plain.pth") as plain, ZipFile(path, "w", ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name) + bytes(100_000))
+    assert "was made to exhaust memory" in refused(network(), path)
 
 
 def test_another_size(tmp_path):
@@ -211,7 +226,7 @@ NO_STATE = {
 
 @pytest.mark.parametrize("kind", NO_STATE)
 def test_no_state_dict(tmp_path, kind):
-    assert "is no state dict" in refused(network(), saved(NO_STATE[kind], tmp_path))
+    assert "is not a state dict" in refused(network(), saved(NO_STATE[kind], tmp_path))
 
 
 def test_directory(tmp_path):
