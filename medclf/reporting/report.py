@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
 from medclf.figures.style import Picture
+from medclf.markdown import plain, visible
 from medclf.reporting.about import About
 from medclf.reporting.limits import limits
 
@@ -57,7 +59,7 @@ def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("medclf.reporting"),
         autoescape=select_autoescape(["html.j2"]),
-        finalize=_in_markdown if name.endswith(".md") else None,
+        finalize=_in_markdown if name.endswith(".md") else _in_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -65,11 +67,16 @@ def _template(name: str) -> Template:
     return environment.get_template(f"{name}.j2")
 
 
+def _in_html(value: Any) -> Any:
+    """Return text without control characters; the template escapes the rest."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _in_markdown(value: Any) -> Any:
-    """Text that is neither a tag nor the end of a table's cell; what the template marks as safe stays."""
+    """Return text that is no Markdown and ends no cell of a table; what the template marks as safe stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return value.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
+    return plain(value).replace("|", "\\|")
 
 
 def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
@@ -98,6 +105,7 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "limits": limits(evaluation, about),
         "failures": FAILURES,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", about.command)), default=0)),
         "shown": _shown,
         "isnan": math.isnan,
         "number": _number,

@@ -18,6 +18,7 @@ from medclf.evaluation.summary import metrics_table
 from medclf.prediction.digests import file_digest
 from medclf.reporting.about import About, about_run
 from medclf.reporting.outcome import write_outcome
+from medclf.run_files import digests
 from medclf.runs import Run, is_main_process
 from medclf.training.grad_cam import activation_of, saved_grad_cam
 from medclf.training.history import history_of
@@ -72,6 +73,7 @@ def conclude(
     seen = seen_by_network(data.table.root, config.dataset)
     grad_cam = saved_grad_cam(evaluation, seen, activation_of(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
+    facts |= digests(run)
     if isinstance(trainer.logger, TensorBoardLogger):
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
     _report_results(evaluation.metrics["test"], evaluation, run, about)
