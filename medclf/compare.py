@@ -1,9 +1,9 @@
 """``python -m medclf.compare RUN RUN [RUN ...]``: which is better on the same test images. Imports no torch."""
 
 import argparse
-from pathlib import Path
 
-from medclf.config.arguments import Parser, at_least, new_folder, run, say
+from medclf.config.arguments import Parser, a_path, new_folder, run, say, whole_number
+from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
 from medclf.errors import ConfigError, listed
 
 RULES = ("half", "youden", "sensitivity", "specificity", "cost")
@@ -18,13 +18,19 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser("python -m medclf.compare", description="Compare classifiers on the same test images.")
     add = parser.add_argument
-    add("runs", nargs="+", type=Path, metavar="RUN", help="a finished run folder, or a predictions table (CSV)")
+    add("runs", nargs="+", type=a_path, metavar="RUN", help="a finished run folder, or a predictions table (CSV)")
     add("--metrics", metavar="NAME,NAME", help="what to compare; by default a choice for the number of classes")
     add("--positive", metavar="CLASS", help="of two classes, for runs that do not say it; by default the last one")
     add("--operating-point", choices=RULES, help="chosen on validation, for runs that bring none; by default half")
-    add("--resamples", type=at_least(100), default=2000, metavar="N", help="of the bootstrap (default 2000)")
-    add("--seed", type=at_least(0), default=0, metavar="N", help="of the bootstrap (default 0)")
-    add("--output", type=Path, metavar="FOLDER", help="new or empty; by default one below runs/compare")
+    add(
+        "--resamples",
+        type=whole_number(100, MAX_RESAMPLES),
+        default=2000,
+        metavar="N",
+        help="of the bootstrap (default 2000)",
+    )
+    add("--seed", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="of the bootstrap (default 0)")
+    add("--output", type=a_path, metavar="FOLDER", help="new or empty; by default one below runs/compare")
     return parser
 
 

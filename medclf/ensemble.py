@@ -1,9 +1,8 @@
 """``python -m medclf.ensemble RUN RUN [RUN ...]``: the mean of several runs, evaluated like a run. Imports no torch."""
 
 import argparse
-from pathlib import Path
 
-from medclf.config.arguments import Parser, new_folder, run
+from medclf.config.arguments import Parser, a_path, new_folder, run
 
 
 def main() -> None:
@@ -13,9 +12,9 @@ def main() -> None:
 
 def _parser() -> Parser:
     parser = Parser("python -m medclf.ensemble", description="Average the predictions of runs on the same images.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a finished run folder")
+    parser.add_argument("runs", nargs="+", type=a_path, metavar="RUN", help="a finished run folder")
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help="new or empty; by default one below runs/ensemble"
+        "--output", type=a_path, metavar="FOLDER", help="new or empty; by default one below runs/ensemble"
     )
     return parser
 

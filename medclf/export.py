@@ -31,7 +31,7 @@ class ExportConfig(Strict):
     format: FormatName = Field("onnx", description="onnx (.onnx), torch (torch.export, .pt2) or openvino (.xml, .bin)")
     output: str | None = Field(None, description="file to write; null: in the folder export of the run")
     images: str | None = Field(None, description="folder of images to compare on; null: the run's validation and test")
-    tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    tolerance: Annotated[float, Field(gt=0, le=1)] = Field(
         1e-4, description="largest difference of a probability that is allowed"
     )
     trust_code: bool = Field(False, description="import and run a network of your own code")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from medclf.config import words
 from medclf.config.arguments import own_folder
+from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
 from medclf.config.schema import Accelerator, Strict, TestTime
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import model_file
@@ -30,8 +31,10 @@ class PredictConfig(Strict):
     input: str = Field(description="image, folder, glob between quotes, .zip, or .csv with a column path")
     output: str | None = Field(None, description="new or empty folder; null: one below runs/predict")
     tta: TestTime = Field("none", description="none, or flip: the mean over each image and its mirror image")
-    batch_size: int = Field(32, ge=1, description="images at once")
-    sheet: int = Field(0, ge=0, description="how many of the first images are shown on pages with what was predicted")
+    batch_size: int = Field(32, ge=1, le=MAX_BATCH_SIZE, description="images at once")
+    sheet: int = Field(
+        0, ge=0, le=MAX_SHEET, description="how many of the first images are shown on pages, with what was predicted"
+    )
     grad_cam: bool = Field(False, description="a picture of each image with what spoke for its class")
     accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] | None = Field(

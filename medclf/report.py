@@ -1,9 +1,9 @@
 """``python -m medclf.report FOLDER [FOLDER ...]``: all runs below folders as one table and page. Imports no torch."""
 
 import argparse
-from pathlib import Path
 
-from medclf.config.arguments import Parser, at_least, new_folder, run, say
+from medclf.config.arguments import Parser, a_path, new_folder, run, say, whole_number
+from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
 from medclf.errors import ConfigError, listed
 
 
@@ -15,13 +15,19 @@ def main() -> None:
 def _parser() -> Parser:
     parser = Parser("python -m medclf.report", description="All runs below folders as one table and one page.")
     add = parser.add_argument
-    add("folders", nargs="+", type=Path, metavar="FOLDER", help="every run in it or below is reported")
+    add("folders", nargs="+", type=a_path, metavar="FOLDER", help="every run in it or below is reported")
     add("--metrics", metavar="NAME,NAME", help="of test, as metrics.json has them; by default three")
     add("--columns", metavar="KEY,KEY", help="keys of the configuration to be shown, as optimizer.lr")
     add("--where", action="append", default=[], metavar="KEY=VALUE", help="only runs that have it; may be repeated")
-    add("--resamples", type=at_least(100), default=2000, metavar="N", help="of the bootstrap (default 2000)")
-    add("--seed", type=at_least(0), default=0, metavar="N", help="of the bootstrap (default 0)")
-    add("--output", type=Path, metavar="FOLDER", help="new or empty; by default one below runs/report")
+    add(
+        "--resamples",
+        type=whole_number(100, MAX_RESAMPLES),
+        default=2000,
+        metavar="N",
+        help="of the bootstrap (default 2000)",
+    )
+    add("--seed", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="of the bootstrap (default 0)")
+    add("--output", type=a_path, metavar="FOLDER", help="new or empty; by default one below runs/report")
     return parser
 
 

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from medclf.config.field_types import path_text
+from medclf.config.messages import shown
 from medclf.errors import ConfigError, MedclfError
 from medclf.runs import is_used
 
@@ -17,23 +19,49 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+class _Once(argparse.Action):
+    """Stores the value of an option that may be typed once."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        typed = namespace.__dict__.setdefault("_typed", set())
+        if option_string is not None and self.dest in typed:
+            parser.error(f"{option_string}: is typed twice")
+        typed.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
-    """Its errors look as those of the other commands do."""
+    """Its errors look as those of the other commands do; options are typed in full, and once."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog, description=description, allow_abbrev=False)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
-        self.exit(2, f"error: {message}\n")
+        self.exit(2, f"error: {message.removeprefix('argument ')}\n")
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number of ``least`` or more."""
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return the type of an argument that is a whole number from ``least`` to ``most``."""
 
     def whole(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
+        if not text.isdecimal() or len(text) > len(str(most)) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{shown(text)} must be a whole number from {least} to {most}")
         return int(text)
 
     return whole
+
+
+def a_path(text: str) -> Path:
+    """Return the path that an argument names; the type of such arguments."""
+    try:
+        return Path(path_text(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{shown(text)} {error}") from error
 
 
 def new_folder(typed: Path | None, command: str, key: str = "--output ") -> Path:

@@ -6,11 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
-from medclf.config.paths import conf_dir
+from medclf.config.component_checks import check_components
+from medclf.config.devices import check_workers
+from medclf.config.messages import shown
 from medclf.config.resuming import check_same
 from medclf.config.schema import Config, Dataset, EvaluateConfig, Loss, Model
+from medclf.config.trainer_checks import check_trainer
 from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.evaluation.names import metric_names, monitor_names
 from medclf.runs import Run
@@ -24,14 +25,16 @@ def check(config: Config) -> None:
     """
     if config.resume is not None:
         check_same(Run(Path(config.resume)), config)
-    _check_trainer(config.trainer.model_dump())
+    check_trainer(config.trainer, config.monitor)
+    check_workers(config.dataset.num_workers)
     check_dataset(config.dataset)
+    check_components(config)
     _check_model(config.model, config.trainer.max_epochs)
     check_loss(config.loss, config.model, config.dataset.classes)
     _check_schedules(config)
     check_monitor("monitor", config.monitor, config.dataset.classes)
     for name, callback in config.callbacks.items():
-        if "monitor" in callback:
+        if callback.get("monitor") is not None:
             check_monitor(f"callbacks.{name}.monitor", callback["monitor"], config.dataset.classes)
 
 
@@ -101,16 +104,6 @@ def check_positive(key: str, positive: str | None, classes: list[str]) -> None:
                 "; "
             )
         )
-
-
-def _check_trainer(trainer: dict[str, object]) -> None:
-    known = [str(key) for key in OmegaConf.load(conf_dir() / "trainer" / "default.yaml")]
-    for key in trainer:
-        if key not in known:
-            raise ConfigError(
-                f"trainer.{key}: lightning.Trainer has no such argument; {did_you_mean(key, known)}"
-                f"Valid: {listed(sorted(known), 50)}"
-            )
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -190,9 +183,15 @@ def _check_model(model: Model, max_epochs: int | None) -> None:
 
 
 def _check_schedules(config: Config) -> None:
-    trainer = config.trainer.model_dump()
-    endless = config.trainer.max_epochs == -1 and trainer.get("max_steps", -1) == -1
+    trainer = config.trainer
+    by_time = trainer.max_epochs is None and trainer.max_time is not None
+    endless = (trainer.max_epochs == -1 or by_time) and trainer.max_steps == -1
     if endless and config.scheduler.name in ("cosine", "one_cycle"):
         raise ConfigError(
             f"scheduler={config.scheduler.name}: needs an end of training; set trainer.max_epochs, or scheduler=none"
+        )
+    if config.scheduler.name == "plateau" and trainer.check_val_every_n_epoch != 1:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={shown(trainer.check_val_every_n_epoch)}: scheduler=plateau needs a "
+            "validation in each epoch; use trainer.check_val_every_n_epoch=1"
         )

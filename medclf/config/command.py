@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from medclf import sweeps
 from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse, quoted
+from medclf.config.flags import check_flags
 from medclf.config.paths import conf_dir
 from medclf.config.resuming import resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, validated
@@ -102,11 +103,8 @@ class CommandLine(NamedTuple):
 def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> CommandLine:
     """Check what was typed."""
     arguments = get_args_parser().parse_args()
-    if arguments.help or arguments.hydra_help or arguments.info or arguments.shell_completion:
-        return CommandLine()
     composer = Composer(arguments.config_name or name, arguments.config_dir)
-    if arguments.cfg:
-        composer.compose(arguments.overrides)
+    if check_flags(arguments, composer):
         return CommandLine()
     resumed = _resumed(arguments, composer) if kind is Config else None
     if resumed is not None:

@@ -7,33 +7,38 @@ no expression in them is resolved. Imports neither torch nor lightning; ``build_
 import logging
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from medclf.config.callback_schemas import CALLBACKS, LOGGERS
+from medclf.config.component_schema import ComponentConfig, Components
+from medclf.config.field_types import Share
+from medclf.config.messages import shown, validation_messages
+from medclf.config.optimizer_schemas import OPTIMIZERS
+from medclf.config.transform_schemas import TRANSFORMS
 from medclf.errors import ConfigError, did_you_mean, listed
 
+__all__ = [
+    "BACKBONES", "CALLBACKS", "HEADS", "LOGGERS", "OPTIMIZERS", "TRANSFORMS", "Components", "build_component",
+    "import_component", "validate_component",
+]  # fmt: skip
 log = logging.getLogger(__name__)
 TARGET = "_target_"
 EXPRESSION = "${"
 """Start of an OmegaConf interpolation, which no node may hold."""
 
 
-class ComponentConfig(BaseModel):
-    """The arguments of a class: exact types, no unknown ones. ``in_channels`` and the like are ours to give."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
 Activation = Literal["relu", "elu", "gelu"]
+Channels = Annotated[list[Annotated[int, Field(ge=1, le=2048)]], Field(min_length=1, max_length=12)]
 Width = Annotated[int, Field(ge=1, le=16384)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SmallCNNConfig(ComponentConfig):
     """Arguments of ``medclf.models.backbones.SmallCNN``."""
 
-    channels: Annotated[list[Annotated[int, Field(ge=1, le=2048)]], Field(min_length=1, max_length=12)] = [16, 32, 64]
+    channels: Channels = Field([16, 32, 64])
     grid: Annotated[int, Field(ge=1, le=32)] = 7
     activation: Activation = "relu"
 
@@ -66,41 +71,6 @@ class MLPHeadConfig(ComponentConfig):
     normalize: bool = False
 
 
-Components = Mapping[str, type[ComponentConfig]]
-
-
-class AnyConfig(ComponentConfig):
-    model_config = ConfigDict(extra="allow")
-
-
-OPTIMIZERS: Components = {f"torch.optim.{name}": AnyConfig for name in ("Adam", "AdamW", "SGD")}
-TRANSFORMS: Components = {
-    f"torchvision.transforms.v2.{name}": AnyConfig
-    for name in (
-        "ColorJitter",
-        "RandomAffine",
-        "RandomAutocontrast",
-        "RandomErasing",
-        "RandomHorizontalFlip",
-        "RandomRotation",
-        "RandomVerticalFlip",
-    )
-}
-CALLBACKS: Components = dict.fromkeys(
-    (
-        "lightning.pytorch.callbacks.EarlyStopping",
-        "lightning.pytorch.callbacks.LearningRateMonitor",
-        "medclf.training.callbacks.BestCheckpoint",
-        "medclf.training.callbacks.ExponentialMovingAverage",
-        "medclf.training.callbacks.LastCheckpoint",
-        "medclf.training.callbacks.LogTrainingSamples",
-        "medclf.training.callbacks.StochasticWeightAveraging",
-        "medclf.training.callbacks.StopWhenDiverged",
-        "medclf.training.pace.LogPace",
-    ),
-    AnyConfig,
-)
-LOGGERS: Components = {"lightning.pytorch.loggers.TensorBoardLogger": AnyConfig}
 BACKBONES: Components = {
     "medclf.models.backbones.SmallCNN": SmallCNNConfig,
     "medclf.models.backbones.ResNet": ResNetConfig,
@@ -125,21 +95,59 @@ def validate_component(key: str, node: Mapping[str, Any], known: Components, tru
     """
     for name, value in _strings(node, key):
         if EXPRESSION in value:
-            raise ConfigError(f"{name}: holds an expression, {value!r}; only plain values are allowed here")
+            raise ConfigError(f"{name}: holds an expression, {shown(value)}; only plain values are allowed here")
     target = node.get(TARGET)
     if not isinstance(target, str):
         raise ConfigError(f"{key}.{TARGET}: needs the import path of a class, such as {next(iter(known))}")
-    if target not in known:
-        if not trust_code:
-            raise ConfigError(
-                f"{key}.{TARGET}={target}: this class is not part of medclf; {did_you_mean(target, known)}Known: "
-                f"{listed(known, 30)}. Importing it runs its code: if you trust it, add trust_code=true"
-            )
-        return
+    if target in known:
+        _validate_arguments(key, node, known[target])
+    else:
+        _validate_foreign(key, node, known, trust_code)
+    for name, inner in _nested(node, key):
+        validate_component(name, inner, known, trust_code)
+
+
+def _validate_arguments(key: str, node: Mapping[str, Any], schema: type[ComponentConfig]) -> None:
+    """Check the arguments of a known class, and that what it needs is installed."""
     try:
-        known[target].model_validate({name: value for name, value in node.items() if name != TARGET})
+        schema.model_validate({name: value for name, value in node.items() if name != TARGET})
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(key, dict(item), known[target]) for item in error.errors())) from error
+        raise ConfigError(validation_messages(error, schema, key)) from error
+    for module, package in schema.packages.items():
+        if find_spec(module) is None:
+            raise ConfigError(f"{key}.{TARGET}={node[TARGET]}: needs {module}: python -m pip install {package}")
+
+
+def _validate_foreign(key: str, node: Mapping[str, Any], known: Components, trust_code: bool) -> None:
+    """Check that a class outside the known ones may be imported."""
+    target = str(node[TARGET])
+    if not trust_code:
+        raise ConfigError(
+            f"{key}.{TARGET}={shown(target)}: this class is not part of medclf; {did_you_mean(target, known)}Known: "
+            f"{listed(known, 40)}. Importing it runs its code: if you trust it, add trust_code=true"
+        )
+    if not all(part.isidentifier() for part in target.split(".")) or "." not in target:
+        raise ConfigError(
+            f"{key}.{TARGET}={shown(target)}: must be the import path of a class, such as my_module.MyClass"
+        )
+    for name in node:
+        if name != TARGET and not _is_argument(name):
+            raise ConfigError(f"{key}.{name}: cannot be an argument; leave it out: ~{key}.{name}")
+
+
+def _is_argument(name: Any) -> bool:
+    """Whether a key names an argument; Hydra's ``_args_``, ``_partial_`` and the like do not."""
+    return isinstance(name, str) and name.isidentifier() and not (name.startswith("_") and name.endswith("_"))
+
+
+def _nested(value: Any, key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every node in the arguments of a node, with its key; those within them are left to them."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in items:
+        if isinstance(inner, Mapping) and TARGET in inner:
+            yield f"{key}.{name}", inner
+        else:
+            yield from _nested(inner, f"{key}.{name}")
 
 
 def build_component(key: str, node: Mapping[str, Any], known: Components, trust_code: bool, **more: Any) -> Any:
@@ -159,7 +167,10 @@ def build_component(key: str, node: Mapping[str, Any], known: Components, trust_
         ConfigError: for a class that may not or cannot be imported, or does not take the arguments.
     """
     made = import_component(key, node, known, trust_code)
-    arguments = {name: _build_nested(f"{key}.{name}", value) for name, value in node.items() if name != TARGET}
+    arguments = {name: value for name, value in node.items() if name != TARGET}
+    if node[TARGET] in known:
+        arguments = known[node[TARGET]].converted(arguments)
+    arguments = {name: _build_nested(f"{key}.{name}", value, known, trust_code) for name, value in arguments.items()}
     try:
         return made(**{**more, **arguments})
     except (TypeError, ValueError, AttributeError, KeyError, RuntimeError) as error:
@@ -188,12 +199,12 @@ def import_component(key: str, node: Mapping[str, Any], known: Components, trust
         ) from error
 
 
-def _build_nested(key: str, value: Any) -> Any:
-    """Nodes within the arguments of trusted code; a known class takes none."""
+def _build_nested(key: str, value: Any, known: Components, trust_code: bool) -> Any:
+    """Build the nodes within an argument."""
     if isinstance(value, list):
-        return [_build_nested(f"{key}.{at}", item) for at, item in enumerate(value)]
+        return [_build_nested(f"{key}.{at}", item, known, trust_code) for at, item in enumerate(value)]
     if isinstance(value, dict) and TARGET in value:
-        return build_component(key, value, {}, trust_code=True)
+        return build_component(key, value, known, trust_code)
     return value
 
 
@@ -208,14 +219,3 @@ def _strings(value: Any, key: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for at, inner in enumerate(value):
             yield from _strings(inner, f"{key}.{at}")
-
-
-def _line(key: str, item: dict[str, Any], kind: type[ComponentConfig]) -> str:
-    name = ".".join([key, *(str(part) for part in item["loc"])])
-    if item["type"] == "extra_forbidden":
-        known = list(kind.model_fields)
-        nearest = did_you_mean(str(item["loc"][-1]), known)
-        return f"{name}: there is no such argument; {nearest}Valid: {listed(known) or 'none'}"
-    if item["type"] == "missing":
-        return f"{name}: is missing; set it: {name}=VALUE"
-    return f"{name}={item['input']}: {item['msg']}"

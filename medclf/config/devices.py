@@ -2,9 +2,12 @@
 
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from medclf.config.messages import shown
 from medclf.errors import ConfigError
 
 FOLLOWER = (
@@ -18,6 +21,9 @@ COPYING = ("ddp_spawn", "ddp_fork", "ddp_notebook")
 """Beginnings of Lightning's strategies that copy a process and bring back what the first copy has found, alone."""
 DIFFERS = re.compile(r"\$\{(now|medclf\.token):")
 """What two processes that make a folder's name put into it differently."""
+
+SOCKET = "/pymp-12345678/listener-12345678"
+"""Name of a socket that a worker process makes in the temporary folder; a path to one has at most 107 characters."""
 
 
 class Starter(NamedTuple):
@@ -46,6 +52,8 @@ def check_devices(trainer: Mapping[str, Any], multirun: bool = False, folder: st
             "trainer.strategy=ddp"
         )
     processes, starter = process_count(trainer), started_by()
+    if trainer.get("accelerator") == "cpu" and processes is not None:
+        check_cores(processes // int(trainer.get("num_nodes", 1)))
     if multirun:
         _check_multirun(trainer, processes, starter)
         return
@@ -77,6 +85,24 @@ def started_by() -> Starter | None:
 def is_started_by_lightning() -> bool:
     """Whether Lightning started this process, whose parent has been checked."""
     return "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
+
+
+def check_workers(workers: int | None) -> None:
+    """Raise if processes that augment images could not be reached: their sockets lie in the temporary folder.
+
+    Args:
+        workers: processes that augment images; None or 0 for none.
+
+    Raises:
+        ConfigError: with the length that a path may have.
+    """
+    folder = tempfile.gettempdir() if workers else ""
+    most = (107 if sys.platform == "linux" else 103) - len(SOCKET)
+    if os.name != "nt" and len(os.fsencode(folder)) > most:
+        raise ConfigError(
+            f"TMPDIR={shown(folder)}: is too long for processes that augment images ({len(os.fsencode(folder))} "
+            f"characters, at most {most}); set a shorter one, such as TMPDIR=/tmp, or dataset.num_workers=0"
+        )
 
 
 def check_cores(processes: int) -> None:

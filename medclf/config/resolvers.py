@@ -1,5 +1,5 @@
 import secrets
-from typing import Literal
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -7,6 +7,11 @@ from omegaconf import DictConfig, OmegaConf
 def monitor_mode(monitor: str) -> Literal["min", "max"]:
     """Whether the better value of a metric is the smaller (``min``: a loss) or the larger (``max``: all others)."""
     return "min" if monitor.endswith("loss") else "max"
+
+
+def _mode(monitor: Any) -> Literal["min", "max"]:
+    """What is no name of a metric is refused by the schema, which tells the key."""
+    return monitor_mode(monitor) if isinstance(monitor, str) else "max"
 
 
 def _identity(*, _root_: DictConfig) -> str:
@@ -19,5 +24,5 @@ def register() -> None:
     """Make ``${medclf.token:}``, ``${medclf.mode:METRIC}`` and ``${medclf.identity:}`` known to the configuration."""
     # cached like Hydra's own ${now:}: one token for all that a command composes
     OmegaConf.register_new_resolver("medclf.token", lambda: secrets.token_hex(3), use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("medclf.mode", monitor_mode, replace=True)
+    OmegaConf.register_new_resolver("medclf.mode", _mode, replace=True)
     OmegaConf.register_new_resolver("medclf.identity", _identity, replace=True)

@@ -1,5 +1,7 @@
 """Resuming a run: its saved configuration as plain data, with what was typed now on top."""
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from medclf.config.components import EXPRESSION
-from medclf.config.compose import Composer, did_you_mean_key, parse
+from medclf.config.compose import Composer, did_you_mean_key, parse, quoted
 from medclf.config.schema import Config, validated_content
 from medclf.errors import ConfigError, DataError
 from medclf.plain_data import read_json, read_yaml
@@ -178,6 +180,13 @@ def _keys(content: Content, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _keys(value, f"{prefix}{key}.")
+
+
+def resume_line(run: Run, trust_code: bool) -> str:
+    """Return the line that resumes a run, to be pasted into a shell."""
+    plain = re.fullmatch(r"[\w./-]+", run.shown, re.ASCII)
+    words = [f"resume={run.shown if plain else quoted(run.shown)}", *(["trust_code=true"] if trust_code else [])]
+    return shlex.join(["python", "-m", "medclf.train", *words])
 
 
 def run_to_resume(name: str) -> Run:

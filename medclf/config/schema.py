@@ -1,55 +1,60 @@
 """What a composed configuration must look like. Types, ranges and unknown keys are checked here, all in one message."""
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from medclf.errors import ConfigError, did_you_mean
+from medclf.config import limits
+from medclf.config.field_types import (
+    ClassName,
+    ClassWeights,
+    Folders,
+    Monitor,
+    Name,
+    PathText,
+    Seed,
+    Share,
+    Target,
+    Text,
+    not_boolean,
+)
+from medclf.config.field_types import Fraction as Fraction
+from medclf.config.messages import validation_messages
+from medclf.config.trainer_schema import Accelerator as Accelerator
+from medclf.config.trainer_schema import Precision as Precision
+from medclf.config.trainer_schema import TrainerConfig
+from medclf.errors import ConfigError
 
 SplitName = Literal["train", "val", "test"]
 
 
-def _has_target(node: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(node.get("_target_"), str):
-        raise ValueError("needs a _target_: the import path of the class to build, e.g. torch.optim.Adam")
-    return node
-
-
-Target = Annotated[dict[str, Any], AfterValidator(_has_target)]
-"""A node that Hydra instantiates: ``_target_`` and the arguments of what it names."""
-
-
-def _class_weights(value: Any) -> Any:
-    numbers = isinstance(value, dict) and all(isinstance(item, int | float) and item > 0 for item in value.values())
-    if value not in ("none", "auto") and not numbers:
-        raise ValueError("is none, auto, or a weight above 0 by the class's name: {malignant: 2.0}")
-    return value
-
-
-ClassWeights = Annotated[Any, AfterValidator(_class_weights)]
-"""``none``, ``auto``, or a weight above 0 for some of the classes."""
-
-Precision = Literal[
-    "32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", 32, 16, 64, "32", "16", "64", "bf16"
-]  # fmt: skip
-
 TestTime = Literal["none", "flip"]
 """Test-time augmentation: none, or the mean over an image and its mirror image."""
 
-Accelerator = Literal["auto", "cpu", "gpu", "cuda", "mps", "tpu"]
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-
 
 class Strict(BaseModel):
-    """A part of the configuration: no unknown keys, no change after checking. A number is a name where one is due."""
+    """A part of the configuration: no unknown keys, finite numbers, no change after checking."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        coerce_numbers_to_str=True,
+        allow_inf_nan=False,
+        str_max_length=limits.MAX_TEXT,
+        protected_namespaces=(),
+    )
 
 
-class Splits(Strict):
+class Typed(Strict):
+    """A part of a configuration that Hydra composes: exact types; a number is a name where one is due (``Text``)."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class Splits(Typed):
     """How images come to train, val and test.
 
     ``folders`` maps a folder's name to the part it holds; ``val`` and ``test`` are shares of the images that are cut
@@ -57,53 +62,53 @@ class Splits(Strict):
     instead.
     """
 
-    folders: dict[str, SplitName]
+    folders: Annotated[dict[Text, SplitName], Field(max_length=limits.MAX_ENTRIES)]
     val: Fraction
     test: Fraction
-    seed: Annotated[int, Field(ge=0)]
-    folds: Annotated[int, Field(ge=2)] | None
-    fold: Annotated[int, Field(ge=0)]
-    file: str | None
+    seed: Seed
+    folds: Annotated[int, Field(ge=2, le=limits.MAX_FOLDS)] | None
+    fold: Annotated[int, Field(ge=0, lt=limits.MAX_FOLDS)]
+    file: PathText | None
 
 
-class Phantom(Strict):
+class Phantom(Typed):
     """Counts of images (half of each class), side in pixels, and seed of the phantom."""
 
-    train: Annotated[int, Field(ge=8)]
-    validation: Annotated[int, Field(ge=4)]
-    size: Annotated[int, Field(ge=32)]
-    seed: Annotated[int, Field(ge=0)]
+    train: Annotated[int, Field(ge=8, le=limits.MAX_PHANTOM_IMAGES)]
+    validation: Annotated[int, Field(ge=4, le=limits.MAX_PHANTOM_IMAGES)]
+    size: Annotated[int, Field(ge=32, le=limits.MAX_PHANTOM_SIZE)]
+    seed: Seed
 
 
-class Table(Strict):
+class Table(Typed):
     """A CSV file below root, and the names of its columns; ``group`` and ``split`` where it has them."""
 
-    file: str
-    path: str
-    label: str
-    group: str | None
-    split: str | None
+    file: PathText
+    path: Text
+    label: Text
+    group: Text | None
+    split: Text | None
 
 
-class Duplicates(Strict):
+class Duplicates(Typed):
     """``near``: bits out of 256 by which perceptual hashes of one picture may differ; None: only equal files count."""
 
     near: Annotated[int, Field(ge=0, le=64)] | None
     on_conflict: Literal["drop", "error", "keep"]
 
 
-class Clahe(Strict):
+class Clahe(Typed):
     """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994): clip limit, and tiles along a side."""
 
-    clip_limit: Annotated[float, Field(gt=0)]
-    tiles: Annotated[int, Field(ge=1)]
+    clip_limit: Annotated[float, Field(gt=0, le=limits.MAX_CLIP_LIMIT)]
+    tiles: Annotated[int, Field(ge=1, le=limits.MAX_TILES)]
 
 
-class Form(Strict):
+class Form(Typed):
     """In what form a network sees an image."""
 
-    image_size: Annotated[int, Field(ge=16)]
-    channels: Literal[1, 3]
+    image_size: Annotated[int, Field(ge=limits.MIN_IMAGE_SIZE, le=limits.MAX_IMAGE_SIZE)]
+    channels: Annotated[Literal[1, 3], BeforeValidator(not_boolean)]
     resize: Literal["squash", "letterbox", "crop"]
     clahe: Clahe | None
 
@@ -111,32 +116,32 @@ class Form(Strict):
 class Dataset(Form):
     """Where the images are, what their classes are, and in what form the network sees them."""
 
-    name: str
-    root: str
-    source: str | None
-    layout: str | None
-    kaggle: str | None
+    name: Name
+    root: PathText
+    source: Text | None
+    layout: Text | None
+    kaggle: Text | None
     format: Literal["folders", "table", "medmnist"]
-    archive: str | None
+    archive: PathText | None
     table: Table
-    expected: dict[str, int] | None
-    classes: Annotated[list[str], Field(min_length=2)] | None
-    class_folders: dict[str, str | list[str]] | None
-    positive: str | None
-    exclude: list[str]
-    group_pattern: str | None
+    expected: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=limits.MAX_CLASSES)] | None
+    classes: Annotated[list[ClassName], Field(min_length=2, max_length=limits.MAX_CLASSES)] | None
+    class_folders: Annotated[dict[ClassName, Folders], Field(max_length=limits.MAX_CLASSES)] | None
+    positive: Text | None
+    exclude: Annotated[list[Text], Field(max_length=limits.MAX_ENTRIES)]
+    group_pattern: Annotated[Text, Field(max_length=limits.MAX_PATTERN)] | None
     duplicates: Duplicates
     on_unreadable: Literal["error", "drop"]
     splits: Splits
-    store: str
+    store: PathText
     normalization: Literal["imagenet", "dataset"]
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=limits.MAX_BATCH_SIZE)]
     balanced_sampling: bool
-    num_workers: Annotated[int, Field(ge=0)] | None
+    num_workers: Annotated[int, Field(ge=0, le=limits.MAX_WORKERS)] | None
     phantom: Phantom | None
 
 
-class Model(Strict):
+class Model(Typed):
     """A backbone and a head; ``weights`` is none, default or a path.
 
     A backbone that is ``frozen``, or that has an epoch ``unfreeze_at``, keeps its weights (until then).
@@ -144,107 +149,90 @@ class Model(Strict):
     drawn once, and a frozen backbone sees no others; None: every outcome, where they are few; 0: each is drawn anew.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    name: str
+    name: Name
     backbone: Target
     head: Target
     output: Literal["softmax", "sigmoid"]
-    weights: str
+    weights: PathText
     frozen: bool
-    unfreeze_at: Annotated[int, Field(ge=1)] | None
+    unfreeze_at: Annotated[int, Field(ge=1, le=limits.MAX_STEPS)] | None
     backbone_lr_scale: Annotated[float, Field(gt=0)] | None
-    feature_views: Annotated[int, Field(ge=0)] | None
+    feature_views: Annotated[int, Field(ge=0, le=limits.MAX_VIEWS)] | None
     compile: bool
 
 
-class Augmentation(Strict):
+class Augmentation(Typed):
     """Random transforms of a training image, in order; alphas of mixup and CutMix, which mix images of a batch."""
 
-    name: str
-    transforms: list[Target]
+    name: Name
+    transforms: Annotated[list[Target], Field(max_length=limits.MAX_TRANSFORMS)]
     mixup: Annotated[float, Field(ge=0)]
     cutmix: Annotated[float, Field(ge=0)]
 
 
-class Loss(Strict):
+class Loss(Typed):
     """A kind of cross-entropy. ``class_weights`` by name leave those not named at 1; ``gamma`` is focal loss's."""
 
     name: Literal["cross_entropy", "binary_cross_entropy", "focal"]
     class_weights: ClassWeights
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Share
     gamma: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Scheduler(Strict):
+class Scheduler(Typed):
     """A schedule of the learning rate; cosine and one_cycle have ``warmup``, plateau ``factor`` and ``patience``."""
 
     name: Literal["none", "cosine", "one_cycle", "plateau"]
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    warmup: Share = 0.0
     factor: Fraction = 0.1
-    patience: Annotated[int, Field(ge=0)] = 3
+    patience: Annotated[int, Field(ge=0, le=limits.MAX_STEPS)] = 3
 
 
-class Tune(Strict):
+class Tune(Typed):
     """What Lightning's Tuner finds before training; ``max_batch_size`` is where the search for the largest ends."""
 
     lr: bool
     batch_size: bool
-    max_batch_size: Annotated[int, Field(ge=2)]
-
-
-class Trainer(BaseModel):
-    """The arguments of lightning.Trainer; those that are often changed are checked here, the others by Lightning."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    accelerator: Accelerator
-    precision: Precision | None
-    max_epochs: Annotated[int, Field(ge=-1)] | None
-    min_epochs: Annotated[int, Field(ge=0)] | None
-    accumulate_grad_batches: Annotated[int, Field(ge=1)]
-    gradient_clip_val: Annotated[float, Field(ge=0)] | None
-    fast_dev_run: bool | int
+    max_batch_size: Annotated[int, Field(ge=2, le=limits.MAX_BATCH_SIZE)]
 
 
 class Optimizer(BaseModel):
-    """``_target_`` and the arguments of a torch optimizer, of which all have a learning rate."""
+    """``_target_`` and the arguments of a torch optimizer. Every optimizer has a learning rate."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
-    target: Annotated[str, Field(alias="_target_")]
+    target: Annotated[Text, Field(alias="_target_")]
     lr: Annotated[float, Field(gt=0)]
 
 
-class Evaluation(Strict):
+class Evaluation(Typed):
     """How predictions are judged; ``conf/evaluation/default.yaml`` tells what each key is."""
 
     operating_point: Literal["half", "youden", "sensitivity", "specificity", "cost"]
     target: Fraction
     cost: Annotated[float, Field(gt=0)]
     prevalence: Fraction | None
-    resamples: Annotated[int, Field(ge=100)]
-    seed: Annotated[int, Field(ge=0)]
-    subgroups: list[str] | None
+    resamples: Annotated[int, Field(ge=100, le=limits.MAX_RESAMPLES)]
+    seed: Seed
+    subgroups: Annotated[list[Text], Field(max_length=limits.MAX_ENTRIES)] | None
     pictures: bool
-    # a page of more is a picture that nothing can open
-    gallery: Annotated[int, Field(ge=0, le=600)]
-    grad_cam: Annotated[int, Field(ge=0, le=300)]
+    gallery: Annotated[int, Field(ge=0, le=limits.MAX_GALLERY)]
+    grad_cam: Annotated[int, Field(ge=0, le=limits.MAX_GRAD_CAM)]
 
 
-class Sweep(Strict):
+class Sweep(Typed):
     """How a sweep goes: ``fail_fast`` ends it at the first job that breaks."""
 
     fail_fast: bool
 
 
-class Config(Strict):
+class Config(Typed):
     """The whole configuration of a training run."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    monitor: str
+    seed: Seed
+    monitor: Monitor
     trust_code: bool
-    resume: str | None
+    resume: PathText | None
     resume_from: Literal["last", "previous"]
     dataset: Dataset
     augmentation: Augmentation
@@ -253,28 +241,28 @@ class Config(Strict):
     optimizer: Optimizer
     scheduler: Scheduler
     tune: Tune
-    callbacks: dict[str, Target]
+    callbacks: Annotated[dict[Text, Target], Field(max_length=limits.MAX_CALLBACKS)]
     logger: Target
-    trainer: Trainer
+    trainer: TrainerConfig
     evaluation: Evaluation
     sweep: Sweep
 
 
-class AuditConfig(Strict):
+class AuditConfig(Typed):
     """The whole configuration of ``python -m medclf.audit``."""
 
     dataset: Dataset
 
 
-class PrepareConfig(Strict):
+class PrepareConfig(Typed):
     """The whole configuration of ``python -m medclf.prepare``; ``export`` is a folder for the prepared images."""
 
     dataset: Dataset
     download: bool
-    export: str | None
+    export: PathText | None
 
 
-class EvaluateConfig(Strict):
+class EvaluateConfig(Typed):
     """The whole configuration of ``python -m medclf.evaluate``: a ``run`` or a table of ``predictions``.
 
     With ``dataset`` the run's model is tested on its images; ``class_map`` gives the model's name of a class there, or
@@ -282,11 +270,11 @@ class EvaluateConfig(Strict):
     the model be of the user's own code.
     """
 
-    run: str | None
-    predictions: str | None
-    positive: str | None
+    run: PathText | None
+    predictions: PathText | None
+    positive: Text | None
     dataset: Dataset | None = None
-    class_map: dict[str, str | None]
+    class_map: dict[Text, Text | None]
     tta: TestTime
     accelerator: Accelerator
     precision: Precision | None
@@ -298,7 +286,7 @@ Checked = TypeVar("Checked", bound=Strict)
 
 
 def validated(node: DictConfig, kind: type[Checked]) -> Checked:
-    """The checked configuration of a command.
+    """Return the checked configuration of a command.
 
     Raises:
         ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
@@ -309,35 +297,26 @@ def validated(node: DictConfig, kind: type[Checked]) -> Checked:
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: has no value; set it: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{error.full_key}: {_reason(error)}") from error
+    except RecursionError as error:
+        raise ConfigError("the configuration is nested too deeply") from error
     return validated_content(content, kind)
 
 
 def validated_content(content: Any, kind: type[Checked]) -> Checked:
-    """Return the checked configuration that plain data makes.
+    """Return the checked configuration of a command, given as plain data.
 
     Raises:
-        ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
+        ConfigError: as ``validated``.
     """
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(dict(item), kind) for item in error.errors())) from error
+        raise ConfigError(validation_messages(error, kind)) from error
 
 
-def _line(item: dict[str, Any], kind: type[Strict]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "extra_forbidden":
-        nearest = did_you_mean(str(item["loc"][-1]), _siblings(item["loc"], kind))
-        return f"{key}: there is no such key; {nearest}".rstrip("; ")
-    if item["type"] == "missing":
-        return f"{key}: is missing; set it: {key}=VALUE"
-    return f"{key}={item['input']}: {item['msg'].removeprefix('Value error, ')}"
-
-
-def _siblings(location: tuple[str | int, ...], kind: type[Strict]) -> list[str]:
-    model: Any = kind
-    for part in location[:-1]:
-        field = getattr(model, "model_fields", {}).get(str(part))
-        model = field.annotation if field else None
-    return list(getattr(model, "model_fields", {}))
+def _reason(error: OmegaConfBaseException) -> str:
+    """What is wrong with an expression, without the names of Python's exceptions."""
+    text = str(error).splitlines()[0]
+    reason = re.sub(r"^\w+(Error|Exception) raised while resolving interpolation: ", "", text).strip('"')
+    return f"its expression cannot be resolved: {reason}"

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from medclf.config.arguments import told
+from medclf.config.field_types import path_text
+from medclf.config.messages import shown, validation_messages
 from medclf.config.schema import Checked, Strict
 from medclf.errors import ConfigError, did_you_mean, listed
 
@@ -39,16 +41,24 @@ def parsed(kind: type[Checked], words: Sequence[str]) -> Checked:
     for word in words:
         key, sign, value = word.partition("=")
         if not sign or not key:
-            raise ConfigError(f"{word}: is no key=value; the keys are {listed(known)}")
+            raise ConfigError(f"{shown(word)}: must be key=value; the keys are {listed(known)}")
         if key not in known:
-            raise ConfigError(f"{key}: there is no such key; {did_you_mean(key, known)}Valid: {listed(known)}")
+            raise ConfigError(f"{shown(key)}: there is no such key; {did_you_mean(key, known)}Valid: {listed(known)}")
         if key in values:
             raise ConfigError(f"{key}: is typed twice")
-        values[key] = None if value == "null" else value
+        values[key] = None if value == "null" else _checked_text(key, value)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(dict(item)) for item in error.errors())) from error
+        raise ConfigError(validation_messages(error, kind)) from error
+
+
+def _checked_text(key: str, value: str) -> str:
+    """All text values are paths or short names."""
+    try:
+        return path_text(value)
+    except ValueError as error:
+        raise ConfigError(f"{key}={shown(value)}: {error}") from error
 
 
 def help_of(kind: type[Strict]) -> str:
@@ -66,12 +76,3 @@ def _dedented(text: str) -> str:
 
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _line(item: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] == "missing":
-        return f"{key}: is missing; type {key}=VALUE"
-    expected = item.get("ctx", {}).get("expected")
-    what = f"is none of {expected}" if expected else item["msg"].removeprefix("Value error, ")
-    return f"{key}={item['input']}: {what}" if key else what

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from medclf.config.devices import check_workers
 from medclf.config.schema import Dataset as DatasetConfig
 from medclf.data.resumable import ResumableLoader
 from medclf.data.sampling import BalancedSampler
@@ -183,6 +184,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self, part: str, sampler: Sampler[Any] | None = None, shuffle: bool = False, drop_last: bool = False
     ) -> ResumableLoader:
         workers = self._workers() if part == "train" else 0  # only augmentation is work for another process
+        check_workers(workers)
         return ResumableLoader(
             self.datasets[part],
             batch_size=self.batch_size,

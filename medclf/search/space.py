@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
-from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import DictConfig
 
-from medclf.config.compose import Composer, parse
+from medclf.config.compose import Composer
+from medclf.config.config_files import options_of
+from medclf.config.limits import MAX_JOBS
+from medclf.config.overrides import check_combinations, parse
 from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.search.plugins import check_plugins
 
 
 def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list[str]:
@@ -34,12 +38,14 @@ def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list
     choices = node.hydra.runtime.choices
     if "hpo/space" in typed:
         _check_name(str(typed["hpo/space"].value()), composer)
-    if choices.get("hpo"):
-        _check_trials(node)
+    check_plugins(node)
+    _check_globs(parsed, composer)
     params = parse([f"{key}={value}" for key, value in (node.hydra.sweeper.get("params") or {}).items()])
     space = [item for item in params if item.get_key_element() not in typed]
     if choices.get("hpo"):
         _check_space(node, [*space, *(item for item in parsed if item.is_sweep_override())])
+    else:
+        check_combinations(parsed, MAX_JOBS)
     return [*map(_listable, space), *map(_listable, parsed)]
 
 
@@ -53,13 +59,18 @@ def _check_name(name: str, composer: Composer) -> None:
         raise ConfigError(f"hpo/space={name}: there is no such space; {did_you_mean(name, known)}Valid: {valid}")
 
 
-def _check_trials(node: DictConfig) -> None:
-    if node.hydra.sweeper.n_trials < 1:
-        raise ConfigError(f"hydra.sweeper.n_trials={node.hydra.sweeper.n_trials}: a search has at least one trial")
+def _check_globs(parsed: list[Override], composer: Composer) -> None:
+    for item in parsed:
+        if isinstance(item.value(), Glob) and not options_of(str(item.key_or_group), composer.folders):
+            raise ConfigError(
+                f"{item.input_line}: glob is for groups such as model; name the values: {item.get_key_element()}=A,B"
+            )
 
 
 def _check_space(node: DictConfig, space: list[Override]) -> None:
     hpo = node.hydra.runtime.choices.hpo
+    if node.hydra.callbacks.search.grid:
+        check_combinations(space, MAX_JOBS)
     if not any(item.is_sweep_override() for item in space):
         raise ConfigError(f"hpo={hpo}: every key has one value, so there is nothing to search; give one several")
     for item in space:

@@ -8,7 +8,9 @@ import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.config.devices import check_cores, check_shares
+from medclf.config.resuming import resume_line
 from medclf.config.schema import Config
+from medclf.config.trainer_checks import check_batches
 from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
@@ -81,7 +83,10 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
     examined = examine(config.dataset, is_main_process())
     table = table_of(examined, config.dataset)
     check_subgroups(config.evaluation.subgroups, table.attributes)
-    check_shares(trainer.world_size, {part: len(table.part(part)) for part in PARTS})
+    images = {part: len(table.part(part)) for part in PARTS}
+    check_shares(trainer.world_size, images)
+    if not config.tune.batch_size:
+        check_batches(config.trainer, config.dataset.batch_size, images, trainer.world_size)
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
@@ -148,7 +153,7 @@ def _fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
-        log.info("Interrupted. To go on: python -m medclf.train resume=%s", run.shown)
+        log.info("Interrupted. To go on: %s", resume_line(run, config.trust_code))
         if isinstance(stop, SIGTERMException):
             raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None

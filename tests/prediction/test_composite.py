@@ -94,7 +94,7 @@ def test_a_model_of_an_older_release_is_said_to_be_one(network):
     def older(content):
         content["format"] = 1
 
-    with pytest.raises(DataError, match="the model is of format 1, written by medclf .* train the model again"):
+    with pytest.raises(DataError, match=r"the model is of format 1, written by medclf .* train the model again"):
         check_model(changed(network, older))
 
 

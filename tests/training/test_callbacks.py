@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from medclf.training.callbacks import LastCheckpoint
 
+TRUST = "trust_code=true"
 NEVER = "callbacks.last_checkpoint.seconds=1000000"
 
 
@@ -72,12 +73,12 @@ def test_gone_on_with_from_the_second_epoch_it_ends_as_a_run_that_was_never_inte
     words = [*TINY_PHANTOM, NEVER, "trainer.max_epochs=3", "augmentation=flip"]
     before = signal.getsignal(signal.SIGINT)
     try:
-        answer = train(*words, f"+callbacks.stop._target_={__name__}.InterruptInThird", "hydra.run.dir=run")
+        answer = train(*words, f"+callbacks.stop._target_={__name__}.InterruptInThird", TRUST, "hydra.run.dir=run")
     finally:
         signal.signal(signal.SIGINT, before)
     assert answer.code == 130
     assert (last(tmp_path / "run")["epoch"], last(tmp_path / "run")["global_step"]) == (1, 5)
-    assert train("resume=run").code == 0
+    assert train("resume=run", TRUST).code == 0
     assert train(*words, "hydra.run.dir=whole").code == 0
     resumed, whole = last(tmp_path / "run"), last(tmp_path / "whole")
     assert resumed["epoch"] == whole["epoch"] == 2
@@ -103,14 +104,15 @@ def test_a_best_checkpoint_newer_than_the_last_one_stays_the_one_to_beat(train, 
     words = ["monitor=val/loss", "optimizer.lr=0.001", "scheduler=none", "trainer.max_epochs=4", NEVER]
     before = signal.getsignal(signal.SIGINT)
     try:
-        answer = train(*TINY_PHANTOM, *words, f"+callbacks.stop._target_={__name__}.BestOnce", "hydra.run.dir=run")
+        stop = f"+callbacks.stop._target_={__name__}.BestOnce"
+        answer = train(*TINY_PHANTOM, *words, stop, TRUST, "hydra.run.dir=run")
     finally:
         signal.signal(signal.SIGINT, before)
     assert answer.code == 130
     assert last(tmp_path / "run")["epoch"] == 1
     best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
     (tmp_path / "run").rename(tmp_path / "moved")
-    answer = train("resume=moved")
+    answer = train("resume=moved", TRUST)
     assert answer.code == 0, answer.text
     metrics = json.loads((tmp_path / "moved/metrics.json").read_text(encoding="utf-8"))
     score = next(state["best_model_score"] for state in best["callbacks"].values() if state.get("monitor"))

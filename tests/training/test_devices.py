@@ -81,7 +81,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     """The run folder of two processes that Lightning started, a network with BatchNorm, and what they printed."""
     cwd = workplace(tmp_path_factory.mktemp("two"))
     words = ["model=resnet18", "dataset.balanced_sampling=true", "trainer.max_epochs=4"]
-    answer = train_process(*WORDS, *words, "+callbacks.spy._target_=spy.Spy", cwd=cwd)
+    answer = train_process(*WORDS, *words, "+callbacks.spy._target_=spy.Spy", "trust_code=true", cwd=cwd)
     assert answer.code == 0, answer.text
     (run,) = (path.parent for path in cwd.rglob("run.json"))
     return run, answer

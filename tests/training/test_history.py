@@ -48,9 +48,9 @@ def test_a_folder_without_events_has_none(tmp_path):
 def test_a_resumed_run_has_every_epoch_once(train, tmp_path, monkeypatch):
     monkeypatch.setattr(logging.getLogger("tensorboard"), "level", logging.WARNING)
     words = [*TINY_PHANTOM, "trainer.max_epochs=4", "hydra.run.dir=run"]
-    assert train(*words, f"+callbacks.stop._target_={__name__}.InterruptLater").code == 130
+    assert train(*words, f"+callbacks.stop._target_={__name__}.InterruptLater", "trust_code=true").code == 130
     assert not (tmp_path / "run" / "history.csv").exists()
-    answer = train("resume=run")
+    answer = train("resume=run", "trust_code=true")
     assert answer.code == 0, answer.text
     frame = pd.read_csv(tmp_path / "run" / "history.csv")
     assert frame["epoch"].tolist() == [0, 1, 2, 3]

@@ -205,7 +205,9 @@ class KeepWeights(Callback):
 def test_swa_is_the_mean_of_the_last_epochs(train, tmp_path):
     KeepWeights.kept.clear()
     keep = f"+callbacks.keep._target_={__name__}.KeepWeights"
-    finished_run(train, "callbacks=swa", "callbacks.weight_averaging.start=0.5", "trainer.max_epochs=4", keep)
+    finished_run(
+        train, "callbacks=swa", "callbacks.weight_averaging.start=0.5", "trainer.max_epochs=4", keep, "trust_code=true"
+    )
     assert len(KeepWeights.kept) == 4
     mean = torch.stack(KeepWeights.kept[2:]).mean(0)
     last = checkpoint(tmp_path / "run")
@@ -235,7 +237,7 @@ def test_a_network_of_ones_own(tmp_path):
         encoding="utf-8",
     )
     words = ["model=custom", "model.backbone._target_=my_networks.Mine", "+model.backbone.width=5", "model/head=mlp"]
-    answer = train_process(*TINY_PHANTOM, *words, "hydra.run.dir=run", cwd=tmp_path)
+    answer = train_process(*TINY_PHANTOM, *words, "trust_code=true", "hydra.run.dir=run", cwd=tmp_path)
     assert answer.code == 0, answer.text
     state = torch.load(tmp_path / "run/checkpoints/best.pth", weights_only=True)
     assert state["backbone.0.weight"].shape == (5, 1, 3, 3)

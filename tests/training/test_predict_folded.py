@@ -37,7 +37,12 @@ class Watch(Callback):
 @pytest.fixture
 def config(two_classes, tmp_path):
     words = ["dataset=folder", f"dataset.root='{two_classes}'", f"dataset.store='{tmp_path / 'store'}'"]
-    words += ["dataset.image_size=16", "model=custom", f"model.backbone._target_={__name__}.Normalised"]
+    words += [
+        "dataset.image_size=16",
+        "model=custom",
+        "trust_code=true",
+        f"model.backbone._target_={__name__}.Normalised",
+    ]
     return validated(Composer("train").compose(words), Config)
 
 

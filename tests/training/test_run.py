@@ -259,13 +259,13 @@ class InterruptOnce(Callback):
 def test_interrupted_in_the_first_epoch_and_gone_on_with(train, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     try:
-        answer = train(*TINY_PHANTOM, f"+callbacks.stop._target_={__name__}.InterruptOnce")
+        answer = train(*TINY_PHANTOM, f"+callbacks.stop._target_={__name__}.InterruptOnce", "trust_code=true")
     finally:
         signal.signal(signal.SIGINT, before)
     assert answer.code == 130
     run = only_run(tmp_path / "runs")
     assert not (run / "checkpoints").exists()
-    answer = train(f"resume={run}")
+    answer = train(f"resume={run}", "trust_code=true")
     assert answer.code == 0, answer.text
     assert "it starts from the beginning" in answer.out
     assert train(*TINY_PHANTOM, "hydra.run.dir=whole").code == 0
@@ -299,17 +299,20 @@ def test_no_end_but_a_time(train, tmp_path):
         ("trainer=gpu", "trainer: "),
         ("trainer.strategy=nothing", "nothing"),
         ("+callbacks.mine._target_=lightning.pytorch.callbacks.Nothing", "callbacks.mine._target_"),
-        ("+callbacks.mine._target_=torch.nn.Identity", "is no Lightning callback"),
-        ("optimizer._target_=torch.optim.Nothing", "optimizer: cannot be built"),
+        ("+callbacks.mine._target_=torch.nn.Identity", "is not a Lightning callback"),
+        ("optimizer._target_=torch.optim.Nothing", "optimizer._target_=torch.optim.Nothing: cannot be imported"),
         ("+optimizer.momentun=1", "momentun"),
         ("+model.head.out_features=5", "with 2 classes needs 2"),
-        ("model.backbone._target_=medclf.models.Nothing", "medclf.models.Nothing: cannot be imported: No module"),
+        (
+            "model.backbone._target_=medclf.models.Nothing",
+            "medclf.models.Nothing: cannot be imported: module 'medclf.models' has no",
+        ),
     ],
 )
 def test_what_only_torch_knows_is_still_one_message(train, argument, words):
     if argument == "trainer=gpu" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    answer = train(*(item for item in TINY_PHANTOM if item != "trainer=cpu"), argument)
+    answer = train(*(item for item in TINY_PHANTOM if item != "trainer=cpu"), "trust_code=true", argument)
     assert answer.code == 2
     assert words in answer.err
     assert "Traceback" not in answer.err

@@ -30,6 +30,7 @@ RECIPE = [
     "augmentation.mixup=0.2",
     "dataset.store=STORE",
 ]
+TRUST = "trust_code=true"
 TESTS = Path(__file__).parents[1]
 HERE = {"PYTHONPATH": os.pathsep.join([str(TESTS / "training"), str(TESTS), os.environ.get("PYTHONPATH", "")])}
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
@@ -139,10 +140,10 @@ def test_killed_at_random_moments_and_gone_on_with_each_time(whole, tmp_path, se
 @posix
 def test_killed_while_a_checkpoint_is_written(whole, tmp_path):
     kill = "+callbacks.kill._target_=test_survival.KillWhileWriting"
-    answer = train_process(*words(whole.parent), kill, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
+    answer = train_process(*words(whole.parent), kill, TRUST, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
     assert answer.code == -signal.SIGKILL
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 2
-    answer = train_process("resume=run", cwd=tmp_path, env=HERE)
+    answer = train_process("resume=run", TRUST, cwd=tmp_path, env=HERE)
     assert answer.code == 0, answer.text
     same(tmp_path / "run", whole)
     assert not list((tmp_path / "run/checkpoints").glob(".*"))
@@ -161,9 +162,9 @@ class Terminate(Callback):
 def test_a_clusters_notice_is_answered_by_a_checkpoint(whole, tmp_path):
     """In the middle of an epoch, twice; the folder is moved between."""
     stop = "+callbacks.stop._target_=test_survival.Terminate"
-    first = train_process(*words(whole.parent), stop, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
+    first = train_process(*words(whole.parent), stop, TRUST, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
     (tmp_path / "run").rename(tmp_path / "moved")
-    second = train_process("resume=moved", cwd=tmp_path, env=HERE)
+    second = train_process("resume=moved", TRUST, cwd=tmp_path, env=HERE)
     for answer, name in ((first, "run"), (second, "moved")):
         assert answer.code == 143, answer.text
         assert f"To go on: python -m medclf.train resume={name}" in answer.out
@@ -179,9 +180,9 @@ def test_a_clusters_notice_is_answered_by_a_checkpoint(whole, tmp_path):
 @posix
 def test_a_notice_while_it_validates_keeps_the_epoch_before(whole, tmp_path):
     stop = "+callbacks.stop._target_=test_survival.TerminateInValidation"
-    answer = train_process(*words(whole.parent), stop, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
+    answer = train_process(*words(whole.parent), stop, TRUST, "hydra.run.dir=run", cwd=tmp_path, env=HERE)
     assert answer.code == 143, answer.text
-    answer = train_process("resume=run", cwd=tmp_path, env=HERE)
+    answer = train_process("resume=run", TRUST, cwd=tmp_path, env=HERE)
     assert answer.code == 0, answer.text
     same(tmp_path / "run", whole)
 
@@ -203,7 +204,7 @@ class Interrupt(Callback):
 @pytest.fixture
 def interrupted(train, tmp_path):
     """A run that was interrupted in its third epoch."""
-    write = ["callbacks.last_checkpoint.seconds=0", f"+callbacks.stop._target_={__name__}.Interrupt"]
+    write = ["callbacks.last_checkpoint.seconds=0", f"+callbacks.stop._target_={__name__}.Interrupt", TRUST]
     before = signal.getsignal(signal.SIGINT)
     try:
         answer = train(*TINY_PHANTOM, *write, "trainer.max_epochs=4", "hydra.run.dir=runs/phantom/first")
@@ -217,20 +218,27 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used_when_one_says_
     checkpoints = interrupted / "checkpoints"
     content = (checkpoints / "last.ckpt").read_bytes()
     (checkpoints / "last.ckpt").write_bytes(content[: len(content) // 2])
-    answer = train(f"resume={interrupted}")
+    answer = train(f"resume={interrupted}", TRUST)
     assert answer.code == 2
     assert "last.ckpt: is damaged or not there" in answer.err
     assert "the one before it, of epoch 1, is whole" in answer.err
-    answer = train(f"resume={interrupted}", "resume_from=previous")
+    answer = train(f"resume={interrupted}", TRUST, "resume_from=previous")
     assert answer.code == 0, answer.text
     assert json.loads((interrupted / "run.json").read_text(encoding="utf-8"))["status"] == "finished"
 
 
-def test_a_run_of_which_nothing_is_known_is_not_gone_on_with(train, interrupted):
-    (interrupted / ".hydra/overrides.yaml").write_text("", encoding="utf-8")
+def test_a_run_without_its_configuration_cannot_be_resumed(train, interrupted):
+    (interrupted / "config.yaml").unlink()
+    answer = train(f"resume={interrupted}", TRUST)
+    assert answer.code == 2
+    assert "stopped before its configuration was saved; start the run again" in answer.err
+
+
+def test_code_of_a_run_is_trusted_again_when_it_is_resumed(train, interrupted):
     answer = train(f"resume={interrupted}")
     assert answer.code == 2
-    assert "overrides.yaml: is empty, so what was typed is not known" in answer.err
+    assert "callbacks.stop._target_=" in answer.err
+    assert "add trust_code=true" in answer.err
 
 
 def test_a_checkpoint_of_another_network_is_refused(train, interrupted):
@@ -239,16 +247,16 @@ def test_a_checkpoint_of_another_network_is_refused(train, interrupted):
     name = next(name for name in saved["state_dict"] if name.endswith("head.weight"))
     saved["state_dict"][name] = saved["state_dict"][name][:1]
     torch.save(saved, last)
-    answer = train(f"resume={interrupted}")
+    answer = train(f"resume={interrupted}", TRUST)
     assert answer.code == 2
     assert "last.ckpt: is of another network than the run's config.yaml tells: 1 of its weights differ" in answer.err
 
 
 def test_the_run_last_at_work_is_gone_on_with(train, interrupted):
-    answer = train("resume=last")
+    answer = train("resume=last", TRUST)
     assert answer.code == 0, answer.text
     assert json.loads((interrupted / "run.json").read_text(encoding="utf-8"))["status"] == "finished"
-    answer = train("resume=last")
+    answer = train("resume=last", TRUST)
     assert answer.code == 2
     assert "no run below runs/ is unfinished" in answer.err
 
@@ -265,7 +273,7 @@ def test_the_run_last_at_work_is_gone_on_with(train, interrupted):
 )
 def test_another_network_or_other_images_are_refused(train, interrupted, word, expected):
     before = {path: path.read_bytes() for path in interrupted.rglob("*") if path.is_file() and path.suffix != ".log"}
-    answer = train(f"resume={interrupted}", word)
+    answer = train(f"resume={interrupted}", TRUST, word)
     assert answer.code == 2, answer.text
     assert expected in answer.err
     kept = {path: path.read_bytes() for path in before if path.name != "run.json" and ".hydra" not in path.parts}
@@ -283,7 +291,7 @@ def test_two_processes_do_not_go_on_with_one_run(train, interrupted):
     assert holder.stdout is not None
     assert holder.stdout.readline()
     try:
-        answer = train(f"resume={interrupted}")
+        answer = train(f"resume={interrupted}", TRUST)
     finally:
         holder.kill()
         holder.wait()

@@ -1,7 +1,7 @@
-import re
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from medclf.config.patterns import bounded_search
 from medclf.config.schema import SplitName
 
 
@@ -29,7 +29,7 @@ class FoundImages:
 
 def group_of(path: str, pattern: str | None) -> str:
     """The patient that a file's name tells, or its whole path: an image that is a patient of its own."""
-    found = re.search(pattern, PurePosixPath(path).name) if pattern else None
+    found = bounded_search("dataset.group_pattern", pattern, PurePosixPath(path).name) if pattern else None
     if found is None:
         return path
     return (found.group(1) if found.re.groups else found.group(0)) or path
