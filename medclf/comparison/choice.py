@@ -34,7 +34,7 @@ def chosen_predictions(
         ConfigError: where what was typed has no use.
         DataError: where the test images or the positive classes are not the same.
     """
-    if rule and all("operating_point" in source.stored for source in sources.values()):
+    if rule and all(source.stored.get("operating_point") for source in sources.values()):
         raise ConfigError(f"--operating-point {rule}: every one of these runs brings its own")
     tables = aligned({label: source.table for label, source in sources.items()})
     positive = _positive(sources, classes_of(next(iter(tables.values()))), positive)
@@ -65,11 +65,8 @@ def _positive(sources: Mapping[str, Source], classes: Sequence[str], typed: str 
 
 def _point(source: Source, positive: str | None, rule: str) -> OperatingPoint:
     """The one that the run has chosen, or chosen here on its validation images."""
-    if "operating_point" in source.stored:
-        try:
-            return OperatingPoint(**source.stored["operating_point"])
-        except TypeError as error:
-            raise DataError(f"{source.path}: operating_point in metrics.json cannot be read: {error}") from error
+    if source.stored.get("operating_point"):
+        return OperatingPoint(**source.stored["operating_point"])
     config = OmegaConf.load(conf_dir() / "evaluation" / "default.yaml")
     assert isinstance(config, DictConfig)
     return choose(split_of(source.table, "val", positive), validated(config, Evaluation), rule)

@@ -63,7 +63,10 @@ def compare(
         resamples: of the bootstrap.
         seed: of the bootstrap.
     """
-    drawn = {label: bootstrap(predictions, resamples, seed).overall for label, predictions in runs.items()}
+    drawn = {
+        label: bootstrap(predictions, resamples, seed, names=set(metrics)).overall
+        for label, predictions in runs.items()
+    }
     rows = []
     for metric in metrics:
         pairs = [

@@ -10,7 +10,8 @@ import pandas as pd
 from medclf.errors import DataError
 from medclf.evaluation.reading import load_predictions
 from medclf.plain_data import flat, read_yaml
-from medclf.runs import Run, read_json
+from medclf.run_files import check_keys, read_metrics, verify
+from medclf.runs import Run
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _read_run(path: Path, positive: str | None) -> Source:
     if not run.predictions.is_file():
         raise DataError(f"{path}: this run has no predictions.csv")
     model, seed, configured = _settings(run.config)
-    stored = read_json(run.metrics) if run.metrics.is_file() else {}
+    verify(run, run.predictions)
+    stored = read_metrics(run) if run.metrics.is_file() else {}
     tails = _tails(path)
     names = (model, f"{model} seed {seed}", f"{model} seed {seed} {tails[0]}", *tails) if model else tails
     stated = stored.get("positive") or positive or configured
@@ -97,6 +99,7 @@ def _settings(path: Path) -> _Settings:
     if not path.is_file():
         return _Settings()
     content = flat(read_yaml(path))
+    check_keys(path, content)
     return _Settings(*(content.get(key) for key in ("model.name", "seed", "dataset.positive")))
 
 

@@ -1,6 +1,7 @@
 """What the server answers: the page, and a file's bytes that are posted. No request names a file or an address."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from starlette.applications import Starlette
@@ -15,8 +16,14 @@ from medclf.data.pixels import UnreadableImageError
 from medclf.demonstration.answer import Answer
 from medclf.demonstration.pages import answered, asset, refused
 from medclf.demonstration.serving import HOST
+from medclf.demonstration.uploads import BusyError, TooLargeError, Upload, Uploads
 
+log = logging.getLogger(__name__)
 MB = 10**6
+IN_MEMORY = 4
+"""Uploads of the largest size that are held in memory at once."""
+WAITING = 8
+"""Complete uploads that may wait for their answer, one of them being answered."""
 ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
@@ -28,23 +35,36 @@ def build_app(ask: Callable[[bytes], Answer], page: str, max_mb: float) -> Starl
         page: the page's HTML.
         max_mb: more than so many million bytes are refused.
     """
-    turn = asyncio.Lock()
+    turn, limit = asyncio.Lock(), round(max_mb * MB)
+    uploads = Uploads(limit, IN_MEMORY * limit, WAITING)
 
     async def answer(request: Request) -> Response:
         if _is_foreign(request):
-            return HTMLResponse(refused("Another page may not ask here."), 403)
+            return _refusal("Another page may not ask here.", 403)
         try:
-            content = await _body(request, round(max_mb * MB))
+            upload = await uploads.receive(request.stream())
         except ClientDisconnect:
             return Response(status_code=400)
-        if content is None:
-            return HTMLResponse(refused(f"The file is larger than the {max_mb:g} MB that are taken."), 413)
+        except TooLargeError as error:
+            return _refusal(f"The file is larger than the {max_mb:g} MB that are taken.", 413, closing=not error.ended)
+        except BusyError:
+            return _refusal("Too many images at once; try again in a moment.", 503)
         try:
             async with turn:
-                found = await run_in_threadpool(ask, content)
+                return await _answered(request, upload)
+        finally:
+            uploads.release(upload)
+
+    async def _answered(request: Request, upload: Upload) -> Response:
+        if await request.is_disconnected():
+            return Response(status_code=400)
+        try:
+            return HTMLResponse(answered(await run_in_threadpool(ask, bytes(upload.content))))
         except UnreadableImageError as error:
-            return HTMLResponse(refused(f"The file cannot be read: {error}."), 422)
-        return HTMLResponse(answered(found))
+            return _refusal(f"The file cannot be read: {error}.", 422)
+        except Exception as error:  # no file may end the page's work
+            log.error("An image could not be answered for (%s: %s).", type(error).__name__, error)
+            return _refusal("This image cannot be answered for; the terminal says why.", 500)
 
     routes = [Route("/", _fixed(page, "text/html")), Route("/answer", answer, methods=["POST"])]
     routes += [Route(f"/{name}", _fixed(asset(name), kind)) for name, kind in ASSETS.items()]
@@ -63,16 +83,7 @@ def _is_foreign(request: Request) -> bool:
     return origin is not None and origin != f"http://{request.headers['host']}"
 
 
-async def _body(request: Request, limit: int) -> bytes | None:
-    """The posted bytes; None where there are more than the limit, which are read to their end and not kept.
-
-    A browser shows what a server answers only once it has sent all.
-    """
-    content, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            content.clear()
-        else:
-            content += chunk
-    return None if size > limit else bytes(content)
+def _refusal(message: str, status: int, closing: bool = False) -> Response:
+    headers = {"Connection": "close"} if closing else {}
+    headers |= {"Retry-After": "2"} if status == 503 else {}
+    return HTMLResponse(refused(message), status, headers)

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medclf.prediction.facts import Facts
-from medclf.runs import Run, read_json
+from medclf.run_files import read_metrics
+from medclf.runs import Run
 
 SHOWN = {
     "auroc_macro": "mean AUROC",
@@ -33,12 +34,12 @@ def figures_of(path: Path, facts: Facts) -> list[Figure]:
     run = Run(path.absolute().parent.parent)
     if not run.metrics.is_file():
         return []
-    test: Mapping[str, Any] = read_json(run.metrics).get("test", {})
+    test: Mapping[str, Any] = read_metrics(run).get("test") or {}
     names = SHOWN_BINARY if len(facts.classes) == 2 else SHOWN
     return [_figure(test, name, shown) for name, shown in names.items() if test.get(name) is not None]
 
 
 def _figure(test: Mapping[str, Any], name: str, shown: str) -> Figure:
-    low, high = test["interval_95"].get(name, (None, None))
+    low, high = test.get("interval_95", {}).get(name, (None, None))
     interval = "" if low is None else f"{low:.3f} to {high:.3f}"
-    return Figure(shown, f"{test[name]:.3f}", interval, test["n_of"][name])
+    return Figure(shown, f"{test[name]:.3f}", interval, test.get("n_of", {}).get(name, 0))

@@ -1,16 +1,18 @@
 """The server: on this machine's own address alone. Imports no torch."""
 
 import errno
+import logging
 import socket
 
 import uvicorn
 from starlette.applications import Starlette
 
+from medclf.demonstration.connections import CONNECTIONS, HEADER_BYTES, BoundedConnection
 from medclf.errors import ConfigError
 
 HOST = "127.0.0.1"
-AT_ONCE = 32
-"""Connections; a browser has six."""
+KEEP_ALIVE = 5
+"""Seconds that an idle connection stays open."""
 PATIENCE = 3
 """Seconds that an answer still has after Ctrl-C."""
 HEADERS = [
@@ -48,11 +50,22 @@ def address(listening: socket.socket) -> str:
 
 def serve(app: Starlette, listening: socket.socket) -> None:
     """Serve until Ctrl-C. Raises KeyboardInterrupt then."""
+    build_server(app).run(sockets=[listening])
+
+
+def build_server(app: Starlette) -> uvicorn.Server:
+    """Return the server of an application, within the limits of ``connections``."""
+    logger = logging.getLogger("uvicorn.error")
+    logger.setLevel(logging.ERROR)  # a malformed request is not worth a line
+    logger.addFilter(_in_one_line)
     config = uvicorn.Config(
         app,
         # the same whatever else is installed
         loop="asyncio",
-        http="h11",
+        http=BoundedConnection,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        # sockets accepted before their handlers run: a burst must not use up the process's file descriptors
+        backlog=CONNECTIONS // 2,
         ws="none",
         lifespan="off",
         proxy_headers=False,
@@ -60,7 +73,16 @@ def serve(app: Starlette, listening: socket.socket) -> None:
         headers=HEADERS,
         log_config=None,
         access_log=False,
-        limit_concurrency=AT_ONCE,
+        limit_concurrency=2 * CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=PATIENCE,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
+
+
+def _in_one_line(record: logging.LogRecord) -> bool:
+    """Shorten the traceback of a failed request to its last line."""
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        record.msg, record.args, record.exc_info = "A request failed (%s: %s).", (type(error).__name__, error), None
+    return True

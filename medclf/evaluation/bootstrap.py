@@ -1,16 +1,26 @@
 """Resampling the patients of a predictions table."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from medclf.errors import ConfigError
 from medclf.evaluation.metrics import MetricValues, metric_values
+from medclf.evaluation.percentiles import Percentiles, Spread
 from medclf.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 CHUNK = 400_000
 """Weights held at once: few enough to stay in a processor's cache."""
+BLOCK = 2**21
+"""Values (resamples x classes) of one metric that are computed at once, so that many classes need little memory."""
+MAX_VALUES = 2**27
+"""Resampled values (classifiers x metrics x resamples) that a comparison may hold: one GiB."""
+PATIENCE = 5
+"""Seconds before a bar is shown."""
 
 
 def draws(predictions: Predictions, resamples: int, seed: int) -> Iterator[Floats]:
@@ -20,8 +30,10 @@ def draws(predictions: Predictions, resamples: int, seed: int) -> Iterator[Float
     evidence, and within each class, so that its share stays as it is: a patient counts for the class that most of his
     images have. The same patients, classes, seed and number give the same draws.
     """
-    strata = _strata(predictions)
-    patients = int(predictions.groups.max()) + 1
+    # of a subset, not every patient is present: counting those alone keeps memory in proportion to the images
+    groups = np.unique(predictions.groups, return_inverse=True)[1].reshape(-1)
+    strata = _strata(groups, predictions.target, len(predictions.classes))
+    patients = int(groups.max()) + 1
     random = np.random.default_rng(seed)
     step = max(1, CHUNK // len(predictions))
     for begin in range(0, resamples, step):
@@ -31,26 +43,113 @@ def draws(predictions: Predictions, resamples: int, seed: int) -> Iterator[Float
             picked = members[random.integers(len(members), size=(count, len(members)))]
             picked += np.arange(count)[:, None] * patients
             drawn += np.bincount(picked.ravel(), minlength=count * patients)
-        yield drawn.reshape(count, patients)[:, predictions.groups]
+        yield drawn.reshape(count, patients)[:, groups]
 
 
-def _strata(predictions: Predictions) -> list[NDArray[np.int64]]:
-    """The patients of each class."""
-    count = len(predictions.classes)
-    images = np.zeros((int(predictions.groups.max()) + 1, count), np.int64)
-    np.add.at(images, (predictions.groups, predictions.target), 1)
-    present = images.sum(1) > 0  # of a subset, not every patient is there
+def _strata(groups: NDArray[np.intp], target: NDArray[np.int64], classes: int) -> list[NDArray[np.int64]]:
+    """Return the patients of each class that has any."""
+    images = np.zeros((int(groups.max()) + 1, classes), np.int64)
+    np.add.at(images, (groups, target), 1)
     label = images.argmax(1)
-    strata = [np.flatnonzero(present & (label == at)) for at in range(count)]
+    strata = [np.flatnonzero(label == at) for at in range(classes)]
     return [members for members in strata if len(members)]
 
 
-def bootstrap(
+@dataclass(frozen=True)
+class Spreads:
+    """How each metric varies over the resamples: ``overall`` by name, ``per_class`` by name and in order of classes."""
+
+    overall: dict[str, Spread]
+    per_class: dict[str, list[Spread]]
+
+
+def spreads(
     predictions: Predictions, resamples: int, seed: int = 0, prevalence: float | None = None, ranks: bool = True
+) -> Spreads:
+    """Return the 95 % percentiles of each metric over the resamples.
+
+    Memory grows with neither the number of resamples (but for the twentieth of them in the tails) nor the square of
+    the classes.
+
+    Args:
+        predictions: of one split.
+        resamples: number of draws, at least one.
+        seed: of the draws.
+        prevalence: as ``metric_values`` takes it.
+        ranks: likewise.
+    """
+    overall: dict[str, Percentiles] = {}
+    per_class: dict[str, Percentiles] = {}
+    for values in _resampled(predictions, resamples, seed, prevalence, ranks):
+        for name, column in values.overall.items():
+            overall.setdefault(name, Percentiles(resamples)).add(column[:, None])
+        for name, columns in values.per_class.items():
+            per_class.setdefault(name, Percentiles(resamples)).add(columns)
+    return Spreads(
+        {name: found.spreads()[0] for name, found in overall.items()},
+        {name: found.spreads() for name, found in per_class.items()},
+    )
+
+
+def bootstrap(
+    predictions: Predictions,
+    resamples: int,
+    seed: int = 0,
+    prevalence: float | None = None,
+    ranks: bool = True,
+    names: Collection[str] | None = None,
 ) -> MetricValues:
-    """The metrics of each resample, as ``metric_values`` gives them."""
-    parts = [metric_values(predictions, weights, prevalence, ranks) for weights in draws(predictions, resamples, seed)]
+    """Return the metrics of each resample, as ``metric_values`` does.
+
+    Args:
+        predictions: of one split.
+        resamples: number of draws.
+        seed: of the draws.
+        prevalence: as ``metric_values`` takes it.
+        ranks: likewise.
+        names: overall metrics to keep, and none of single classes; None: all of both.
+    """
+    parts = []
+    for values in _resampled(predictions, resamples, seed, prevalence, ranks):
+        kept = {name: column for name, column in values.overall.items() if names is None or name in names}
+        parts.append(MetricValues(kept, values.per_class if names is None else {}))
     return MetricValues(
         {name: np.concatenate([part.overall[name] for part in parts]) for name in parts[0].overall},
         {name: np.concatenate([part.per_class[name] for part in parts]) for name in parts[0].per_class},
     )
+
+
+def _resampled(
+    predictions: Predictions, resamples: int, seed: int, prevalence: float | None, ranks: bool
+) -> Iterator[MetricValues]:
+    with tqdm(total=resamples, desc="Resampling", leave=False, delay=PATIENCE) as bar:
+        for weights in draws(predictions, resamples, seed):
+            for block in in_blocks(weights, len(predictions.classes)):
+                yield metric_values(predictions, block, prevalence, ranks)
+                bar.update(len(block))
+
+
+def in_blocks(weights: Floats, classes: int) -> Iterator[Floats]:
+    """Yield the rows of some draws, as many at once as ``BLOCK`` allows for so many classes."""
+    rows = max(1, BLOCK // classes)
+    for begin in range(0, len(weights), rows):
+        yield weights[begin : begin + rows]
+
+
+def check_resamples(key: str, resamples: int, columns: int) -> None:
+    """Raise if the resampled values of a comparison would not fit ``MAX_VALUES``.
+
+    Args:
+        key: how the number is typed, ``--resamples `` for example.
+        resamples: typed.
+        columns: number of classifiers x metrics.
+
+    Raises:
+        ConfigError: with the largest number that fits.
+    """
+    most = MAX_VALUES // max(columns, 1)
+    if resamples > most:
+        raise ConfigError(
+            f"{key}{resamples}: too many for {columns} columns (classifiers x metrics), which would fill the memory; "
+            f"type {key}{most}, or choose fewer metrics: --metrics NAME"
+        )

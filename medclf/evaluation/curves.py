@@ -14,6 +14,8 @@ from medclf.evaluation.predictions import Predictions
 Floats = NDArray[np.float64]
 BAND = 500
 """Resamples behind the band of a curve."""
+AT_ONCE = 100
+"""Classes whose resampled curves are held at once: 40 MB."""
 GRID = np.linspace(0, 1, 101)
 THRESHOLDS = np.linspace(0.01, 0.99, 99)
 RELIABILITY_BINS = 10
@@ -49,22 +51,30 @@ def _precision(true: Floats, false: Floats) -> Floats:
 def _curves(
     predictions: Predictions, seed: int, curve: Callable[[Floats, Floats], Floats], names: tuple[str, str]
 ) -> pd.DataFrame:
+    truths = {label: predictions.target == label for label in predictions.shown_classes}
+    defined = [label for label, truth in truths.items() if truth.any() and not truth.all()]
     frames = []
-    for label in predictions.shown_classes:
-        truth = predictions.target == label
-        if truth.all() or not truth.any():
-            continue
-        scores = predictions.probabilities[:, label]
-        value = curve(*(counts[0] for counts in cumulated(scores, truth, np.ones((1, len(truth))))))
-        resampled = []
-        for weights in draws(predictions, BAND, seed):
-            for true, false in zip(*cumulated(scores, truth, weights), strict=True):
-                if true[-1] > 0 and false[-1] > 0:
-                    resampled.append(curve(true, false))
-        low, high = np.percentile(np.stack(resampled), [2.5, 97.5], axis=0)
-        columns = {"class": predictions.classes[label], names[0]: GRID, names[1]: value, "low": low, "high": high}
-        frames.append(pd.DataFrame(columns))
+    for begin in range(0, len(defined), AT_ONCE):
+        labels = defined[begin : begin + AT_ONCE]
+        for label, resampled in zip(labels, _resampled(predictions, seed, curve, labels), strict=True):
+            counts = cumulated(predictions.probabilities[:, label], truths[label], np.ones((1, len(predictions))))
+            value = curve(*(count[0] for count in counts))
+            low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
+            columns = {"class": predictions.classes[label], names[0]: GRID, names[1]: value, "low": low, "high": high}
+            frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["class", *names, "low", "high"])
+
+
+def _resampled(
+    predictions: Predictions, seed: int, curve: Callable[[Floats, Floats], Floats], labels: list[int]
+) -> list[Floats]:
+    """Return for each of some classes its curve in each resample in which it is defined, shape (resamples, points)."""
+    found: list[list[Floats]] = [[] for _ in labels]
+    for weights in draws(predictions, BAND, seed):
+        for label, curves in zip(labels, found, strict=True):
+            counts = cumulated(predictions.probabilities[:, label], predictions.target == label, weights)
+            curves += [curve(true, false) for true, false in zip(*counts, strict=True) if min(true[-1], false[-1]) > 0]
+    return [np.stack(curves) for curves in found]
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:

@@ -8,14 +8,17 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from medclf.errors import listed
-from medclf.evaluation.bootstrap import bootstrap
+from medclf.evaluation.bootstrap import spreads
 from medclf.evaluation.delong import delong_interval
 from medclf.evaluation.metrics import AVERAGED, WEIGHTED, metric_values
+from medclf.evaluation.percentiles import Spread
 from medclf.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
 UNDEFINED = 0.05
 """Share of the resamples in which a metric may be undefined before its interval is."""
+MAX_REASONS = 20
+"""Reasons that are named where a mean over classes is not defined."""
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv")
 
 
@@ -75,12 +78,12 @@ def estimate(
     if len(predictions) == 0:
         return Metrics(0, 0, {}, {})
     values = metric_values(predictions, np.ones((1, len(predictions))), prevalence, ranks)
-    resampled = bootstrap(predictions, resamples, seed, prevalence, ranks)
+    resampled = spreads(predictions, resamples, seed, prevalence, ranks)
     counted = _Counted(predictions)
     per_class: dict[str, dict[str, Estimate]] = {}
     for at, label in enumerate(predictions.classes):
         per_class[label] = {
-            name: _estimate(counted, name, at, float(value[0, at]), resampled.per_class[name][:, at])
+            name: _estimate(counted, name, at, float(value[0, at]), resampled.per_class[name][at])
             for name, value in values.per_class.items()
         }
     overall = {}
@@ -129,7 +132,7 @@ class _Counted:
         classes = [at for at in range(len(self.true)) if average == "macro" or self.true[at] > 0]
         assert stem in AVERAGED and (average == "macro" or stem in WEIGHTED)
         reasons = [self._reason_of_class(AVERAGED[stem], at) for at in classes]
-        return "; ".join(dict.fromkeys(reason for reason in reasons if reason))
+        return _joined(list(dict.fromkeys(reason for reason in reasons if reason)))
 
     @property
     def positive(self) -> int:
@@ -146,7 +149,12 @@ class _Counted:
         return reasons.get(name, absent or alone)
 
 
-def _estimate(counted: _Counted, name: str, at: int | None, value: float, resampled: Floats) -> Estimate:
+def _joined(reasons: list[str]) -> str:
+    rest = f"; and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
+    return "; ".join(reasons[:MAX_REASONS]) + rest
+
+
+def _estimate(counted: _Counted, name: str, at: int | None, value: float, resampled: Spread) -> Estimate:
     about = counted.about(name, at)
     n = int(about.sum())
     if math.isnan(value):
@@ -160,15 +168,14 @@ def _estimate(counted: _Counted, name: str, at: int | None, value: float, resamp
             low, high = delong_interval(counted.of.probabilities[:, at], truth)
             if not math.isnan(low):
                 return Estimate(value, low, high, n, "DeLong")
-    missing = float(np.isnan(resampled).mean())
+    low, high, missing = resampled
     if missing > UNDEFINED:
         return Estimate(value, n=n, reason=f"not defined in {missing:.0%} of the resamples")
-    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     if name == "calibration_error" and high - low > 1e-12:
         low, high = max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low))
-        return Estimate(value, float(low), float(high), n, "basic bootstrap of patients")
+        return Estimate(value, low, high, n, "basic bootstrap of patients")
     if high - low > 1e-12:
-        return Estimate(value, float(low), float(high), n, "bootstrap of patients")
+        return Estimate(value, low, high, n, "bootstrap of patients")
     if proportion:
         patients = len(np.unique(counted.of.groups[about]))
         return Estimate(value, *wilson(value * patients, patients), n, "Wilson, patients for images")

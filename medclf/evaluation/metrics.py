@@ -5,6 +5,7 @@ and its interval. What is not defined is NaN: nothing is put in its place.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,10 @@ def metric_values(
         prevalence: of the positive class where the classifier will be used; None: not asked for.
         ranks: whether AUROC and average precision, which no threshold changes, are wanted too.
     """
-    counts = _confusion(predictions, weights)
-    per_class = _from_confusion(counts) | (_from_ranks(predictions, weights) if ranks else {})
-    true = counts.sum(2)
-    share = true / true.sum(1, keepdims=True)
-    agreed = np.trace(counts, axis1=1, axis2=2) / true.sum(1)
+    counts = _counts(predictions, weights)
+    per_class = _from_counts(counts) | (_from_ranks(predictions, weights) if ranks else {})
+    share = counts.true / counts.total[:, None]
+    agreed = counts.hit.sum(1) / counts.total
     overall = {"accuracy": agreed, "balanced_accuracy": per_class["sensitivity"].mean(1)}
     averaged = [name for name in AVERAGED if AVERAGED[name] in per_class]
     for name in averaged:
@@ -77,18 +77,29 @@ AVERAGED = {
 WEIGHTED = ("precision", "recall", "f1", "auroc", "average_precision")
 
 
-def _confusion(predictions: Predictions, weights: Floats) -> Floats:
-    """Sums of weights, shape (weightings, true class, predicted class)."""
-    count = len(predictions.classes)
-    cell = np.zeros((len(predictions), count * count))
-    cell[np.arange(len(predictions)), predictions.target * count + predictions.predicted] = 1
-    return np.asarray(weights @ cell).reshape(-1, count, count)
+class _Counts(NamedTuple):
+    """Sums of weights by class, each (weightings, classes): true images, images called so, and those that are both.
+
+    ``total`` is the sum of each weighting.
+    """
+
+    true: Floats
+    called: Floats
+    hit: Floats
+    total: Floats
 
 
-def _from_confusion(counts: Floats) -> dict[str, Floats]:
-    total = counts.sum((1, 2))[:, None]
-    hit = np.diagonal(counts, axis1=1, axis2=2)
-    true, called = counts.sum(2), counts.sum(1)
+def _counts(predictions: Predictions, weights: Floats) -> _Counts:
+    """Sum the weights by class; a whole confusion matrix for each weighting would grow with the classes' square."""
+    labels = np.arange(len(predictions.classes))
+    true = predictions.target[:, None] == labels
+    called = predictions.predicted[:, None] == labels
+    sums = [np.asarray(weights @ cells.astype(np.float64)) for cells in (true, called, true & called)]
+    return _Counts(sums[0], sums[1], sums[2], sums[0].sum(1))
+
+
+def _from_counts(counts: _Counts) -> dict[str, Floats]:
+    total, true, called, hit = counts.total[:, None], counts.true, counts.called, counts.hit
     rejected = total - true - called + hit  # true negatives
     return {
         "sensitivity": ratio(hit, true),
@@ -138,10 +149,9 @@ def areas(true: Floats, false: Floats) -> tuple[Floats, Floats]:
     return auroc, precision
 
 
-def _agreement(counts: Floats) -> dict[str, Floats]:
-    total = counts.sum((1, 2))
-    hits = np.trace(counts, axis1=1, axis2=2)
-    true, called = counts.sum(2), counts.sum(1)
+def _agreement(counts: _Counts) -> dict[str, Floats]:
+    total, hits = counts.total, counts.hit.sum(1)
+    true, called = counts.true, counts.called
     chance = (true * called).sum(1)
     spreads = np.stack([total**2 - (true**2).sum(1), total**2 - (called**2).sum(1)])
     # where everything is one class, rounding leaves a little more than nothing; one image of a million leaves 2e-6

@@ -85,7 +85,9 @@ class Predictions:
 def predictions_table(
     images: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str], fold: int | None = None
 ) -> pd.DataFrame:
-    """One row an image: ``COLUMNS``, ``prob_<class>`` for each class, and what else the image table tells.
+    """One row an image: ``COLUMNS``, ``prob_<class>`` for each class, and the image table's other columns.
+
+    A column of the image table that has the name of one of ours is left out.
 
     Args:
         images: rows of the image table.
@@ -97,10 +99,11 @@ def predictions_table(
     table["fold"] = "" if fold is None else str(fold)
     table["true_class"] = images["class"].to_numpy()
     table["predicted_class"] = np.asarray(classes)[probabilities.argmax(1)]
-    others = images[[name for name in images if name not in ("path", "class", "group", "split")]]
     numbers = pd.DataFrame(probabilities, columns=[PROBABILITY + name for name in classes])
+    taken = ("class", *COLUMNS)
+    others = [str(name) for name in images if name not in taken and not str(name).startswith((PROBABILITY, LOGIT))]
     # joined at once: the time of adding columns one by one grows with the square of their number
-    return pd.concat([table, numbers, others.reset_index(drop=True)], axis=1)
+    return pd.concat([table, numbers, images[others].reset_index(drop=True)], axis=1)
 
 
 def save_predictions(table: pd.DataFrame, path: Path) -> None:

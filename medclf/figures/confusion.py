@@ -6,30 +6,33 @@ from numpy.typing import NDArray
 
 from medclf.evaluation.curves import confusion_matrix
 from medclf.evaluation.predictions import Predictions
-from medclf.figures.style import DPI, Picture, plain
+from medclf.figures.style import DPI, Picture, plain, shown_classes
 
 
 def confusion_picture(predictions: Predictions, part: str) -> Picture:
-    """The confusion matrix of a split."""
+    """The confusion matrix of a split; of many classes the most frequent, whose shares are of all their images."""
     counts = confusion_matrix(predictions)
     figure = confusion_matrix_figure(counts.to_numpy(), predictions.classes, f"{part}, n = {len(predictions)}")
-    caption = f"Confusion matrix of the {part} split: counts, and shares of each true class."
+    note = shown_classes(counts.to_numpy().sum(1))[1]
+    caption = f"Confusion matrix of the {part} split: counts, and shares of each true class.{note}"
     return Picture(f"confusion_matrix_{part}", figure, caption, counts.rename_axis("true_class"))
 
 
 def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
-    """Counts, and shares of each true class as shades, true classes downwards.
+    """Counts, and shares of each true class as shades, true classes downwards; of many classes the most frequent.
 
     Args:
         counts: shape (true class, predicted class).
         classes: names in order.
         title: stands above.
     """
-    names = [plain(name) for name in classes]
-    side, room = 2.4 + 0.9 * len(classes), 0.08 * max(0, max(map(len, names)) - 14)
+    places, _ = shown_classes(counts.sum(1))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    counts, shares = (cells[np.ix_(places, places)] for cells in (counts, shares))
+    names = [plain(classes[place]) for place in places]
+    side, room = 2.4 + 0.9 * len(names), 0.08 * max(0, max(map(len, names)) - 14)
     figure = Figure(figsize=(side + 0.8 + room, side + room), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         share = shares[row, column]

@@ -1,5 +1,6 @@
 """Curves of a split: ROC, precision-recall, reliability, scores, net benefit."""
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -12,7 +13,8 @@ from medclf.evaluation.curves import (
 )
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation
-from medclf.figures.style import COLOURS, GREY, Picture, blank, legend, line_of, plain
+from medclf.evaluation.predictions import Predictions
+from medclf.figures.style import COLOURS, GREY, Picture, blank, legend, line_of, plain, shown_classes
 
 BANDS = 5
 """Classes up to which bands can be told apart; their data hold them for more too."""
@@ -30,9 +32,10 @@ def curve_pictures(evaluation: Evaluation) -> list[Picture]:
 def roc_picture(evaluation: Evaluation) -> Picture:
     """ROC curves with their bands, and the operating point."""
     data = roc_curve(evaluation.test, evaluation.config.seed)
+    shown, note = _most_frequent(evaluation.test, data)
     figure, axes = blank()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    _curves(axes, data, "false_positive_rate", "sensitivity", evaluation.metrics["test"], "auroc", "AUROC")
+    _curves(axes, shown, "false_positive_rate", "sensitivity", evaluation.metrics["test"], "auroc", "AUROC")
     found = evaluation.metrics["test"].overall
     if "specificity" in found and len(data):
         at = (1 - found["specificity"].value, found["sensitivity"].value)
@@ -40,23 +43,31 @@ def roc_picture(evaluation: Evaluation) -> Picture:
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_title(f"ROC curve, test, n = {len(evaluation.test)}", fontsize="medium")
     legend(figure, axes)
-    return Picture("roc_curve", figure, "ROC curve with its pointwise 95 % band (bootstrap of patients).", data)
+    caption = f"ROC curve with its pointwise 95 % band (bootstrap of patients).{note}"
+    return Picture("roc_curve", figure, caption, data)
 
 
 def precision_recall_picture(evaluation: Evaluation) -> Picture:
     """Precision-recall curves with their bands; the dotted line is what chance gives."""
     test = evaluation.test
     data = precision_recall_curve(test, evaluation.config.seed)
+    shown, note = _most_frequent(test, data)
     figure, axes = blank()
-    for place, label in enumerate(data["class"].unique()):
+    for place, label in enumerate(shown["class"].unique()):
         share = float((test.target == test.classes.index(label)).mean())
         axes.axhline(share, color=COLOURS[place % len(COLOURS)], linewidth=0.8, linestyle=":")
-    _curves(axes, data, "recall", "precision", evaluation.metrics["test"], "average_precision", "AP")
+    _curves(axes, shown, "recall", "precision", evaluation.metrics["test"], "average_precision", "AP")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_title(f"Precision-recall curve, test, n = {len(test)}", fontsize="medium")
     legend(figure, axes)
     caption = "Precision-recall curve with its pointwise 95 % band; dotted: the share of the class, which chance gives."
-    return Picture("precision_recall_curve", figure, caption, data)
+    return Picture("precision_recall_curve", figure, caption + note, data)
+
+
+def _most_frequent(test: Predictions, data: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the rows of the classes that one plot has room for, and what its caption adds."""
+    places, note = shown_classes(np.bincount(test.target, minlength=len(test.classes)))
+    return data[data["class"].isin([test.classes[place] for place in places])], note
 
 
 def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, name: str, shown: str) -> None:
@@ -100,8 +111,9 @@ def histogram_picture(evaluation: Evaluation) -> Picture:
     """How the scores of each class are spread."""
     test = evaluation.test
     data = score_histogram(test)
+    shown, note = _most_frequent(test, data)
     figure, axes = blank()
-    for place, (label, rows) in enumerate(data.groupby("class", sort=False)):
+    for place, (label, rows) in enumerate(shown.groupby("class", sort=False)):
         edges = [*rows["from"], 1.0]
         text = f"{plain(str(label))} (n = {rows['images'].sum()})"
         axes.stairs(rows["images"], edges, fill=True, color=line_of(place)["color"], alpha=0.2)
@@ -113,7 +125,7 @@ def histogram_picture(evaluation: Evaluation) -> Picture:
     axes.set(xlabel=f"predicted probability of {plain(whose)}", ylabel="images", xlim=(-0.01, 1.01))
     axes.set_title(f"Scores, test, n = {len(test)}", fontsize="medium")
     legend(figure, axes)
-    return Picture("score_histogram", figure, f"How the predicted probabilities of {whose} are spread.", data)
+    return Picture("score_histogram", figure, f"How the predicted probabilities of {whose} are spread.{note}", data)
 
 
 def decision_picture(evaluation: Evaluation) -> Picture:

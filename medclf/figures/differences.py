@@ -7,24 +7,34 @@ from matplotlib.figure import Figure
 
 from medclf.comparison.differences import Difference
 from medclf.comparison.words import LOSSES, is_concluded
-from medclf.figures.style import COLOURS, DPI, GREY, Picture
+from medclf.figures.style import COLOURS, DPI, GREY, Picture, plain
+
+MAX_PAIRS = 40
+"""Pairs in a panel; a plot of more is too tall to read, and to draw."""
+LABEL = 60
+"""Characters of a classifier's name."""
 
 
 def differences_picture(differences: Sequence[Difference]) -> Picture:
-    """A panel a metric: the difference of each pair with its interval, filled where a difference is concluded."""
+    """A panel a metric: the difference of each pair with its interval, filled where a difference is concluded.
+
+    Of more than 40 pairs the first 40.
+    """
     metrics = list(dict.fromkeys(row.metric for row in differences))
-    pairs = len(differences) // len(metrics)
+    every = len(differences) // len(metrics)
+    pairs = min(every, MAX_PAIRS)
     columns = min(3, len(metrics))
     lines = -(-len(metrics) // columns)
-    longest = max(len(name) for row in differences for name in (row.first, row.second))
+    longest = max(len(plain(name, LABEL)) for row in differences for name in (row.first, row.second))
     size = (3.1 * columns + 0.2 + 0.075 * longest, lines * (1.05 + 0.42 * pairs) + 0.35)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axes, metric in zip(grid.flat, metrics, strict=False):
-        _panel(axes, [row for row in differences if row.metric == metric])
+        _panel(axes, [row for row in differences if row.metric == metric][:MAX_PAIRS])
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
     caption = "Differences with 95 % intervals; filled and blue: a difference is concluded"
+    caption += f"; the first {pairs} of {every} pairs" if pairs < every else ""
     figure.suptitle(textwrap.fill(caption, int(11 * size[0])), fontsize="medium")
     return Picture("differences", figure, f"{caption}.")
 
@@ -48,4 +58,4 @@ def _panel(axes: Axes, rows: Sequence[Difference]) -> None:
 
 
 def _pair_label(row: Difference) -> str:
-    return f"{row.second}\n- {row.first}".replace("$", r"\$")  # which Matplotlib would read as mathematics
+    return f"{plain(row.second, LABEL)}\n- {plain(row.first, LABEL)}"

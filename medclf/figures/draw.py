@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medclf.errors import DataError
 from medclf.evaluation.evaluate import Evaluation
 from medclf.figures.confusion import confusion_picture
 from medclf.figures.curves import curve_pictures
@@ -15,6 +17,10 @@ from medclf.figures.pages import Seen, gallery, grad_cam_page, prediction_grid
 from medclf.figures.style import Picture
 from medclf.figures.subgroups import subgroup_picture
 from medclf.files import written_whole
+from medclf.npz_arrays import read_arrays
+
+MAX_BYTES = 2**29
+"""Unpacked maps of a run: 600 of 900 x 900 pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,23 @@ class GradCam:
 
     @classmethod
     def load(cls, path: Path) -> "GradCam":
-        """Read what ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as file:
-            maps = file["maps"].astype(np.float32) / 255
-            return cls(file["paths"].tolist(), file["right"].tolist(), maps)
+        """Read what ``save`` wrote.
+
+        Raises:
+            DataError: for a file that is damaged, or whose arrays do not fit each other.
+        """
+        try:
+            arrays = read_arrays(path, {"paths": "U", "right": "b", "maps": "u"}, MAX_BYTES)
+            _check_shapes(**arrays)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}; to evaluate without it: evaluation.grad_cam=0") from error
+        maps = (arrays["maps"] / np.float32(255)).astype(np.float32)
+        return cls(arrays["paths"].tolist(), arrays["right"].tolist(), maps)
+
+
+def _check_shapes(paths: NDArray[Any], right: NDArray[Any], maps: NDArray[Any]) -> None:
+    if (paths.ndim, right.ndim, maps.ndim) != (1, 1, 3) or not len(paths) == len(right) == len(maps):
+        raise ValueError("its arrays do not fit each other")
 
 
 def pictures_of(

@@ -1,14 +1,17 @@
 """How all pictures look, and what a picture is."""
 
 import io
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from medclf.files import write_bytes, write_csv
 
@@ -16,6 +19,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Told apart by colour-blind people too (Okabe and Ito 2008)."""
 STYLES = ("-", "--", "-.", ":")
 GREY = "#767676"
+MAX_CLASSES = 20
+"""Classes that one plot shows; the tables and CSV files have them all."""
 DPI = 120
 
 
@@ -31,8 +36,10 @@ class Picture:
     def png(self) -> bytes:
         """The picture as a PNG file."""
         stream = io.BytesIO()
-        # a sixteenth larger than with Pillow's own level 6, in less than half the time
-        self.figure.savefig(stream, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing")  # names may be of any script
+            # a sixteenth larger than with Pillow's own level 6, in less than half the time
+            self.figure.savefig(stream, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
         return stream.getvalue()
 
 
@@ -61,12 +68,26 @@ def legend(figure: Figure, axes: Axes) -> None:
 def plain(name: str, limit: int = 26) -> str:
     """A name as it stands in a picture: a long one without its middle, and with no sign that Matplotlib reads.
 
-    A dollar begins a formula, and a label that begins with an underscore comes into no legend.
+    A dollar begins a formula, and a label that begins with an underscore comes into no legend. Control characters and
+    those that change the direction of writing become a replacement character.
     """
-    shown = " ".join(name.split())
+    shown = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(name.split()))
     if len(shown) > limit:
         shown = f"{shown[: limit - 1 - limit // 2]}…{shown[-(limit // 2) :]}"
     return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
+
+
+def shown_classes(counts: NDArray[np.int64]) -> tuple[list[int], str]:
+    """Return the classes that a plot has room for, in their order, and what its caption adds where that is not all.
+
+    Args:
+        counts: images of each class, shape (classes,); the most frequent classes are shown.
+    """
+    if len(counts) <= MAX_CLASSES:
+        return list(range(len(counts))), ""
+    frequent = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
+    note = f" The {MAX_CLASSES} most frequent of {len(counts)} classes; the CSV file of the same name has them all."
+    return sorted(int(at) for at in frequent), note
 
 
 def save(pictures: Iterable[Picture], folder: Path) -> dict[str, bytes]:

@@ -17,7 +17,8 @@ from medclf.errors import DataError
 from medclf.evaluation.predictions import Predictions, split_of
 from medclf.evaluation.reading import load_predictions
 from medclf.plain_data import flat, read_yaml
-from medclf.runs import Run, read_json
+from medclf.run_files import check_keys, read_metrics, read_record, verify
+from medclf.runs import Run
 
 ITS_OWN = (
     "seed", "resume", "resume_from", "sweep", "logger", "dataset.splits.seed", "dataset.splits.fold", "dataset.store",
@@ -128,7 +129,7 @@ def _entry(run: Run) -> Entry:
     try:
         config = _config(run)
         if run.record.is_file():
-            record = _record(run)
+            record = read_record(run)
         if record["status"] != "finished" or not (run.metrics.is_file() or run.predictions.is_file()):
             return Entry(run, config, record)
         metrics = _metrics(run)
@@ -141,31 +142,21 @@ def _config(run: Run) -> dict[str, Any]:
     path = run.config if run.config.is_file() else run.folder / ".hydra" / "config.yaml"
     if not path.is_file():
         return {}
-    return flat(read_yaml(path))
-
-
-def _record(run: Run) -> dict[str, Any]:
-    record = read_json(run.record)
-    if not isinstance(record, dict) or "status" not in record:
-        raise DataError(f"{run.record}: is no record of a run: it holds no status")
-    return record
+    content = flat(read_yaml(path))
+    check_keys(path, content)
+    return content
 
 
 def _metrics(run: Run) -> dict[str, Any]:
-    metrics = read_json(run.metrics)
-    wanted = {"test": dict, "monitor": str | None, "monitor_value": int | float | None}  # an ensemble may have none
-    wrong = [name for name, kind in wanted.items() if not isinstance(metrics, dict) or not _is(metrics, name, kind)]
-    if wrong:
-        raise DataError(f"{run.metrics}: is no file of metrics of a run: '{wrong[0]}' is missing or no such thing")
+    metrics = read_metrics(run)
+    if metrics.get("test") is None:
+        raise DataError(f"{run.metrics}: is no file of metrics of a run: 'test' is missing or no such thing")
     return metrics
-
-
-def _is(metrics: dict[str, Any], name: str, kind: Any) -> bool:
-    return isinstance(metrics.get(name), kind)
 
 
 def _test(run: Run, metrics: dict[str, Any]) -> Predictions:
     """The test predictions at the run's own operating point."""
+    verify(run, run.predictions)
     table = load_predictions(run.predictions)
     point = metrics.get("operating_point") or {}
     if not isinstance(point, dict) or not isinstance(point.get("threshold"), int | float | None):

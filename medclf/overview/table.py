@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medclf.errors import listed
+from medclf.markdown import plain, table
 from medclf.overview.collect import EMPTY, Entry
 from medclf.overview.pooled import Mean, Resampler, value_of
 from medclf.overview.settings import Setting, settings_of, training_seconds
@@ -21,7 +22,7 @@ def leaderboard(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> s
     settings = settings_of(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
     head, rows = cells_of(settings, metrics)
     # nothing refers to their numbers here
-    parts = [markdown(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
+    parts = [table(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
     return "\n\n".join([*parts, READING, *unfinished_text(entries)]) + "\n"
 
 
@@ -80,16 +81,6 @@ def _cell(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; what would end a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
 def reasons(settings: Sequence[Setting]) -> list[str]:
     """In sentences why a mean, or its interval, is not there."""
     return [
@@ -118,7 +109,10 @@ def _cause(entry: Entry) -> str:
 
 def unfinished_text(entries: Sequence[Entry]) -> list[str]:
     """A paragraph and a list of them, or nothing."""
-    lines = [f"- {run}: {status}" + (f": {cause}" if cause else "") for run, status, cause in unfinished(entries)]
+    lines = [
+        f"- {plain(run)}: {plain(status)}" + (f": {plain(cause)}" if cause else "")
+        for run, status, cause in unfinished(entries)
+    ]
     return ["Not finished, and in no figure:", "\n".join(lines)] if lines else []
 
 

@@ -6,25 +6,26 @@ from collections.abc import Sequence
 from medclf.comparison.differences import Difference
 from medclf.comparison.words import conclusion, p_value
 from medclf.evaluation.estimates import Estimate
+from medclf.markdown import plain, table
 from medclf.overview.collect import finished
 from medclf.overview.folds import OutOfFold
 from medclf.overview.paired import Compared
 from medclf.overview.result import Overview
-from medclf.overview.table import READING, cells_of, markdown, unfinished_text
+from medclf.overview.table import READING, cells_of, unfinished_text
 
 
 def text(result: Overview) -> str:
     """The overview in Markdown."""
-    parts = [f"# {title(result)}", summary(result)]
+    parts = [f"# {plain(title(result))}", plain(summary(result))]
     if result.settings:
-        parts += [markdown(*cells_of(result.settings, result.metrics, result.columns)), *best_lines(result)]
+        parts += [table(*cells_of(result.settings, result.metrics, result.columns)), *map(plain, best_lines(result))]
     for pairs in by_best(result):
-        parts += [f"## {heading(pairs)}", markdown(*difference_cells(pairs))]
-        parts.append("\n".join(f"- {line}" for line in conclusions(pairs)))
+        parts += [f"## {plain(heading(pairs))}", table(*difference_cells(pairs))]
+        parts.append("\n".join(f"- {plain(line)}" for line in conclusions(pairs)))
     if result.joined:
-        parts += ["## Out of fold", FOLDS, markdown(*fold_cells(result))]
+        parts += ["## Out of fold", FOLDS, table(*fold_cells(result))]
     parts += unfinished_text(result.entries)
-    return "\n\n".join([*parts, "## How to read it", "\n".join(f"- {line}" for line in notes(result))]) + "\n"
+    return "\n\n".join([*parts, "## How to read it", "\n".join(f"- {plain(line)}" for line in notes(result))]) + "\n"
 
 
 FOLDS = (

@@ -12,7 +12,7 @@ from medclf.data.sources.find import image_root
 from medclf.data.unchanged import refuse_changed
 from medclf.errors import DataError
 from medclf.evaluation.predictions import PROBABILITY
-from medclf.plain_data import read_yaml
+from medclf.run_files import read_config
 from medclf.runs import Run
 
 
@@ -31,7 +31,7 @@ def own_images(config: dict[str, Any]) -> tuple[Dataset, Path]:
 
 def own_dataset(run: Run) -> Dataset:
     """Return the dataset that the configuration of a run describes."""
-    return own_images(read_yaml(run.config))[0]
+    return own_images(read_config(run))[0]
 
 
 def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
@@ -44,7 +44,7 @@ def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
     Raises:
         DataError: where they are not there, or are other files.
     """
-    dataset, root = own_images(read_yaml(run.config))
+    dataset, root = own_images(read_config(run))
     if not root.is_dir():
         raise DataError(
             f"dataset.root={dataset.root}: the images of {run.shown} are not there (looked for {root.absolute()}), and "

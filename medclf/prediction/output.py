@@ -1,6 +1,7 @@
 """What a prediction leaves in its folder, and how it goes on where it broke off. Imports no torch."""
 
 import hashlib
+import logging
 import shlex
 import sys
 from collections.abc import Iterator
@@ -15,11 +16,13 @@ from medclf.errors import ConfigError
 from medclf.files import remove_leftovers
 from medclf.prediction.inputs import Images
 from medclf.prediction.rows import Rows
+from medclf.prediction.stamps import Stamps
 from medclf.runs import is_used, now, read_json, versions, write_json
 
 if TYPE_CHECKING:
     from medclf.predict import PredictConfig
 
+log = logging.getLogger(__name__)
 PACKAGES = ("medclf", "torch", "torchvision", "numpy", "pillow")
 Settings = dict[str, Any]
 """What must be the same where a prediction goes on."""
@@ -36,6 +39,7 @@ class Output:
         self.folder = folder
         self.table = folder / "predictions.csv"
         self.partial = folder / "predictions.partial.csv"
+        self.stamps = Stamps(folder / "predictions.partial.stamps")
         self.record = folder / "prediction.json"
         self.overlays = folder / "overlays"
 
@@ -93,7 +97,8 @@ class Output:
 
     def _writing(self, header: list[str], images: Images) -> Iterator[Rows]:
         paths = [images.shown(row) for row in range(len(images))]
-        with Rows(self.table if self.table.is_file() else self.partial, header, paths) as rows:
+        with Rows(self._begun(), header, paths, self._unchanged(images)) as rows:
+            self.stamps.keep(len(rows))
             try:
                 yield rows
             except KeyboardInterrupt:
@@ -104,8 +109,19 @@ class Output:
             rows.settle()
         if self.partial.is_file():
             self.partial.replace(self.table)
+        self.stamps.remove()
         counts = {"images": len(rows), "classes": dict(rows.classes), "flags": dict(rows.flags)}
         self._note({"status": "finished", "ended": now(), "counts": counts})
+
+    def _begun(self) -> Path:
+        return self.table if self.table.is_file() else self.partial
+
+    def _unchanged(self, images: Images) -> int:
+        """Return how many rows are of images that are still the same files; the first other one is named."""
+        count = self.stamps.unchanged(images)
+        if count < self.stamps.count():
+            log.warning("%s has changed since: predicting it and the images after it again.", images.shown(count))
+        return count
 
     def _again(self) -> str:
         words = [word for word in sys.argv[1:] if not word.startswith("output=")]

@@ -4,6 +4,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -23,15 +24,16 @@ class Rows:
         header: names of the columns; the first one is the path, the second the predicted class, the last but one the
             flag.
         paths: of every image, in order.
+        most: rows that may be kept at most, the header not counted; None: all.
     """
 
-    def __init__(self, path: Path, header: Sequence[str], paths: Sequence[str]) -> None:
+    def __init__(self, path: Path, header: Sequence[str], paths: Sequence[str], most: int | None = None) -> None:
         self.path = path
         self.classes: Counter[str] = Counter()
         self.flags: Counter[str] = Counter()
         self._count = -1  # of the header
         end = 0
-        for row, place in _whole(path, header, paths):
+        for row, place in islice(_whole(path, header, paths), None if most is None else most + 1):
             self._note([*row])
             end = place
         if path.is_file():

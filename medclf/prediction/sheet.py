@@ -1,7 +1,6 @@
 """The first images on pages, each with what was predicted."""
 
 import csv
-import warnings
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -36,14 +35,8 @@ def draw_sheet(table: Path, count: int, see: Callable[[int], Seen], folder: Path
         while page := [_cell(row, at, see) for at, row in enumerate(islice(rows, PER_PAGE), begin)]:
             name = f"sheet_{begin // PER_PAGE + 1}"
             figure = sheet(page, f"Images {begin + 1} to {begin + len(page)}, and what was predicted")
-            (folder / f"{name}.png").write_bytes(_drawn(Picture(name, figure, "Images with what was predicted.")))
+            (folder / f"{name}.png").write_bytes(Picture(name, figure, "Images with what was predicted.").png())
             begin += PER_PAGE
-
-
-def _drawn(picture: Picture) -> bytes:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names may be of any script
-        return picture.png()
 
 
 def _cell(row: dict[str, str], at: int, see: Callable[[int], Seen]) -> Cell:

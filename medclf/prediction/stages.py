@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from medclf.errors import ConfigError, listed
-from medclf.plain_data import read_yaml
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import Facts, model_file
+from medclf.run_files import read_config
 from medclf.runs import Run
 
 
@@ -24,7 +24,7 @@ class Stage:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration of the run."""
-        return read_yaml(self.run.config)
+        return read_config(self.run)
 
     def __str__(self) -> str:
         return f"{self.key}={self.run.shown}"

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from medclf.prediction.inputs import Images
 from medclf.prediction.model import Model, load_model
 from medclf.prediction.output import Output, Settings
 from medclf.prediction.rows import UNLIKE, UNREADABLE, Row, Rows, header_of
+from medclf.prediction.stamps import Stamps, stamp
 from medclf.prediction.stream import Part, predict_stream
 from medclf.training.memory import keep_freed_memory
 
@@ -52,7 +53,7 @@ def predict_all(
     header = header_of(facts.classes, engine.model.novelty is not None)
     settings = settings | {"device": engine.device.type, "precision": engine.precision}
     with output.at_work(settings, _about(path, facts), header, images) as rows:
-        pace = work.fill(rows, config.batch_size, output.overlays if config.grad_cam else None)
+        pace = work.fill(rows, output.stamps, config.batch_size, output.overlays if config.grad_cam else None)
         if config.sheet:
             from medclf.prediction.sheet import draw_sheet  # Matplotlib
 
@@ -62,21 +63,25 @@ def predict_all(
 
 @dataclass(frozen=True)
 class Work:
-    """A model and the images that it is to predict."""
+    """A model and the images that it is to predict; ``seen_as`` holds the stamps of those that were just read."""
 
     engine: Engine
     images: Images
+    seen_as: dict[int, str] = field(default_factory=dict)
 
     def see(self, row: int) -> Seen:
         """What the model sees of an image. Raises UnreadableImageError."""
+        if row not in self.seen_as:  # before it is read, so that a file that replaces it has another stamp
+            self.seen_as[row] = stamp(self.images, row)
         with decoding():
             return self.engine.see(self.images.root, self.images.paths[row], self.images.content(row))
 
-    def fill(self, rows: Rows, batch_size: int, overlays: Path | None) -> str:
+    def fill(self, rows: Rows, stamps: Stamps, batch_size: int, overlays: Path | None) -> str:
         """Predict the images that have no row, a batch at a time, and say how fast that was.
 
         Args:
             rows: get them.
+            stamps: get what tells later whether an image was replaced.
             batch_size: images at once.
             overlays: folder for a picture of each readable image; None: none is drawn.
         """
@@ -84,7 +89,9 @@ class Work:
         for part in predict_stream(self.engine, self.see, len(self.images), batch_size, begin=before):
             if overlays is not None:
                 self._show(part, overlays)
-            rows.add(self._rows(part))
+            told = self._rows(part)
+            stamps.add([self.seen_as.pop(row) for row in sorted(told)])
+            rows.add([[self.images.shown(row), *told[row]] for row in sorted(told)])
         count, taken = len(rows) - before, time.perf_counter() - begin
         return f"{count} images in {taken:.1f} s, {count / taken:.1f} a second"
 
@@ -95,12 +102,12 @@ class Work:
             for row, predicted in zip(part.rows, part.found.predicted.tolist(), strict=True):
                 save_overlay(self.engine.model, self.see(row), predicted, overlays, row, self.images.shown(row))
 
-    def _rows(self, part: Part) -> list[Row]:
+    def _rows(self, part: Part) -> dict[int, Row]:
         model = self.engine.model
         told = {row: _unreadable(model, reason) for row, reason in part.unreadable.items()}
         if part.found is not None:
             told |= {row: _told(model, part.found, at) for at, row in enumerate(part.rows)}
-        return [[self.images.shown(row), *told[row]] for row in sorted(told)]
+        return told
 
 
 def _skipped(images: Images) -> str:

@@ -11,11 +11,11 @@ import pandas as pd
 from medclf.config.schema import TestTime
 from medclf.csv_tables import read_frame
 from medclf.data.table import COLUMNS
-from medclf.plain_data import read_yaml
 from medclf.prediction.novelty import Novelty
 from medclf.reporting.beside import Beside
 from medclf.reporting.novelty import novelty_words
-from medclf.runs import Run, read_json
+from medclf.run_files import read_config, read_record
+from medclf.runs import Run
 
 CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
 
@@ -103,8 +103,8 @@ def about_run(
     Raises:
         DataError: for files that are not there or damaged.
     """
-    config = read_yaml(run.config)
-    record = read_json(run.record)
+    config = read_config(run)
+    record = read_record(run)
     notes = []
     if facts is None and record["status"] != "finished":
         notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
@@ -112,7 +112,7 @@ def about_run(
         notes.append(_composed(members, config["model"].get("gate")))
     return About(
         title=f"{config['dataset']['name']}, {config['model']['name']}",
-        positive=config["dataset"]["positive"],
+        positive=config["dataset"].get("positive"),
         config=config,
         record={**record, **(facts or {})},
         chosen={name: chosen[name] for name in CHOSEN if name in chosen},

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from medclf.comparison.result import Comparison, between
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions, split_of
-from medclf.evaluation.reading import load_predictions
 from medclf.prediction.stages import Stage, Stages
+from medclf.reporting.checks import own_predictions
 
 OF_DECISIONS = "accuracy,balanced_accuracy,sensitivity,specificity,ppv,f1_positive"
 """Metrics that a threshold changes."""
@@ -92,7 +92,7 @@ def _compared(
 
 def _test_of(stage: Stage, paths: list[str]) -> Predictions:
     """What a stage alone predicts of some of its test images, in their order."""
-    table = load_predictions(stage.run.predictions).set_index("path", drop=False)
+    table = own_predictions(stage.run).set_index("path", drop=False)
     point = stage.facts.operating_point
     return split_of(table.loc[paths], "test", stage.facts.positive, point.threshold, point.gate)
 

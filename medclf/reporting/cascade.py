@@ -19,6 +19,7 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.markdown import plain
 from medclf.plain_data import write_yaml
 from medclf.prediction.again import own_images
 from medclf.prediction.composite import facts_of, write_composite
@@ -34,6 +35,7 @@ from medclf.reporting.about import About, about_run
 from medclf.reporting.beside import Beside, beside_stages
 from medclf.reporting.ensemble import AGAIN, monitored
 from medclf.reporting.outcome import write_outcome
+from medclf.run_files import digests
 from medclf.runs import Run, read_json, write_json
 from medclf.training.arithmetic import device_of
 
@@ -83,6 +85,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         grad_cam = saved_maps(engine, root, evaluation, seen, run.grad_cam)
         write_outcome(evaluation, about, folder, seen, grad_cam=grad_cam)
         _save_beside(about, folder)
+        facts |= digests(run)
     _say(evaluation, about, judged.notes, run)
 
 
@@ -143,7 +146,7 @@ def _table(engine: Engine, root: Path, images: pd.DataFrame, config: dict[str, A
 
 def _save_beside(about: About, folder: Path) -> None:
     for beside in about.beside:
-        text = f"# {beside.title}\n\n{beside.words}\n\n{comparison_report.text(beside.comparison)}"
+        text = f"# {plain(beside.title)}\n\n{plain(beside.words)}\n\n{comparison_report.text(beside.comparison)}"
         comparison_report.save(beside.comparison, text, folder / beside.folder)
 
 

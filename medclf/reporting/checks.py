@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from medclf.config.checks import check_positive
 from medclf.config.schema import EvaluateConfig
 from medclf.data.sources.find import find_images, is_extracted
@@ -11,6 +13,7 @@ from medclf.evaluation.subgroups import check_subgroups
 from medclf.prediction.again import refuse_changed_images
 from medclf.prediction.classes import matched, refuse_own_images
 from medclf.prediction.composite import check_model
+from medclf.run_files import verify
 from medclf.runs import Run
 
 
@@ -20,7 +23,7 @@ def check_predictions(config: EvaluateConfig) -> None:
     Raises:
         DataError, ConfigError: for what is wrong in it, and a positive class or a column that it does not have.
     """
-    table = load_predictions(predictions_file(config))
+    table = load_predictions(predictions_file(config)) if config.run is None else own_predictions(Run(Path(config.run)))
     check_positive("positive", config.positive, classes_of(table))
     if config.dataset is None:
         check_subgroups(config.evaluation.subgroups, attributes_of(table))
@@ -39,7 +42,7 @@ def check_images(config: EvaluateConfig) -> None:
     if (dataset.phantom is not None and not Path(dataset.root).exists()) or not is_extracted(dataset):
         return  # it is made, or extracted, when the work begins
     found = find_images(dataset)
-    matched(found.classes, classes_of(load_predictions(run.predictions)), config.class_map)
+    matched(found.classes, classes_of(own_predictions(run)), config.class_map)
     check_subgroups(config.evaluation.subgroups, list(found.images[0].attributes))
 
 
@@ -54,7 +57,17 @@ def check_predicting(config: EvaluateConfig) -> None:
     run = Run(Path(config.run))
     check_model(run.best_facts, config.trust_code)
     if config.dataset is None:
-        refuse_changed_images(run, load_predictions(run.predictions))
+        refuse_changed_images(run, own_predictions(run))
+
+
+def own_predictions(run: Run) -> pd.DataFrame:
+    """Read the predictions table of a run.
+
+    Raises:
+        DataError: where it is damaged, or not the one that the run wrote.
+    """
+    verify(run, run.predictions)
+    return load_predictions(run.predictions)
 
 
 def predictions_file(config: EvaluateConfig) -> Path:

@@ -14,14 +14,15 @@ from medclf.errors import ConfigError, DataError
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.plain_data import read_yaml, write_yaml
+from medclf.plain_data import write_yaml
 from medclf.prediction.composite import check_model, facts_of, write_composite
 from medclf.prediction.digests import file_digest
 from medclf.prediction.ensemble import averaged
 from medclf.reporting.about import about_run
 from medclf.reporting.judge import images_of
 from medclf.reporting.outcome import write_outcome
-from medclf.runs import Run, read_json
+from medclf.run_files import digests, read_config, read_record
+from medclf.runs import Run
 
 AGAIN = "type the command again with another folder for its output"
 SHARED = ("monitor", "dataset", "evaluation")
@@ -47,7 +48,7 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
         raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
     run = Run(folder)
     with run.at_work(again=AGAIN) as facts:
-        first = read_json(members[0].record)
+        first = read_record(members[0])
         facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
         write_yaml(run.config, config)
         shutil.copyfile(members[0].splits, run.splits)
@@ -58,6 +59,7 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
         model = _save_model(members, run, {**about_model, **chosen})
         about = about_run(run, chosen, facts)
         write_outcome(evaluation, about, folder, images_of(about))
+        facts |= digests(run)
     report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
     say(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
 
@@ -73,7 +75,7 @@ def _member(source: Source) -> Run:
 
 def _config(members: Sequence[Run]) -> dict[str, Any]:
     """What the members have in common, and who they are."""
-    configs = [read_yaml(run.config) for run in members]
+    configs = [read_config(run) for run in members]
     names = sorted({config["model"]["name"] for config in configs})
     model = {"name": f"ensemble of {len(members)} {', '.join(names)}", "members": [run.shown for run in members]}
     return {**{key: configs[0][key] for key in SHARED}, "seed": None, "model": model}

@@ -19,9 +19,10 @@ from medclf.figures.draw import GradCam
 from medclf.figures.pages import Seen
 from medclf.prediction.again import own_images, with_probabilities
 from medclf.reporting.about import About, about_run, about_table
-from medclf.reporting.checks import predictions_file
+from medclf.reporting.checks import own_predictions, predictions_file
 from medclf.reporting.outcome import write_outcome
-from medclf.runs import Run, read_json
+from medclf.run_files import read_metrics
+from medclf.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evalua
 
 
 def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
-    about = about_run(run, read_json(run.metrics))
-    table = load_predictions(run.predictions)
+    about = about_run(run, read_metrics(run))
+    table = own_predictions(run)
     settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
     evaluation = evaluate(table, settings, positive, gate=about.gate)
     seen, history = images_of(about), _history(run)
@@ -67,9 +68,9 @@ def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder
     from medclf.prediction.maps import saved_maps  # torch
     from medclf.prediction.probabilities import engine_of, probabilities_of
 
-    about = about_run(run, read_json(run.metrics)).augmented()
+    about = about_run(run, read_metrics(run)).augmented()
     _log_notes(about)
-    images = load_predictions(run.predictions)
+    images = own_predictions(run)
     engine = engine_of(run, config)
     dataset, root = own_images(about.config)
     probabilities = probabilities_of(engine, root, list(images["path"]))
@@ -90,13 +91,13 @@ def _judge_elsewhere(
     from medclf.prediction.maps import saved_maps
     from medclf.prediction.probabilities import engine_of
 
-    about = about_run(run, read_json(run.metrics))
+    about = about_run(run, read_metrics(run))
     # the columns of its own images are not those of other images
     settings = _as_the_run(config.evaluation, about, typed | {"subgroups"})
     positive = config.positive or about.positive
     # the model's own operating point, unless another rule was typed: evaluation=quick is none
     rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
-    validation = split_of(load_predictions(run.predictions), "val", positive, gate=about.gate)
+    validation = split_of(own_predictions(run), "val", positive, gate=about.gate)
     chosen = Chosen(choose(validation, rule), fit_temperature(validation))
     engine = engine_of(run, config)
     elsewhere = predict_elsewhere(run, engine, dataset, config.class_map)

@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 
+from medclf.errors import listed
 from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.predictions import Predictions
+from medclf.figures.style import MAX_CLASSES
 from medclf.reporting.about import About
 
 FEW_PATIENTS = 30
@@ -14,12 +17,7 @@ WIDE = 0.1
 def limits(evaluation: Evaluation, about: About) -> list[str]:
     """Sentences; those that always hold come last."""
     test, lines = evaluation.test, [*about.notes, *evaluation.remarks]
-    for at, label in enumerate(test.classes):
-        patients = len(np.unique(test.groups[test.target == at]))
-        if patients == 0:
-            lines.append(f"No test image is of class {label}: of it nothing can be said.")
-        elif patients < FEW_PATIENTS:
-            lines.append(f"Only {patients} test patients are of class {label}: its intervals are wide, and rough.")
+    lines += _small_classes(test)
     accuracy = evaluation.metrics["test"].overall["accuracy"]
     if accuracy.high - accuracy.low > WIDE and not math.isnan(accuracy.low):
         lines.append(
@@ -30,9 +28,10 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
         lines.append(f"Threshold and temperature were chosen on {n} validation images and are no surer than those.")
     if about.novelty is not None:
         lines.append(about.novelty)
-    share = ", ".join(f"{label} {(test.target == at).mean():.0%}" for at, label in enumerate(test.classes))
+    named = (f"{label} {(test.target == at).mean():.0%}" for at, label in enumerate(test.classes))
+    shares = listed(named, MAX_CLASSES)
     lines.append(
-        f"PPV, NPV and accuracy hold for the shares of the test images ({share}); elsewhere they differ "
+        f"PPV, NPV and accuracy hold for the shares of the test images ({shares}); elsewhere they differ "
         "(evaluation.prevalence=P gives them at another share)."
     )
     lines.append("Intervals by the bootstrap take the shares of the classes among the test images as given.")
@@ -40,4 +39,23 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
     again = "These members alone: others give" if about.members else "One training with one seed: another one gives"
     lines.append(f"{again} other figures.")
     lines.append("A research tool, no medical device.")
+    return lines
+
+
+def _small_classes(test: Predictions) -> list[str]:
+    """Return a sentence for each class with few patients, or one for all of them where there are many classes."""
+    patients = {label: len(np.unique(test.groups[test.target == at])) for at, label in enumerate(test.classes)}
+    absent = [label for label, count in patients.items() if count == 0]
+    few = {label: count for label, count in patients.items() if 0 < count < FEW_PATIENTS}
+    if len(absent) + len(few) <= MAX_CLASSES:
+        return [
+            f"No test image is of class {label}: of it nothing can be said."
+            if label in absent
+            else f"Only {patients[label]} test patients are of class {label}: its intervals are wide, and rough."
+            for label in patients
+            if label in absent or label in few
+        ]
+    lines = [f"{len(few)} classes have fewer than {FEW_PATIENTS} test patients; their intervals are wide and rough."]
+    if absent:
+        lines.append(f"{len(absent)} classes have no test images, so their performance cannot be estimated.")
     return lines

@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,15 +13,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from markupsafe import Markup
 
 from medclf.comparison.words import conclusion, p_value
+from medclf.errors import listed
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
 from medclf.figures.style import Picture
 from medclf.files import write_text
+from medclf.markdown import plain, visible
 from medclf.reporting.about import About
 from medclf.reporting.limits import limits
 
 FAILURES = ("misclassified", "grad_cam_wrong")
+MAX_NAMES = 30
+"""Class names in a sentence; the tables have them all."""
+MAX_SUBGROUPS = 300
+"""Rows of the table of subgroups; subgroups.csv has them all."""
 WORDS = {
     "half": "0.5", "youden": "Youden", "sensitivity": "target sensitivity", "specificity": "target specificity",
     "cost": "cost",
@@ -53,7 +60,7 @@ def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("medclf.reporting"),
         autoescape=select_autoescape(["html.j2"]),
-        finalize=_in_markdown if name.endswith(".md") else None,
+        finalize=_in_markdown if name.endswith(".md") else _in_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -61,11 +68,16 @@ def _template(name: str) -> Template:
     return environment.get_template(f"{name}.j2")
 
 
+def _in_html(value: Any) -> Any:
+    """Return text without control characters; the template escapes the rest."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _in_markdown(value: Any) -> Any:
-    """Text that is neither a tag nor the end of a table's cell; what the template marks as safe stays."""
+    """Return text that is no Markdown and ends no cell of a table; what the template marks as safe stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return value.replace("\n", " ").replace("|", "\\|").replace("<", "&lt;")
+    return plain(value).replace("|", "\\|")
 
 
 def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
@@ -81,6 +93,7 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "evaluation": evaluation,
         "test": evaluation.test,
         "classes": classes,
+        "class_names": listed(classes, MAX_NAMES),
         "headline": {name: test.overall[name] for name in shown},
         "overall": test.overall,
         "per_class": test.per_class,
@@ -88,10 +101,12 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "counts": None if counts is None else _rows(counts),
         "points": [{**row, "rule": WORDS.get(row["rule"], row["rule"])} for row in _records(evaluation.points)],
         "calibration": evaluation.calibration,
-        "subgroups": _records(evaluation.subgroups),
+        "subgroups": _records(evaluation.subgroups[:MAX_SUBGROUPS]),
+        "more_subgroups": max(0, len(evaluation.subgroups) - MAX_SUBGROUPS),
         "limits": limits(evaluation, about),
         "failures": FAILURES,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", about.command)), default=0)),
         "shown": _shown,
         "isnan": math.isnan,
         "number": _number,

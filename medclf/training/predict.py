@@ -10,6 +10,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from medclf.data.datamodule import ImageDataModule
+from medclf.errors import DataError
 from medclf.evaluation.predictions import predictions_table
 from medclf.models.folding import folded
 from medclf.training.module import ClassifierModule
@@ -51,11 +52,16 @@ def predict_split(
         for index, probabilities in _from_all_processes(outputs)
         for row, row_probabilities in zip(index, probabilities.numpy(), strict=True)
     }
-    rows = sorted(by_row)
+    table = data.table.part(part)
+    if sorted(by_row) != list(range(len(table))):
+        raise DataError(
+            f"trainer: only {len(by_row)} of {len(table)} {part} images were predicted; do not limit the batches of "
+            "prediction: trainer.limit_predict_batches=1.0"
+        )
     splits = data.config.splits
     fold = None if splits.folds is None else splits.fold
-    probabilities = np.stack([by_row[row] for row in rows])
-    return predictions_table(data.table.part(part).iloc[rows], probabilities, module.classes, fold)
+    probabilities = np.stack([by_row[row] for row in range(len(table))])
+    return predictions_table(table, probabilities, module.classes, fold)
 
 
 def _shown(head: nn.Module, part: str, look: Look | None) -> AbstractContextManager[object]:

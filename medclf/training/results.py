@@ -21,6 +21,7 @@ from medclf.prediction.digests import file_digest
 from medclf.process import Terminated
 from medclf.reporting.about import About, about_run
 from medclf.reporting.outcome import write_outcome
+from medclf.run_files import digests
 from medclf.runs import Run, is_main_process
 from medclf.training.grad_cam import activation_of, saved_grad_cam
 from medclf.training.history import history_of
@@ -77,6 +78,7 @@ def conclude(
     seen = seen_by_network(data.table.root, config.dataset, config.dataset.max_megapixels)
     grad_cam = saved_grad_cam(evaluation, seen, activation_of(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
+    facts |= digests(run)
     if isinstance(trainer.logger, TensorBoardLogger):
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
     _report_results(evaluation.metrics["test"], evaluation, run, about)

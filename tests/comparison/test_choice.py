@@ -53,7 +53,7 @@ def test_of_four_classes_none_is_positive():
         (["a", "b"], {"positive": "NORMAL"}, "the positive class differs: cnn: PNEUMONIA"),
         (["csv.csv", "b/predictions.csv"], {"positive": "PNEUMONA"}, "did you mean 'PNEUMONIA'?"),
         (["a", "b"], {"rule": "youden"}, "--operating-point youden: every one of these runs brings its own"),
-        (["a", "damaged"], {}, "damaged: operating_point in metrics.json cannot be read"),
+        (["a", "damaged"], {}, "damaged/metrics.json: operating_point.rule is missing"),
     ],
 )
 def test_what_is_refused(paths, options, message):

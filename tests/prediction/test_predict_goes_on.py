@@ -2,11 +2,13 @@
 
 import errno
 import json
+import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from predicted import NAMES, table_of, write_odd
 
 from medclf.predict import main
 from medclf.prediction.engine import Engine
+from medclf.prediction.inputs import find
 from medclf.prediction.rows import Rows
+from medclf.prediction.stamps import Stamps, stamp
 
 MANY = (*NAMES, *(f"more/{index}.png" for index in range(4)))
 
@@ -48,6 +52,9 @@ def broken_off(whole, folder, size):
     (folder / "predictions.partial.csv").write_bytes(content[:size])
     record = json.loads((folder / "prediction.json").read_text())
     (folder / "prediction.json").write_text(json.dumps({**record, "status": "running"}))
+    images = find("images")
+    stamps = [stamp(images, row) for row in range(len(images))]
+    (folder / "predictions.partial.stamps").write_text("".join(f"{one}\n" for one in stamps))
     return content
 
 
@@ -70,6 +77,40 @@ def test_goes_on_wherever_it_was_killed(predict, monkeypatch):
             assert (Path(f"cut{cut}") / "predictions.csv").read_bytes() == content
         counts = json.loads((Path(f"cut{cut}") / "prediction.json").read_text())["counts"]
         assert counts == json.loads(Path("whole/prediction.json").read_text())["counts"]
+
+
+def test_an_image_that_was_replaced_is_predicted_again_and_those_before_it_are_not(tmp_path):
+    write_odd(tmp_path, ("a.png", "b.png", "c.png"))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "a.png")
+    (tmp_path / "one").mkdir()
+    for typed, replaced in (("one", tmp_path / "one" / "b.png"), ("all.zip", None)):
+        if replaced is not None:
+            for name in "abc":
+                shutil.copy(tmp_path / f"{name}.png", tmp_path / "one")
+        images = find(str(tmp_path / typed))
+        stamps = Stamps(tmp_path / f"{typed}.stamps")
+        stamps.add([stamp(images, row) for row in range(len(images))])
+        assert stamps.unchanged(images) == len(images)
+        if replaced is not None:
+            before = replaced.stat()
+            replaced.write_bytes(bytes(before.st_size))  # as large, and as old by the time that can be set
+            os.utime(replaced, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert stamps.unchanged(images) == 1
+            replaced.unlink()
+            assert stamps.unchanged(images) == 1
+
+
+def test_a_prediction_that_goes_on_predicts_replaced_images_again(predict, tmp_path):
+    assert predict("output=whole").code == 0
+    size = Path("whole/predictions.csv").stat().st_size
+    broken_off(Path("whole"), Path("again"), size)
+    shutil.copy(tmp_path / "images" / MANY[0], tmp_path / "images" / MANY[-1])
+    answer = predict("output=again")
+    assert answer.code == 0, answer.text
+    assert f"{MANY[-1]} has changed since" in answer.err
+    assert predict("output=fresh").code == 0
+    assert same("again", "fresh") and not same("again", "whole")
 
 
 def test_killed(predict, finished, tmp_path):

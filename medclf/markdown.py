@@ -1,0 +1,27 @@
+"""Text from data inside Markdown: it stays text, whatever it holds."""
+
+import re
+from collections.abc import Sequence
+
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, signs that reorder text, and halves of surrogate pairs."""
+
+
+def visible(text: str) -> str:
+    """Return one line without control characters and without signs that change the direction of writing."""
+    return _HIDDEN.sub("\ufffd", " ".join(text.split()))
+
+
+def plain(text: str) -> str:
+    """Return one line of text in which a reader of Markdown finds no tag, link, image or code."""
+    return visible(text).replace("<", "&lt;").replace("`", "'").replace("](", "]\\(")
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; what would end a cell is escaped."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return plain(text).replace("|", "\\|")
