@@ -82,7 +82,7 @@ class Composer:
         """Refuse a group of which nothing is chosen, or several things at once."""
         group = str(item.key_or_group)
         if item.is_sweep_override():
-            raise ConfigError(f"{item.input_line}: several values are a sweep; add -m (--multirun), or type one of them")
+            raise ConfigError(f"{item.input_line}: several values are a sweep; add -m (--multirun), or type one")
         options = options_of(group, self.folders)
         if not options or item.package is not None:
             return
