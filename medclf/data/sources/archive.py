@@ -65,7 +65,10 @@ def extract(archive: Path, target: Path) -> None:
                 (aside / RECORD).write_text(json.dumps(record), encoding="utf-8")
         except OSError as error:
             reason = error.strerror or "input/output error"
-            raise DataError(f"{archive}: cannot be extracted to {target}: {reason}") from error
+            raise DataError(
+                f"{archive}: cannot be extracted to {target}: {reason}; move the archive to a folder with space where "
+                "you may write"
+            ) from error
 
 
 def check_extracted(archive: Path, folder: Path) -> None:
