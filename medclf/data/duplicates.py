@@ -13,7 +13,7 @@ from medclf.errors import DataError
 
 BLOCK = 64
 MOST_PAIRS = 10_000_000
-"""Pairs of images that look alike. Each takes about 120 bytes in the steps that use them, so all take 1.2 GB at most."""
+"""Pairs of images that look alike. Each takes about 120 bytes where they are used, so all take 1.2 GB at most."""
 Pairs = NDArray[np.int64]
 """Pairs of rows, shape (pairs, 2), the smaller row first."""
 
