@@ -112,8 +112,8 @@ def check_names(path: Path, members: Sequence[ZipInfo]) -> None:
     deep = [m.filename for m in members if len(m.filename) > MEMBER_LENGTH or len(_parts(m)) > MEMBER_DEPTH]
     if deep:
         raise DataError(
-            f"{path}: {len(deep)} members have paths of over {MEMBER_LENGTH} characters or {MEMBER_DEPTH} folders, the "
-            f"first is {deep[0][:100]}…; nothing is extracted"
+            f"{path}: paths in it have over {MEMBER_LENGTH} characters or {MEMBER_DEPTH} folders, such as "
+            f"{deep[0][:80]}…; nothing is extracted"
         )
 
 

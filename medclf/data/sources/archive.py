@@ -69,7 +69,10 @@ def extract(archive: Path, target: Path) -> None:
             if has_record(target):
                 return  # another process was first
             reason = error.strerror or "input/output error"
-            raise DataError(f"{archive}: cannot be extracted to {target}: {reason}") from error
+            raise DataError(
+                f"{archive}: cannot be extracted to {target}: {reason}; move the archive to a folder with space where "
+                "you may write"
+            ) from error
 
 
 def check_extracted(archive: Path, folder: Path) -> None:

@@ -226,3 +226,27 @@ def test_path_is_a_column_like_another_where_the_paths_are_elsewhere(tmp_path):
 
 def test_a_column_without_a_name_is_left_out(tmp_path):
     assert known(tmp_path / "set", ("", "sex"), ("0", "f")) == {"sex": "f"}
+
+
+def test_one_class_is_refused_before_a_run_begins(train, tmp_path):
+    write_table(tmp_path / "set", [(f"{at}.png", "benign") for at in range(10)])
+    answer = train("dataset=table", "dataset.root=set")
+    assert answer.code == 2
+    assert answer.err.startswith("error: dataset.root=set: only one class, benign; a classifier needs two or more; ")
+    assert answer.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_rows_that_are_shifted_by_a_comma_are_refused(tmp_path):
+    write_table(tmp_path / "set", [("a.png", "x"), ("b.png", "y")])
+    (tmp_path / "set" / "table.csv").write_text("path,label\na.png,x, left\nb.png,y\n", encoding="utf-8")
+    assert refused(tmp_path / "set").endswith(
+        "set/table.csv: 1 row has 3 cells, the header has 2: row 2; put a value that holds a comma in double quotes"
+    )
+
+
+def test_renamed_columns_never_hide_another(tmp_path):
+    assert known(tmp_path / "set", ("class", "table_class"), ("1", "2")) == {
+        "table_table_class": "1",
+        "table_class": "2",
+    }
