@@ -36,6 +36,8 @@ from medclf.training.trainer import build_trainer
 from medclf.training.tune import tuned
 
 log = logging.getLogger(__name__)
+RESTORING = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+"""What Lightning raises when it restores a checkpoint that has other contents than it expects."""
 TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
@@ -152,7 +154,7 @@ def _fit(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
 ) -> float:
     begin = time.perf_counter()
-    checkpoint = None if config.resume is None else whole_checkpoint(run, config.resume_from, module)
+    checkpoint = None if config.resume is None else _checkpoint(run, config, module)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
@@ -162,9 +164,19 @@ def _fit(
         raise KeyboardInterrupt from None
     except DataError as error:
         raise DataError(without_worker_traceback(str(error))) from error
+    except RESTORING as error:
+        if checkpoint is None or module.has_started:
+            raise
+        raise DataError(f"{checkpoint}: cannot be resumed from, for it is damaged; start the run again") from error
     seconds = time.perf_counter() - begin
     log.info("Trained %d epochs in %.1f s.", trainer.current_epoch, seconds)
     return round(seconds, 3)
+
+
+def _checkpoint(run: Run, config: Config, module: ClassifierModule) -> Path | None:
+    if config.resume is None:
+        return None
+    return whole_checkpoint(run, config.resume_from, module, config.trainer.max_epochs)
 
 
 def without_worker_traceback(message: str) -> str:
