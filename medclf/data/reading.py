@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medclf.config.image_limits import MAX_FILE_BYTES, MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_FILE_BYTES, MAX_MEGAPIXELS
 from medclf.data.decoding_budget import DECODING, READING, decoding, reserve
 from medclf.data.image_headers import format_of, validate_header, validate_scans, validate_tags
 from medclf.data.kinds import FORMATS, is_dicom

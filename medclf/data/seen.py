@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.config.schema import Form
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.preprocessing import preprocess

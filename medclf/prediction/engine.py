@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.config.schema import Precision, TestTime
 from medclf.data.decoding_budget import decoding
 from medclf.data.preprocessing import enough, preprocess
