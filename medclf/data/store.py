@@ -18,10 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from medclf.config.schema import Dataset
-from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.preprocessing import enough, preprocess
-from medclf.data.reading import decode
+from medclf.data.preprocessing import enough, read_preprocessed
 from medclf.data.table import ImageTable
 from medclf.errors import DataError
 
@@ -120,9 +118,7 @@ def _write_images(
 
     def load(path: str) -> bytes | str:
         try:
-            with decoding():  # the memory of large images is shared by the threads
-                grey, most = config.channels == 1, config.max_megapixels
-                return preprocess(decode(root, path, grey, at_least, max_megapixels=most), config).tobytes()
+            return read_preprocessed(root, path, config, at_least, max_megapixels=config.max_megapixels)[0].tobytes()
         except UnreadableImageError as error:
             return f"{path}: {error}"
 
