@@ -142,7 +142,7 @@ def read_image(
 ) -> DecodedImage:
     """Decode an image as ``decode`` does, and return the facts of its file with it.
 
-    With ``keep_grey`` a grey image stays ``L``, whatever ``grey`` says: three equal channels need four times the memory.
+    With ``keep_grey`` a grey image stays ``L``, whatever ``grey`` says: three channels need four times the memory.
     """
     modes: Modes = ("L",) if grey else ("RGB", "L") if keep_grey else ("RGB",)
     with decoding():
