@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from medclf.config import words
+from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.schema import Strict
 from medclf.errors import ConfigError
 from medclf.prediction.composite import check_model
@@ -30,6 +31,9 @@ class DemoConfig(Strict):
     trust_code: bool = Field(False, description="run a network of your own code")
     port: int = Field(7860, ge=0, le=65535, description="where the page is, http://127.0.0.1:PORT; 0: any that is free")
     max_mb: float = Field(20, gt=0, le=1024, description="a larger file is refused")
+    max_megapixels: float = Field(
+        MAX_MEGAPIXELS, gt=0, le=MOST_MEGAPIXELS, description="an image of more millions of pixels is not decoded"
+    )
 
 
 def work(config: DemoConfig) -> None:
@@ -49,7 +53,7 @@ def work(config: DemoConfig) -> None:
             from medclf.demonstration.app import build_app  # torch: once the port is known to be free
             from medclf.demonstration.pages import page_of
 
-        engine = warmed_up(path, config.accelerator, config.trust_code)
+        engine = warmed_up(path, config.accelerator, config.trust_code, config.max_megapixels)
         app = build_app(partial(answer, engine), page_of(facts, figures, config.max_mb), config.max_mb)
         sys.stdout.write(f"{address(listening)}  open it on this machine; Ctrl-C here ends it\n")
         sys.stdout.flush()

@@ -24,6 +24,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def listed(items: Iterable[object], limit: int = 20) -> str:
     """Items joined by commas, the first ``limit`` of them, with a count of the rest."""
-    words = [str(item) for item in items]
+    words = [str(item).replace("\n", "\\n") for item in items]  # a name must not look like the next line
     rest = f" and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(words[:limit]) + rest

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from medclf.config import words
 from medclf.config.arguments import own_folder
+from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
 from medclf.config.schema import Accelerator, Strict, TestTime
 from medclf.prediction.composite import check_model
@@ -34,6 +35,9 @@ class PredictConfig(Strict):
     batch_size: int = Field(32, ge=1, le=MAX_BATCH_SIZE, description="images at once")
     sheet: int = Field(
         0, ge=0, le=MAX_SHEET, description="how many of the first images are shown on pages, with what was predicted"
+    )
+    max_megapixels: float = Field(
+        MAX_MEGAPIXELS, gt=0, le=MOST_MEGAPIXELS, description="an image of more millions of pixels is not decoded"
     )
     grad_cam: bool = Field(False, description="a picture of each image with what spoke for its class")
     accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")

@@ -8,13 +8,15 @@ from medclf.config.schema import PrepareConfig
 
 
 def check(config: PrepareConfig) -> None:
-    """Refuse a config whose parts do not fit, and a root that neither is there nor can be fetched.
+    """Refuse a config whose parts do not fit, a root that is missing and cannot be fetched, and a wrong export folder.
 
     Raises ConfigError or DataError.
     """
-    from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
+    from medclf.data.checks import check_export  # pandas, which --help does not pay
+    from medclf.data.sources.find import check_root
 
     check_dataset(config.dataset)
+    check_export(config)
     if config.dataset.kaggle is None or not config.download:
         check_root(config.dataset)
 

@@ -1,13 +1,15 @@
-"""What a process costs before and after its work."""
+"""How a process starts and ends."""
 
 import atexit
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import active_children
+from types import FrameType
 
 
 @contextmanager
@@ -36,3 +38,38 @@ def leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP: a cluster or a person ends the process, or its terminal is gone."""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into ``Terminated``, so that unfinished files are removed and the record is written.
+
+    A handler that somebody has set before is kept (``nohup`` ignores SIGHUP). A second signal ends the process at once.
+    """
+    owner = os.getpid()
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a worker process, which has inherited this
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif signal.getsignal(signal.SIGTERM) is end:
+            for one in mine:
+                signal.signal(one, signal.SIG_DFL)
+            raise Terminated(128 + number)
+        elif number != signal.SIGTERM:  # Lightning listens to SIGTERM now, and saves a checkpoint before it ends
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    mine = [number for number in numbers if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)

@@ -7,17 +7,24 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from medclf.errors import ConfigError, DataError
+from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.files import remove_leftovers
 from medclf.plain_data import read_json as read_json
 from medclf.plain_data import write_json as write_json
+from medclf.quoting import command, override
+from medclf.terminal import printable
+from medclf.write_errors import reason, remedy, write_error
 
+LOCK = ".lock"
+RESERVED_BYTES = 2**16
+"""Kept free for the record of a run, so that it can tell how the run ended although the disk is full."""
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
 
 
@@ -46,6 +53,7 @@ class Run:
         self.history = folder / "history.csv"
         self.grad_cam = folder / "figures" / "data" / "grad_cam.npz"
         self.record = folder / "run.json"
+        self._reserve = folder / ".reserve"
 
     @property
     def status(self) -> str | None:
@@ -65,60 +73,83 @@ class Run:
         here = Path.cwd()
         return (self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder).as_posix()
 
+    @property
+    def resume_command(self) -> str:
+        """The command that resumes the run, to be pasted into a shell."""
+        return command("train", override("resume", self.shown))
+
     @contextmanager
-    def at_work(self, resumed: bool = False) -> Iterator[dict[str, Any]]:
-        """Hold the folder, and record how what stands within ends.
+    def at_work(self, resumed: bool = False, again: str | None = None) -> Iterator[dict[str, Any]]:
+        """Lock the folder, and record how the work in this block ends.
+
+        Args:
+            resumed: whether the folder holds a run that is resumed.
+            again: what to type once a disk that was full has room; None: the command that resumes the run.
 
         Yields:
             A dict; what is put into it goes into the record of a finished run.
 
         Raises:
-            ConfigError: when another process has the folder, or the run to be resumed has finished.
+            ConfigError: if another process works in the folder, or the run to be resumed has finished.
+            DataError: if the folder cannot be written or the disk is full.
         """
-        with self._held(resumed):
-            self._begin(resumed)
+        with claimed(self.folder, "resume" if resumed else "hydra.run.dir"):
             facts: dict[str, Any] = {}
+            begun = False
             try:
+                self._begin(resumed)
+                begun = True
+                self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
                 yield facts
+                self._update(status="finished", **facts)
             except BaseException as error:
-                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-                said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
-                with suppress(DataError, OSError):  # where the folder is gone, or full, the error itself says why
-                    self._update(status="interrupted" if stopped else "failed", **said)
-                raise
-            self._update(status="finished", **facts)
+                explained = self._explained(error, again)
+                if begun:
+                    self._record_end(explained)
+                if explained is error:
+                    raise
+                raise explained from error
+            finally:
+                self._free_reserve()
+
+    def _explained(self, error: BaseException, again: str | None) -> BaseException:
+        """Return the error itself, or the message about the failed write that it comes from."""
+        cause = None if isinstance(error, MedclfError) else write_error(error, self.folder)
+        if cause is None:
+            return error
+        named = getattr(cause, "filename", None)
+        elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(self.folder.absolute())
+        return DataError(
+            f"{named if elsewhere else self.shown}: cannot be written: {reason(cause)}; {remedy(reason(cause))}, "
+            f"then: {again or self.resume_command}"
+        )
+
+    def _record_end(self, error: BaseException) -> None:
+        self._free_reserve()
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
+        with suppress(DataError, OSError):  # where the folder is gone, the error itself says why
+            self._update(status="interrupted" if stopped else "failed", **said)
+
+    def _free_reserve(self) -> None:
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
 
     def note(self, **facts: Any) -> None:
         """Put facts into the record while the run goes on."""
         write_json(self.record, {**read_json(self.record), **facts})
 
-    @contextmanager
-    def _held(self, resumed: bool) -> Iterator[None]:
-        """Keep other processes out; the system lets go of the folder when this one dies."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            key = "resume" if resumed else "hydra.run.dir"
-            raise ConfigError(
-                f"{key}={self.shown}: another process is at work there; wait for it, or end it"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _begin(self, resumed: bool) -> None:
         if resumed:
             refuse_finished(self)
-            for place in (self.folder, self.checkpoints):
+            for place in (self.folder, self.checkpoints, self.figures, self.figures / "data"):
                 remove_leftovers(place)
-            if self.record.is_file():
-                self._update(status="running")
-                return
-        if self.record.exists():
+        if resumed and self.record.is_file():
+            self._update(status="running")
+        elif self.record.exists():
             raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one")
-        write_json(self.record, _beginning())
+        else:
+            write_json(self.record, _beginning())
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
@@ -126,9 +157,51 @@ class Run:
         write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else now()})
 
 
+@contextmanager
+def claimed(folder: Path, key: str) -> Iterator[None]:
+    """Make a run folder and keep other processes out of it; the system unlocks it when this process ends.
+
+    This process may claim a folder again that it holds.
+
+    Args:
+        folder: of the run.
+        key: by which the folder was named, for the message.
+
+    Raises:
+        ConfigError: if another process works in it, or it cannot be written.
+    """
+    shown = Run(folder).shown
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock_of(folder.resolve())
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{key}={shown}: another process is at work there; wait for it, or end it") from error
+    except OSError as error:
+        raise ConfigError(unwritable(key, folder, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder / LOCK)
+
+
+def unwritable(key: str, folder: Path, error: OSError) -> str:
+    """Return the message about a folder, named by a key, that cannot be written."""
+    name = override(key, Run(folder).shown)
+    return f"{name}: cannot be written: {reason(error)}; name another: {key}=FOLDER"
+
+
 def is_used(folder: Path) -> bool:
-    """Whether something stands where a new folder should be: a file, or a folder that is not empty."""
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    """Whether a new folder cannot be made here: there is a file, or a folder that is not empty.
+
+    The lock of a process that was killed before it wrote anything does not count.
+    """
+    return folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
 
 
 def refuse_finished(run: Run) -> None:
@@ -142,9 +215,17 @@ def refuse_finished(run: Run) -> None:
 
 
 def unfinished(root: Path) -> list[Run]:
-    """The runs below a folder that have begun and not finished, those first that were last at work."""
-    runs = [Run(record.parent) for record in root.rglob("run.json")]
-    waiting = [run for run in runs if run.status not in (None, "finished")]
+    """Return the unfinished runs below a folder, the one that was last at work first.
+
+    A run with a damaged record is left out with a warning.
+    """
+    waiting = []
+    for run in (Run(record.parent) for record in root.rglob("run.json")):
+        try:
+            if run.status not in (None, "finished"):
+                waiting.append(run)
+        except DataError as error:
+            sys.stderr.write(printable(f"warning: skipped: {error}\n"))
     return sorted(waiting, key=lambda run: max(path.stat().st_mtime for path in _traces(run)), reverse=True)
 
 

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 import os
-import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
@@ -17,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from medclf.config.schema import Config, Dataset
 from medclf.errors import ConfigError, MedclfError, listed
-from medclf.runs import Run, read_json
+from medclf.files import write_text
+from medclf.runs import Run, claimed, read_json, unwritable
+from medclf.terminal import printable, say
 
 log = logging.getLogger(__name__)
 JOBS = "MEDCLF_SWEEP"
@@ -52,10 +54,17 @@ def is_sweep(folder: Path) -> bool:
 
 
 def begin(folder: Path) -> None:
-    """Open the list of a sweep's jobs, which processes that are started from here find."""
+    """Open the list of a sweep's jobs, which processes that are started from here find.
+
+    Raises:
+        ConfigError: for a folder that cannot be written.
+    """
     path = folder.absolute() / ".jobs" / f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise ConfigError(unwritable("hydra.sweep.dir", folder, error)) from error
     os.environ[JOBS] = str(path)
 
 
@@ -72,7 +81,7 @@ def conclude() -> None:
     told = [line.split("\t") for line in lines]
     runs = [Run(Path(folder)) for folder in dict.fromkeys(folder for _, folder in told)]
     found = entries(runs)
-    sys.stdout.write(f"\n{leaderboard(found)}\n")
+    say(f"\n{leaderboard(found)}\n")
     broke = {folder for word, folder in told if word == BROKE}
     broken = [one.run.shown for one in found if str(one.run.folder) in broke or one.status != "finished"]
     if broken:
@@ -102,10 +111,10 @@ def job(task: Callable[[Config, Path], float | None], config: Config, folder: Pa
     run = Run(folder)
     _tell(BEGAN, folder)
     try:
-        return _done(task, config, run, identity)
+        with claimed(folder, "hydra.sweep.dir"), _traceback_kept(run):
+            return _done(task, config, run, identity)
     except Exception as error:
         _tell(BROKE, folder)
-        (folder / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
         known = isinstance(error, MedclfError)
         said = f"{'' if known else f'{type(error).__name__}: '}{error}\n  in full: {run.shown}/error.txt"
         if config.sweep.fail_fast:
@@ -115,6 +124,16 @@ def job(task: Callable[[Config, Path], float | None], config: Config, folder: Pa
         return math.nan
 
 
+@contextmanager
+def _traceback_kept(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        with suppress(OSError):
+            write_text(run.folder / "error.txt", printable(traceback.format_exc()))
+        raise
+
+
 def _done(task: Callable[[Config, Path], float | None], config: Config, run: Run, identity: str) -> float | None:
     mark = run.folder / ".job"
     if mark.is_file() and mark.read_text(encoding="utf-8") != identity:
@@ -122,7 +141,7 @@ def _done(task: Callable[[Config, Path], float | None], config: Config, run: Run
             f"hydra.sweep.subdir: gives {run.shown} to two different jobs; leave it out, or put ${{medclf.identity:}} "
             "into it"
         )
-    mark.write_text(identity, encoding="utf-8")
+    write_text(mark, identity)
     if run.status == "finished":
         log.info("Finished before, and skipped: %s", run.shown)
         return float(read_json(run.metrics)["monitor_value"])

@@ -13,7 +13,9 @@ from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.predictions import Predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.figures.differences import differences_picture
+from medclf.files import write_bytes, write_csv, write_text
 from medclf.markdown import plain, table
+from medclf.terminal import printable
 
 
 def text(result: Comparison) -> str:
@@ -88,11 +90,11 @@ def save(result: Comparison, written: str, folder: Path) -> None:
         OSError: where the folder cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.md").write_text(written, encoding="utf-8")
+    write_text(folder / "comparison.md", printable(written))
     rows = pd.DataFrame([vars(row) for row in result.differences])
     counts = ["only_first_right", "only_second_right"]
     rows[counts] = rows[counts].astype("Int64")
     rows["conclusion"] = [conclusion(row, len(result.pairs)) for row in result.differences]
-    rows.to_csv(folder / "comparison.csv", index=False)
-    metrics_frame(result.found).rename(columns={"split": "run"}).to_csv(folder / "table.csv", index=False)
-    (folder / "differences.png").write_bytes(differences_picture(result.differences).png())
+    write_csv(folder / "comparison.csv", rows)
+    write_csv(folder / "table.csv", metrics_frame(result.found).rename(columns={"split": "run"}))
+    write_bytes(folder / "differences.png", differences_picture(result.differences).png())

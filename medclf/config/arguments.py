@@ -1,22 +1,17 @@
 """What the commands have in common that take arguments instead of Hydra's overrides."""
 
 import argparse
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
 
+from medclf import terminal
 from medclf.config.field_types import path_text
 from medclf.config.messages import shown
-from medclf.errors import ConfigError, MedclfError
+from medclf.errors import ConfigError
 from medclf.runs import is_used
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 class _Once(argparse.Action):
@@ -42,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
-        self.exit(2, f"error: {message.removeprefix('argument ')}\n")
+        terminal.fail(message.removeprefix("argument "))
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
@@ -92,25 +87,6 @@ def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
         work(parser.parse_args())
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """What a user can mend is one line and exit code 2, Ctrl-C a word and another exit code."""
-    try:
-        yield
-    except MedclfError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted\n")
-        sys.exit(INTERRUPTED)
-
-
-def say(text: str) -> None:
-    """Print; whoever reads it may stop early, as ``head`` does: the folder has everything."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())  # what Python flushes when it ends goes there
-        os.close(nowhere)
+told = terminal.command
+say = terminal.say
+INTERRUPTED = terminal.INTERRUPTED

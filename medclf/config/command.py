@@ -4,7 +4,8 @@ import functools
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,22 +15,21 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from medclf import sweeps
+from medclf import sweeps, terminal
 from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse, quoted
 from medclf.config.flags import check_flags
+from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
 from medclf.config.paths import conf_dir
 from medclf.config.resuming import resumed_config, run_to_resume
-from medclf.config.schema import Checked, Config, validated
-from medclf.errors import ConfigError, MedclfError
-from medclf.runs import is_main_process, is_used
+from medclf.config.schema import Checked, Config, Strict, validated
+from medclf.errors import ConfigError
+from medclf.runs import claimed, is_main_process, is_used, unwritable
 from medclf.search.space import with_space
+from medclf.write_errors import write_error
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
@@ -41,31 +41,54 @@ def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Ch
         kind: what its configuration must look like.
         check: raises what a user should mend, in the configuration and in the images that it names.
     """
-    resolvers.register()
-    # Hydra hands exceptions on instead of printing a traceback of its own
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    if not is_main_process():
-        sys.argv += devices.FOLLOWER
-    try:
-        sweep, resumed = None, None
+    with terminal.command():
+        resolvers.register()
+        # Hydra hands exceptions on instead of printing a traceback of its own
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+        if not is_main_process():
+            sys.argv += devices.FOLLOWER
+        line = CommandLine()
         if not devices.is_started_by_lightning():  # else its parent has been checked
-            sweep, resumed = _check_command_line(name, kind, check)
-        if sweep is not None:
-            sweeps.begin(sweep)
+            line = _check_command_line(name, kind, check)
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
+        with _claimed(line):
+            _run_hydra(main(_as_hydra_task(task, kind, line.resumed)), line.sweep)
+
+
+def _run_hydra(main: Callable[[], None], sweep: Path | None) -> None:
+    if sweep is None:
+        main()
+        return
+    sweeps.begin(sweep)
+    try:
+        main()
+    except ValueError:
+        sweeps.conclude()  # Optuna's plugin asks for the best trial, also where none has ended well
+        raise
+    sweeps.conclude()
+
+
+@contextmanager
+def _claimed(line: "CommandLine") -> Iterator[None]:
+    """Lock the run folder before Hydra writes into it, so that one of two runs started into one folder changes nothing.
+
+    The name is passed on to Hydra as it was checked: time and token in it would differ when composed again.
+    """
+    if line.folder is None:
+        yield
+        return
+    with claimed(line.folder, "hydra.run.dir" if line.resumed is None else "resume"):
+        if line.resumed is None:
+            _refuse_used(line.folder)
+            sys.argv.append(f"hydra.run.dir={quoted(line.folder.as_posix())}")
         try:
-            main(_as_hydra_task(task, kind, resumed))()
-        except ValueError:
-            if sweep is not None:
-                sweeps.conclude()  # Optuna's plugin asks for the best trial, also where none has ended well
-            raise
-        if sweep is not None:
-            sweeps.conclude()
-    except MedclfError as error:
-        _fail(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted\n")
-        sys.exit(INTERRUPTED)
+            yield
+        except OSError as error:
+            cause = write_error(error, line.folder)
+            named = Path(str(getattr(cause, "filename", None) or line.folder)).absolute()
+            if not isinstance(cause, OSError) or not named.is_relative_to(line.folder.absolute()):
+                raise
+            raise ConfigError(unwritable("hydra.run.dir", line.folder, cause)) from error
 
 
 def typed_keys(group: str) -> frozenset[str]:
@@ -94,9 +117,13 @@ def _as_hydra_task(
 
 
 class CommandLine(NamedTuple):
-    """What a checked command line asks for: the folder of a sweep of trainings, or a run to resume as configured."""
+    """What a checked command line asks for: the folder of a sweep of trainings, or of a run, and a run to resume.
+
+    ``folder`` is None in processes that do not write, and in sweeps.
+    """
 
     sweep: Path | None = None
+    folder: Path | None = None
     resumed: Config | None = None
 
 
@@ -110,23 +137,36 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
     if resumed is not None:
         devices.check_devices(resumed.trainer.model_dump(), folder=resumed.resume)
         check(resumed)  # type: ignore[arg-type]
-        return CommandLine(resumed=resumed)
-    sweep = None
+        return CommandLine(folder=Path(str(resumed.resume)) if is_main_process() else None, resumed=resumed)
+    sweep, folder = None, None
     words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
     for overrides in jobs(words, arguments.multirun):
         node = composer.compose(overrides)
         config = validated(node, kind)
+        _check_folder(node, config, arguments.multirun)
         if arguments.multirun:
             place = Path(node.hydra.sweep.dir)
             sweep = place if kind is Config else None
             if sweep is None or not sweeps.is_sweep(sweep):
                 _refuse_used(place, "sweep")
         elif is_main_process():
-            _refuse_used(Path(node.hydra.run.dir))
+            folder = Path(node.hydra.run.dir)
+            _refuse_used(folder)
         if isinstance(config, Config):
             devices.check_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
         check(config)
-    return CommandLine(sweep)
+    return CommandLine(sweep, folder)
+
+
+def _check_folder(node: DictConfig, config: Strict, multirun: bool) -> None:
+    """Refuse a folder whose name causes trouble, and one among the images that the command reads."""
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    folder = Path(node.hydra.sweep.dir if multirun else node.hydra.run.dir)
+    several = isinstance(config, Config) and devices.process_count(config.trainer.model_dump()) != 1
+    check_name(key, folder, several)
+    dataset = getattr(config, "dataset", None)
+    refuse_among_images(key, folder, dataset)
+    refuse_store_as_class(dataset)
 
 
 def _typed_folder(overrides: list[str]) -> str | None:
@@ -165,8 +205,3 @@ def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
 def _resumed_with_parent(node: DictConfig) -> Config:
     """The same in a process that Lightning started, whose parent has saved what was typed."""
     return resumed_config(run_to_resume(str(node.resume)), [f"trust_code={node.trust_code}"], Composer("train"))
-
-
-def _fail(error: MedclfError) -> None:
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(2)

@@ -39,6 +39,8 @@ ONE_OF = {
     "callbacks": (MOVING_AVERAGE, STOCHASTIC_AVERAGE),
 }
 """Callbacks that exclude each other, by the key that switches them off."""
+BORDERS = {"ElasticTransform": "sigma", "GaussianBlur": "kernel_size", "RandomCrop": "padding"}
+"""Arguments by which transforms reach over the edge of an image."""
 RESNET_STRIDE = 32
 """Pixels of the image, along a side, of one value of a ResNet's last feature map."""
 MLP_HEAD = "medclf.models.heads.MLPHead"
@@ -151,9 +153,27 @@ def _check_transform(key: str, node: dict[str, Any], image_size: int, channels: 
         raise ConfigError(
             f"{key}.num_output_channels={given}: the network sees {channels}; use {key}.num_output_channels={channels}"
         )
+    border = _border(node)
+    if border >= image_size:
+        raise ConfigError(
+            f"{key}: reaches {border} pixels over the edge, and an image has {image_size}; use a smaller "
+            f"{BORDERS[str(node[TARGET]).rpartition('.')[2]]}"
+        )
     fill = node.get("fill")
     if isinstance(fill, list) and len(fill) not in (1, channels):
         raise ConfigError(f"{key}.fill={fill}: has {len(fill)} values, and an image has {channels} channels")
+
+
+def _border(node: dict[str, Any]) -> int:
+    """The pixels beyond the edge of an image that a transform fills by reflection."""
+    name = str(node[TARGET]).rpartition(".")[2]
+    if name == "ElasticTransform":
+        return int(8 * node.get("sigma", 5.0) + 1) // 2
+    if name == "GaussianBlur":
+        kernel = node["kernel_size"]
+        return int(max(kernel if isinstance(kernel, list) else [kernel])) // 2
+    reflects = name == "RandomCrop" and node.get("padding_mode") in ("reflect", "symmetric")
+    return int(node.get("padding") or 0) if reflects else 0
 
 
 def _features(config: Config) -> int | None:

@@ -81,8 +81,10 @@ class Composer:
     def _check_choice(self, item: Override) -> None:
         """Refuse a group of which nothing is chosen, or several things at once."""
         group = str(item.key_or_group)
+        if item.is_sweep_override():
+            raise ConfigError(f"{item.input_line}: several values are a sweep; add -m (--multirun), or type one")
         options = options_of(group, self.folders)
-        if not options or item.is_sweep_override() or item.package is not None:
+        if not options or item.package is not None:
             return
         nothing = item.is_delete() or item.value() is None
         if nothing and (group in OPTIONAL_GROUPS or group not in self._required()):

@@ -22,6 +22,7 @@ from medclf.config.field_types import (
     not_boolean,
 )
 from medclf.config.field_types import Fraction as Fraction
+from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.messages import validation_messages
 from medclf.config.trainer_schema import Accelerator as Accelerator
 from medclf.config.trainer_schema import Precision as Precision
@@ -132,6 +133,8 @@ class Dataset(Form):
     group_pattern: Annotated[Text, Field(max_length=limits.MAX_PATTERN)] | None
     duplicates: Duplicates
     on_unreadable: Literal["error", "drop"]
+    # a default, so that runs of earlier releases still resume
+    max_megapixels: Annotated[float, Field(gt=0, le=MOST_MEGAPIXELS)] = MAX_MEGAPIXELS
     splits: Splits
     store: PathText
     normalization: Literal["imagenet", "dataset"]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -58,14 +59,15 @@ def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
         sha256=[image.sha256 for image in prints],
         perceptual_hash=[image.perceptual for image in prints],
     )
+    skipped = sum(map(len, examined.found.skipped.values()))
     facts = {
         "dataset": config.name,
         "root": str(examined.root),
-        "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude",
+        "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude, {skipped} skipped",
         "patients": f"{frame['group'].nunique()} groups (patients, or pictures that look alike)",
         "sizes": f"{len(sizes)} different, commonest {listed(f'{size} ({n})' for size, n in sizes.most_common(3))}",
         "modes": listed(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),
-        "colour": _colour(table),
+        "colour": _colour(table, config),
         "split hash": table.digest(),
     }
     return Audit(facts, table.counts(), audit_findings(examined, table, config), images)
@@ -81,12 +83,13 @@ def audit_findings(examined: Examined, table: ImageTable, config: Dataset) -> li
     return lines
 
 
-def _colour(table: ImageTable) -> str:
+def _colour(table: ImageTable, config: Dataset) -> str:
     """How many of some images hold colour, whatever their files could hold."""
     paths = table.frame["path"].sample(min(LOOKED_AT, len(table.frame)), random_state=0)
+    read = partial(decode, grey=False, at_least=64, max_megapixels=config.max_megapixels)
     coloured = 0
     for path in paths:
-        pixels = np.asarray(decode(table.root, path, grey=False, at_least=64).resize((64, 64)), dtype=float)
+        pixels = np.asarray(read(table.root, path).resize((64, 64)), dtype=float)
         coloured += bool((pixels.max(2) - pixels.min(2)).mean() > GREY)
     if coloured:
         return f"{coloured} of {len(paths)} looked at are in colour"

@@ -16,9 +16,17 @@ from medclf.data.phantom import ensure_phantom
 from medclf.data.sources.find import extract_archive, find_images, image_root
 from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.data.splits import split_images
-from medclf.data.table import COLUMNS, ImageTable
+from medclf.data.table import COLUMNS, ImageTable, attributes_frame
 from medclf.errors import DataError, listed
 
+LISTED = 20
+"""Files that a message names, each on a line."""
+CONFLICTS = {
+    "keep": "kept",
+    "drop": "dropped with all their copies",
+    "error": "refused by training (dataset.duplicates.on_conflict=drop drops them with all their copies)",
+}
+"""What becomes of an image under two labels."""
 SAME_PICTURE = 2
 """Bits of 256 by which the hashes of one picture differ that was saved in another size or format."""
 
@@ -81,7 +89,7 @@ def as_test_table(
     joined = _joined(examined)
     images = [joined[at] for at in kept]
     rows = [(image.path, class_of[image.label], image.group, "test") for image in images]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS)).join(pd.DataFrame([image.attributes for image in images]))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).join(attributes_frame(images))
     content = [examined.prints[at].sha256 for at in kept]
     classes = sorted({name for name in class_of.values() if name is not None})
     return ImageTable(frame, classes, findings(examined, config), examined.root, content)
@@ -105,7 +113,8 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
     extract_archive(config)
     found, root = find_images(config), image_root(config)
     counts = Counter(image.label for image in found.images)
-    prints = fingerprints(root, [image.path for image in found.images], Path(config.store), progress)
+    paths = [image.path for image in found.images]
+    prints = fingerprints(root, paths, Path(config.store), progress, config.max_megapixels)
     unreadable = {i.path: p.error for i, p in zip(found.images, prints, strict=True) if p.error}
     _refuse_unreadable(unreadable, len(prints), config)
     found, prints = _without(set(unreadable), found, prints)
@@ -126,12 +135,14 @@ def findings(examined: Examined, config: Dataset) -> list[str]:
         lines.append(f"{found.excluded} files are left out by dataset.exclude.")
     if found.outside:
         lines.append(f"{found.outside} images lie outside every class folder and are left out.")
+    lines += _skipped(found)
     if examined.unreadable:
-        lines.append(
-            f"{len(examined.unreadable)} files cannot be read and are dropped: {listed(examined.unreadable, 5)}."
-        )
+        lines.append(_unreadable(examined.unreadable, sum(examined.counts.values()), config))
+    noted = [f"{image.path}: {one.note}" for image, one in zip(found.images, examined.prints, strict=True) if one.note]
+    if noted:
+        lines.append(_with_lines(f"Images read with a reservation: {len(noted)}", noted))
     if examined.conflicts:
-        done = "kept" if config.duplicates.on_conflict == "keep" else "dropped with all their copies"
+        done = CONFLICTS[config.duplicates.on_conflict]
         shown = listed((" = ".join(paths) for paths in examined.conflicts), 5)
         lines.append(f"Under two labels, and {done}: {shown}.")
     exact, near = len(examined.duplicates.exact), len(examined.duplicates.near)
@@ -141,6 +152,28 @@ def findings(examined: Examined, config: Dataset) -> list[str]:
     if alone:
         lines.append(f"In {alone} file names dataset.group_pattern finds no patient: each counts as one of its own.")
     return lines
+
+
+def _skipped(found: FoundImages) -> list[str]:
+    """Return a line for each kind of file that is not read, with a count and an example."""
+    return [
+        f"{kind}: {len(paths)} {'file' if len(paths) == 1 else 'files'} skipped, e.g. {paths[0]}"
+        for kind, paths in sorted(found.skipped.items())
+    ]
+
+
+def _unreadable(unreadable: Mapping[str, str], count: int, config: Dataset) -> str:
+    """Return how many of the images cannot be read, what becomes of them, and why, up to ``LISTED`` of them."""
+    done = "they are dropped"
+    if config.on_unreadable == "error":
+        done = "training refuses them: repair or remove them, or set dataset.on_unreadable=drop"
+    reasons = [f"{path}: {reason}" for path, reason in unreadable.items()]
+    return _with_lines(f"{len(unreadable)} of {count} images cannot be read; {done}", reasons)
+
+
+def _with_lines(text: str, lines: Sequence[str]) -> str:
+    more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    return "\n  ".join([f"{text}:", *lines[:LISTED], *more])
 
 
 def _without(
@@ -166,12 +199,7 @@ def _conflicts(images: Sequence[FoundImage], prints: Sequence[Fingerprint], dupl
 
 def _refuse_unreadable(unreadable: dict[str, str], count: int, config: Dataset) -> None:
     if unreadable and config.on_unreadable == "error":
-        lines = [f"\n  {path}: {reason}" for path, reason in unreadable.items()]
-        more = f"\n  and {len(lines) - 20} more" if len(lines) > 20 else ""
-        raise DataError(
-            f"dataset.root={config.root}: {len(unreadable)} of {count} images cannot be read; mend or remove them, or "
-            f"set dataset.on_unreadable=drop:{''.join(lines[:20])}{more}"
-        )
+        raise DataError(f"dataset.root={config.root}: {_unreadable(unreadable, count, config)}")
 
 
 def _refuse_conflicts(conflicts: list[list[str]], config: Dataset) -> None:

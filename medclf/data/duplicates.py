@@ -9,8 +9,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from medclf.data.fingerprint import Fingerprint
+from medclf.errors import DataError
 
 BLOCK = 64
+MOST_PAIRS = 10_000_000
+"""Pairs of images that look alike. Each takes about 120 bytes where they are used, so all take 1.2 GB at most."""
 Pairs = NDArray[np.int64]
 """Pairs of rows, shape (pairs, 2), the smaller row first."""
 
@@ -44,13 +47,15 @@ def find_duplicates(prints: Sequence[Fingerprint], near: int | None) -> Duplicat
     Args:
         prints: of readable images.
         near: bits of 256 by which perceptual hashes may differ; None: only equal files count.
+
+    Raises:
+        DataError: if over ``MOST_PAIRS`` pairs look alike: memory grows with their number.
     """
     _, content = np.unique([image.sha256 for image in prints], return_inverse=True)
     exact = _equal_pairs(content)
     if near is None or not prints:
         return Duplicates(exact, np.empty((0, 2), dtype=np.int64))
-    pairs = _near_pairs(_words(prints), near)
-    return Duplicates(exact, pairs[content[pairs[:, 0]] != content[pairs[:, 1]]])
+    return Duplicates(exact, _near_pairs(_words(prints), content, near))
 
 
 def distance(one: Fingerprint, other: Fingerprint) -> int:
@@ -88,13 +93,22 @@ def _words(prints: Sequence[Fingerprint]) -> NDArray[np.uint64]:
     )
 
 
-def _near_pairs(words: NDArray[np.uint64], near: int) -> Pairs:
+def _near_pairs(words: NDArray[np.uint64], content: NDArray[np.int64], near: int) -> Pairs:
+    """Return the pairs of images in different files whose hashes differ by so many bits at most."""
     found: list[Pairs] = [np.empty((0, 2), dtype=np.int64)]
+    count = 0
     for begin in range(0, len(words), BLOCK):
         block = words[begin : begin + BLOCK]
-        distance = _distances(block, words[begin:])
-        row, other = np.nonzero(distance <= near)
+        alike = _distances(block, words[begin:]) <= near
+        alike &= content[begin : begin + BLOCK, None] != content[None, begin:]
+        row, other = np.nonzero(alike)
         found.append(np.asarray(np.stack([row, other], 1)[other > row] + begin, dtype=np.int64))
+        count += len(found[-1])
+        if count > MOST_PAIRS:
+            raise DataError(
+                f"over {MOST_PAIRS:,} pairs of images look alike, as blank or nearly blank ones do; remove those, or "
+                "compare equal files only: dataset.duplicates.near=null"
+            )
     return np.concatenate(found)
 
 

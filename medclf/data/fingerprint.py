@@ -1,24 +1,29 @@
 """What is known of each file: its content's hash, size and kind, and a perceptual hash; remembered between runs."""
 
 import hashlib
-import io
+import logging
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import imagehash
-from PIL import Image
 from tqdm import tqdm
 
-from medclf.data.kinds import is_dicom
-from medclf.data.pixels import UnreadableImageError
-from medclf.data.reading import decode, read_bytes
+from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.data.decoding_budget import decoding
+from medclf.data.pixels import UnreadableImageError, validate_size
+from medclf.data.reading import is_array_item, read_bytes, read_image
 from medclf.errors import DataError, listed
+from medclf.write_errors import reason
 
+log = logging.getLogger(__name__)
+DATABASE = "fingerprints.sqlite"
+PATIENCE = 120
+"""Seconds to wait for another process that writes to the database."""
 HASH_SIDE = 16
 CHUNK = 512
 Stamp = tuple[str, int, int]
@@ -31,7 +36,7 @@ class Fingerprint:
 
     ``perceptual`` is a hash of 256 bits as hex, of the low frequencies of the discrete cosine transform (pHash, by
     imagehash): nearly the same for one picture in another size, format or brightness. ``mode`` is Pillow's name of the
-    kind of image.
+    kind of image. ``note`` says what in the file was invalid and therefore ignored.
     """
 
     sha256: str
@@ -40,9 +45,12 @@ class Fingerprint:
     mode: str = ""
     perceptual: str = ""
     error: str = ""
+    note: str = ""
 
 
-def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool = True) -> list[Fingerprint]:
+def fingerprints(
+    root: Path, paths: Sequence[str], store: Path, progress: bool = True, max_megapixels: float = MAX_MEGAPIXELS
+) -> list[Fingerprint]:
     """The fingerprints of images, in order; files that have not changed since the last time are not read again.
 
     Args:
@@ -50,6 +58,7 @@ def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool =
         paths: one for each image.
         store: folder in which fingerprints are remembered.
         progress: whether to show a bar.
+        max_megapixels: an image of more millions of pixels is unreadable.
 
     Raises:
         DataError: when the store cannot be written, and for file names that are not Unicode.
@@ -60,43 +69,84 @@ def fingerprints(root: Path, paths: Sequence[str], store: Path, progress: bool =
     stamps = [_stamp(root, path) for path in paths]
     try:
         store.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(store / "fingerprints.sqlite", timeout=120)) as database:
-            _create(database)
-            known = _remembered(database, stamps)
-            unknown = [index for index, stamp in enumerate(stamps) if stamp not in known]
-            bar = tqdm(total=len(unknown), desc="Looking at images", disable=not (progress and unknown), leave=False)
-            with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-                for begin in range(0, len(unknown), CHUNK):
-                    chunk = unknown[begin : begin + CHUNK]
-                    taken = list(pool.map(lambda index: fingerprint(root, paths[index]), chunk))
-                    new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
-                    _remember(database, new)
-                    known |= new
-                    bar.update(len(chunk))
+        try:
+            known = _looked_up(root, paths, stamps, store / DATABASE, progress, max_megapixels)
+        except sqlite3.DatabaseError as error:
+            if not _is_damaged(error):
+                raise
+            log.warning("%s is damaged (%s) and is built again.", store / DATABASE, error)
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                (store / f"{DATABASE}{suffix}").unlink(missing_ok=True)
+            known = _looked_up(root, paths, stamps, store / DATABASE, progress, max_megapixels)
     except (OSError, sqlite3.Error) as error:
-        raise DataError(f"dataset.store={store}: cannot be written: {error}") from error
-    return [known[stamp] for stamp in stamps]
+        raise DataError(_unusable(store, error)) from error
+    return [_within(known[stamp], max_megapixels) for stamp in stamps]
 
 
-def fingerprint(root: Path, path: str) -> Fingerprint:
+def _looked_up(
+    root: Path, paths: Sequence[str], stamps: Sequence[Stamp], path: Path, progress: bool, max_megapixels: float
+) -> dict[Stamp, Fingerprint]:
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+        _create(database)
+        known = _remembered(database, stamps)
+        unknown = [index for index, stamp in enumerate(stamps) if stamp not in known]
+        bar = tqdm(total=len(unknown), desc="Looking at images", disable=not (progress and unknown), leave=False)
+        with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
+            for begin in range(0, len(unknown), CHUNK):
+                chunk = unknown[begin : begin + CHUNK]
+                taken = list(pool.map(lambda index: fingerprint(root, paths[index], max_megapixels), chunk))
+                new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
+                _remember(database, new)
+                known |= new
+                bar.update(len(chunk))
+    return known
+
+
+def forget(root: Path, path: str, store: Path) -> None:
+    """Forget an image whose file changed although size and time tell otherwise; it is read again the next time."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(store / DATABASE, timeout=PATIENCE)) as database, database:
+        database.execute("DELETE FROM fingerprint2 WHERE file = ?", (_stamp(root, path)[0],))
+
+
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is no database of ours; one that is locked or cannot be written raises OperationalError too."""
+    return type(error) is sqlite3.DatabaseError or "decode" in str(error)
+
+
+def _unusable(store: Path, error: Exception) -> str:
+    if "locked" in str(error):
+        return f"dataset.store={store}: {DATABASE} has been in use by another process for {PATIENCE} s; try again"
+    return f"dataset.store={store}: cannot be written: {reason(error)}; name another folder: dataset.store=FOLDER"
+
+
+def fingerprint(root: Path, path: str, max_megapixels: float = MAX_MEGAPIXELS) -> Fingerprint:
     """Read one image whole and take its fingerprint."""
-    sha256 = ""
     try:
-        content = read_bytes(root, path)
-        sha256 = hashlib.sha256(content).hexdigest()
-        grey = decode(root, path, grey=True, at_least=4 * HASH_SIDE, content=content)
-        width, height, mode = _form(path, content, grey)
-        return Fingerprint(sha256, width, height, mode, str(imagehash.phash(grey, hash_size=HASH_SIDE)))
+        with decoding():
+            return _fingerprint(root, path, read_bytes(root, path, max_megapixels), max_megapixels)
+    except UnreadableImageError as error:
+        return Fingerprint("", error=str(error))
+
+
+def _fingerprint(root: Path, path: str, content: bytes, max_megapixels: float) -> Fingerprint:
+    sha256 = hashlib.sha256(content).hexdigest()
+    try:
+        read = read_image(root, path, True, 4 * HASH_SIDE, content, max_megapixels)
     except UnreadableImageError as error:
         return Fingerprint(sha256, error=str(error))
+    perceptual = str(imagehash.phash(read.image, hash_size=HASH_SIDE))
+    return Fingerprint(sha256, read.width, read.height, read.mode, perceptual, note=read.note)
 
 
-def _form(path: str, content: bytes, decoded: Image.Image) -> tuple[int, int, str]:
-    """Width, height and kind as they are in the file."""
-    if ".npy#" in path or is_dicom(path, content):
-        return decoded.width, decoded.height, "array" if ".npy#" in path else "DICOM"
-    with Image.open(io.BytesIO(content)) as image:
-        return image.width, image.height, image.mode
+def _within(known: Fingerprint, max_megapixels: float) -> Fingerprint:
+    """Return a fingerprint, unreadable if the image was remembered under a higher limit."""
+    if known.error:
+        return known
+    try:
+        validate_size(known.width, known.height, max_megapixels)
+    except UnreadableImageError as error:
+        return Fingerprint(known.sha256, error=str(error))
+    return known
 
 
 def _is_unicode(name: str) -> bool:
@@ -107,7 +157,7 @@ def _is_unicode(name: str) -> bool:
 
 
 def _stamp(root: Path, path: str) -> Stamp:
-    file = root / path.rpartition("#")[0] if ".npy#" in path else root / path
+    file = root / path.rpartition("#")[0] if is_array_item(path) else root / path
     try:
         status = file.stat()
     except OSError:
@@ -117,15 +167,25 @@ def _stamp(root: Path, path: str) -> Stamp:
 
 def _create(database: sqlite3.Connection) -> None:
     columns = ", ".join(field.name for field in fields(Fingerprint))
-    database.execute(f"CREATE TABLE IF NOT EXISTS fingerprint1 (file PRIMARY KEY, size, changed, {columns})")
+    database.execute(f"CREATE TABLE IF NOT EXISTS fingerprint2 (file PRIMARY KEY, size, changed, {columns})")
+    found = ", ".join(row[1] for row in database.execute("PRAGMA table_info(fingerprint2)"))
+    if found != f"file, size, changed, {columns}":
+        raise sqlite3.DatabaseError("its table has other columns")
 
 
 def _remembered(database: sqlite3.Connection, stamps: Iterable[Stamp]) -> dict[Stamp, Fingerprint]:
     wanted = set(stamps)
     folder = os.path.commonpath([stamp[0] for stamp in wanted]) if wanted else ""
-    rows = database.execute("SELECT * FROM fingerprint1 WHERE file >= ? AND file < ?", (folder, folder + chr(0x10FFFF)))
-    found = {(str(row[0]), int(row[1]), int(row[2])): Fingerprint(*row[3:]) for row in rows}
+    rows = database.execute("SELECT * FROM fingerprint2 WHERE file >= ? AND file < ?", (folder, folder + chr(0x10FFFF)))
+    found = {(row[0], row[1], row[2]): Fingerprint(*row[3:]) for row in rows if _is_valid(row[3:])}
     return {stamp: value for stamp, value in found.items() if stamp in wanted and stamp[1] >= 0}
+
+
+def _is_valid(values: Sequence[object]) -> bool:
+    """Whether the columns have the types that ``_remember`` writes."""
+    sha256, width, height, *texts = values
+    numbers = isinstance(width, int) and isinstance(height, int)
+    return numbers and all(isinstance(text, str) for text in (sha256, *texts))
 
 
 def _remember(database: sqlite3.Connection, new: dict[Stamp, Fingerprint]) -> None:
@@ -133,4 +193,4 @@ def _remember(database: sqlite3.Connection, new: dict[Stamp, Fingerprint]) -> No
     # what cannot be read today may be tomorrow, with another permission or decoder, and looks unchanged then
     rows = [(*stamp, *astuple(value)) for stamp, value in new.items() if not value.error]
     with database:
-        database.executemany(f"INSERT OR REPLACE INTO fingerprint1 VALUES ({marks})", rows)  # noqa: S608
+        database.executemany(f"INSERT OR REPLACE INTO fingerprint2 VALUES ({marks})", rows)  # noqa: S608

@@ -5,8 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePath
 
+from medclf.regular_files import open_regular, special_kind
+
 DICOM = frozenset({".dcm", ".dicom"})
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}) | DICOM
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+"""Pillow's names of the formats that are read. Others of its readers start programs (EPS) or are seldom used, and so
+seldom tested."""
 PREAMBLE = 128
 """Bytes before the four that every DICOM file has (DICOM PS3.10, 7.1)."""
 DICM = b"DICM"
@@ -31,8 +36,8 @@ def is_image(name: PurePath, beginning: Callable[[int], bytes]) -> bool:
 
 
 def is_image_file(path: Path) -> bool:
-    """The same of a file on disk; what cannot be opened is none."""
-    return is_image(path, partial(_beginning, path))
+    """Return the same for a file on disk; a named pipe, a device and what cannot be opened are not images."""
+    return is_image(path, partial(_beginning, path)) and special_kind(path) is None
 
 
 def is_dicom(path: str, content: bytes) -> bool:
@@ -47,9 +52,7 @@ def has_dicom(content: bytes) -> bool:
 
 def _beginning(path: Path, count: int) -> bytes:
     try:
-        if not path.is_file():  # a pipe would be waited for
-            return b""
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(count)
     except OSError:
         return b""

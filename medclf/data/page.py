@@ -4,6 +4,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medclf.terminal import printable
+
 
 def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 4) -> Figure:
     """A page of images with a title over each.
@@ -19,5 +21,5 @@ def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 
         axes.set_axis_off()
     for axes, image, title in zip(figure.axes, images, titles, strict=False):
         axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(printable(title), fontsize=9, parse_math=False)  # a name may hold dollars
     return figure

@@ -9,8 +9,9 @@ brightness alone does not tell.
 
 import json
 import os
-import shutil
-import tempfile
+import re
+import shlex
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from scipy.ndimage import gaussian_filter
 
 from medclf.config.schema import Phantom
 from medclf.errors import DataError
+from medclf.files import folder_written_whole, remove_abandoned, write_text
+from medclf.plain_data import read_json
+from medclf.write_errors import reason
 
 SETTINGS = "phantom.json"
 CLASSES = ("organ_absent", "organ_present")
@@ -30,30 +34,30 @@ FloatImage = NDArray[np.float64]
 def ensure_phantom(root: Path, config: Phantom) -> bool:
     """Write the phantom as PNG files below root, unless it is there.
 
-    The layout is ``{train,validation}/{organ_present,organ_absent}/NNNN.png``. Files are written aside and moved in one
-    step, so that neither an interruption nor a second process leaves half a set.
+    The layout is ``{train,validation}/{organ_present,organ_absent}/NNNN.png``. The folder is
+    written whole, so that neither an interruption nor a second process leaves half a set.
 
     Returns:
         Whether it was made now.
 
     Raises:
-        DataError: when root holds something else, or a phantom made with other settings.
+        DataError: when root holds something else, a damaged phantom or one made with other settings, or cannot be
+            written.
     """
     if root.exists():
         _check_same(root, config)
         return False
-    root.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".phantom-", dir=root.parent))
     try:
-        _write(aside, config)
-        aside.chmod(0o755)  # mkdtemp makes it for its owner alone
-        aside.rename(root)
-    except OSError:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(root.parent, re.escape(root.name))
+        with folder_written_whole(root) as aside:
+            _write(aside, config)
+    except OSError as error:
         if not root.exists():
-            raise
+            raise DataError(
+                f"dataset.root={root}: cannot be written: {reason(error)}; set dataset.root=FOLDER"
+            ) from error
         _check_same(root, config)  # another process was first
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return True
 
 
@@ -89,30 +93,40 @@ def _check_same(root: Path, config: Phantom) -> None:
     settings = root / SETTINGS
     if not settings.is_file():
         raise DataError(f"dataset.root={root}: holds something that is no phantom; set dataset.root to a new folder")
-    made_with = json.loads(settings.read_text(encoding="utf-8"))
+    remove = shlex.join(["rm", "-r", str(root)])
+    try:
+        made_with = read_json(settings)
+    except DataError as error:
+        raise DataError(f"dataset.root={root}: holds a damaged phantom ({error}); remove it: {remove}") from error
     if made_with != config.model_dump():
         raise DataError(
             f"dataset.root={root}: holds a phantom made with {made_with}, not with {config.model_dump()}; "
-            "set dataset.root to a new folder, or remove this one"
+            f"set dataset.root to a new folder, or remove this one: {remove}"
         )
+    missing = sum(not (root / name).is_file() for name, _, _ in _images(config))
+    if missing:
+        raise DataError(f"dataset.root={root}: {missing} images of the phantom are missing; remove it: {remove}")
+
+
+def _images(config: Phantom) -> Iterator[tuple[str, bool, tuple[int, int, int]]]:
+    """Each image's path below the phantom's folder, whether it shows the organ, and its seed."""
+    for split, (part, count) in enumerate((("train", config.train), ("validation", config.validation))):
+        for index in range(count):
+            yield f"{part}/{CLASSES[index % 2]}/{index:04d}.png", index % 2 == 1, (config.seed, split, index)
 
 
 def _write(folder: Path, config: Phantom) -> None:
-    jobs = []
-    for split, (part, count) in enumerate((("train", config.train), ("validation", config.validation))):
+    for part in ("train", "validation"):
         for label in CLASSES:
             (folder / part / label).mkdir(parents=True)
-        for index in range(count):
-            label = CLASSES[index % 2]
-            jobs.append((folder / part / label / f"{index:04d}.png", index % 2 == 1, (config.seed, split, index)))
 
-    def write(job: tuple[Path, bool, tuple[int, int, int]]) -> None:
-        path, present, seed = job
-        Image.fromarray(draw(present, config.size, np.random.default_rng(seed))).save(path)
+    def write(job: tuple[str, bool, tuple[int, int, int]]) -> None:
+        name, present, seed = job
+        Image.fromarray(draw(present, config.size, np.random.default_rng(seed))).save(folder / name)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(write, jobs))
-    (folder / SETTINGS).write_text(json.dumps(config.model_dump()), encoding="utf-8")
+        list(pool.map(write, _images(config)))
+    write_text(folder / SETTINGS, json.dumps(config.model_dump()))
 
 
 def _ellipse(size: int, centre: NDArray[np.float64], axes: NDArray[np.float64], angle: float) -> FloatImage:

@@ -1,8 +1,8 @@
 """Making a dataset ready: fetched where it can be, extracted, looked at, and its image store built."""
 
 import logging
+import re
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,10 @@ from medclf.config.schema import Dataset, PrepareConfig
 from medclf.data.dataset import load_image_table
 from medclf.data.store import ImageStore, open_store
 from medclf.data.table import COLUMNS, ImageTable
-from medclf.errors import ConfigError, DataError
-from medclf.runs import is_used
+from medclf.errors import DataError
+from medclf.file_names import distinct_file_names, safe_file_name
+from medclf.files import folder_written_whole, remove_abandoned
+from medclf.write_errors import reason
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +29,9 @@ def prepare_dataset(config: PrepareConfig, folder: Path) -> None:
         folder: gets ``splits.csv``.
 
     Raises:
-        DataError, ConfigError: for what is missing or wrong, with where the set can be had.
+        DataError: for what is missing or wrong, with where the set can be had.
     """
     dataset = config.dataset
-    if config.export is not None and is_used(Path(config.export)):
-        raise ConfigError(
-            f"export={config.export}: already holds something, and nothing is overwritten; name a new folder"
-        )
     if config.download and dataset.kaggle is not None and not Path(dataset.root).exists():
         download(dataset)
     table = load_image_table(dataset)
@@ -68,25 +66,31 @@ def download(config: Dataset) -> None:
     except Exception as error:  # kagglehub raises many kinds: no network, no account, no such set
         raise DataError(f"{config.kaggle} cannot be downloaded ({error}); {by_hand}") from error
     root.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    remove_abandoned(root.parent, re.escape(root.name))
     try:
-        shutil.copytree(fetched, aside / "set")
-        (aside / "set").rename(root)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        with folder_written_whole(root) as aside:
+            shutil.copytree(fetched, aside, dirs_exist_ok=True)
+    except OSError as error:
+        raise DataError(f"dataset.root={root}: cannot be written: {reason(error)}; set dataset.root=FOLDER") from error
 
 
 def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
     """Write the prepared images as ``{train,val,test}/CLASS/NAME.png``; names that occur twice get a number.
 
+    What no file name may hold is replaced in class and image names, so that nothing is written outside the folder.
+
     Raises:
         DataError: when the folder cannot be written.
     """
     taken: set[Path] = set()
+    names = distinct_file_names(table.classes)
+    for label, name in names.items():
+        if label != name:
+            log.info("Class %s is exported to folders named %s", label, name)
     rows = table.frame[list(COLUMNS)].itertuples(index=False, name=None)
     try:
         for row, (name, label, _, split) in enumerate(tqdm(rows, "Exporting", len(table.frame), leave=False)):
-            path = _free_name(folder / split / label, name, taken)
+            path = _free_name(folder / split / names[label], name, taken)
             path.parent.mkdir(parents=True, exist_ok=True)
             pixels = store[row].numpy().transpose(1, 2, 0).squeeze()
             Image.fromarray(np.ascontiguousarray(pixels)).save(path)
@@ -96,8 +100,9 @@ def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
 
 def _free_name(folder: Path, name: str, taken: set[Path]) -> Path:
     stem = Path(name).name.replace("#", "_") if "#" in name else Path(name).stem
+    stem = safe_file_name(stem)
     path, number = folder / f"{stem}.png", 1
-    while path in taken:
+    while path in taken or path.exists():  # on file systems that ignore case, another name is the same file
         number += 1
         path = folder / f"{stem} {number}.png"
     taken.add(path)

@@ -7,27 +7,40 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medclf.csv_tables import read_frame
 from medclf.data.duplicates import find_duplicates
 from medclf.data.fingerprint import Fingerprint
 from medclf.data.table import ImageTable
+from medclf.errors import DataError
+from medclf.files import write_csv
+
+PERCEPTUAL_HASH = "[0-9a-f]{64}"
 
 
 def save_fingerprints(prints: Sequence[Fingerprint], table: ImageTable, path: Path) -> None:
     """Write path, split and hashes of each image of a run as CSV, ``prints`` being in the order of the table."""
     hashes = {"sha256": [p.sha256 for p in prints], "perceptual_hash": [p.perceptual for p in prints]}
-    table.frame[["path", "split"]].assign(**hashes).to_csv(path, index=False)
+    write_csv(path, table.frame[["path", "split"]].assign(**hashes))
 
 
 def join_fingerprints(paths: Sequence[Path], path: Path) -> None:
     """Write those of all images that any of several runs has had; nothing where one of the runs brings none."""
     if all(one.is_file() for one in paths):
         found = [read_fingerprints(one) for one in paths]
-        pd.concat(found).drop_duplicates().to_csv(path, index=False)
+        write_csv(path, pd.concat(found).drop_duplicates())
 
 
 def read_fingerprints(path: Path) -> pd.DataFrame:
-    """What ``save_fingerprints`` wrote of a run: columns path, split, sha256, perceptual_hash."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+    """Read what ``save_fingerprints`` wrote of a run: columns path, split, sha256, perceptual_hash.
+
+    Raises:
+        DataError: if the file is not such a table, or a perceptual hash is not one.
+    """
+    table = read_frame(path, ["path", "split", "sha256", "perceptual_hash"])
+    wrong = table.index[~table["perceptual_hash"].str.fullmatch(PERCEPTUAL_HASH)]
+    if len(wrong):
+        raise DataError(f"{path}, row {wrong[0] + 2}: perceptual_hash must have 64 hexadecimal digits")
+    return table
 
 
 def fingerprints_of(table: pd.DataFrame) -> list[Fingerprint]:

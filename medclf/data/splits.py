@@ -3,6 +3,7 @@
 Whatever is cut has a seed of its own, so that all runs on a dataset have the same split.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, Splits
+from medclf.csv_tables import read_csv, require_columns
+from medclf.data.sources.find import check_classes
 from medclf.data.sources.found import FoundImages
-from medclf.data.table import PARTS, ImageTable
+from medclf.data.table import PARTS, ImageTable, attributes_frame
 from medclf.errors import ConfigError, DataError, listed
 
 DRAWS = 20
@@ -28,12 +31,13 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
     that is counted and said.
 
     Raises:
-        DataError: when a class is too small to be in every split, or the file does not fit.
+        DataError: when there is one class only or a class is too small to be in every split, or the file does not fit.
         ConfigError: when a batch is larger than the training part.
     """
+    check_classes(found, config)
     rows = [(image.path, image.label, image.group, image.split) for image in found.images]
     frame = pd.DataFrame(rows, columns=["path", "class", "group", "split"])
-    frame = frame.join(pd.DataFrame([image.attributes for image in found.images], index=frame.index))
+    frame = frame.join(attributes_frame(found.images))
     if config.splits.file is not None:
         notes = _read(frame, Path(config.splits.file), config)
     elif config.splits.folds is not None:
@@ -128,15 +132,12 @@ def _cut_fold(frame: pd.DataFrame, splits: Splits, folds: int) -> list[str]:
 
 
 def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DataError(f"dataset.splits.file={file}: cannot be read: {error}") from error
-    missing = [name for name in ("path", "split") if name not in table]
-    if missing:
-        raise DataError(f"{file}: has no column {listed(missing)}; columns: {listed(table.columns)}")
-    _refuse(file, "images have several rows", sorted(table.loc[table["path"].duplicated(), "path"].unique()))
-    split_of = dict(zip(table["path"], table["split"], strict=True))
+    table = read_csv(file, f"dataset.splits.file={file}")
+    require_columns(table.columns, ["path", "split"], f"dataset.splits.file={file}")
+    path_at, split_at = table.columns.index("path"), table.columns.index("split")
+    counts = Counter(row[path_at] for row in table.rows)
+    _refuse(file, "images have several rows", sorted(path for path, count in counts.items() if count > 1))
+    split_of = {row[path_at]: row[split_at] for row in table.rows}
     absent = [path for path in frame["path"] if path not in split_of]
     _refuse(file, "images have no row", absent, "; they are left out by dataset.exclude=[NAME,NAME]")
     _refuse(file, "splits are none of train, val, test", sorted(set(split_of.values()) - set(PARTS)))

@@ -2,56 +2,122 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
+import shlex
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from medclf.config.schema import Dataset
+from medclf.data.checked_array import CheckedArray, DamagedArrayError, write_checked
+from medclf.data.decoding_budget import decoding
+from medclf.data.fingerprint import forget
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.preprocessing import enough, preprocess
-from medclf.data.reading import decode
+from medclf.data.reading import decode_with_digest
 from medclf.data.table import ImageTable
 from medclf.errors import DataError
+from medclf.files import remove_abandoned, written_whole
+from medclf.write_errors import reason
 
+log = logging.getLogger(__name__)
 FORMAT = 1
 """Changes when the same config would give other bytes than before."""
 CHUNK = 64
+UNFINISHED = r".+_[0-9a-f]{16}(\.npy)?"
+"""Names of the files that a store holds, images and features, as ``remove_abandoned`` takes them."""
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """The image files that a store is built from: paths below ``root``, and the SHA-256 of each file where known."""
+
+    root: Path
+    paths: list[str]
+    sha256: list[str]
+    config: Dataset
+
+    def load(self, row: int) -> NDArray[np.uint8]:
+        """Decode and preprocess one image, to shape (channels, size, size).
+
+        Raises:
+            DataError: if it cannot be read, or is not the file whose hash is known.
+        """
+        path = self.paths[row]
+        try:
+            with decoding():  # the memory of large images is shared by the threads
+                return self._loaded(row)
+        except UnreadableImageError as error:
+            raise DataError(f"dataset.root={self.root}: cannot be read: {path}: {error}") from error
+
+    def _loaded(self, row: int) -> NDArray[np.uint8]:
+        path, config = self.paths[row], self.config
+        grey, most = config.channels == 1, config.max_megapixels
+        image, sha256 = decode_with_digest(self.root, path, grey, enough(config), most)
+        if self.sha256 and sha256 != self.sha256[row]:
+            forget(self.root, path, Path(config.store))
+            raise DataError(f"dataset.root={self.root}: {path} changed while it was being read; start again")
+        return preprocess(image, config)
 
 
 class ImageStore:
-    """Preprocessed images in one .npy file of uint8, shape (images, channels, size, size).
+    """Preprocessed images in one .npy file of uint8, shape (images, channels, size, size), with checksums.
 
-    ``numpy.load(path, mmap_mode="r")`` maps it whole. Here an image is read by its offset, so that what has been
-    read is the system's cache and not this process's memory, which stays the same for any number of images.
+    ``numpy.load(path, mmap_mode="r")`` maps it whole. Here an image is read by its offset, so that the memory of this
+    process stays the same for any number of images. An image that is damaged is decoded again.
+
+    Args:
+        path: of the file.
+        source: of the images; None: a damaged image is an error.
+
+    Raises:
+        DamagedArrayError: for a file that is not what was written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: ImageSource | None = None) -> None:
         self.path = path
-        images: np.memmap[Any, np.dtype[np.uint8]] = np.load(path, mmap_mode="r", allow_pickle=False)
-        self.shape: tuple[int, ...] = images.shape
-        self._begin = images.offset
+        self._array = CheckedArray(path, np.uint8)
+        self.shape = self._array.shape
+        self._source = source
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, row: int) -> Tensor:
-        """One image, uint8, shape (channels, size, size)."""
+        """Return one image, uint8, shape (channels, size, size)."""
         if not 0 <= row < len(self):
             raise IndexError(row)
-        size = math.prod(self.shape[1:])
-        pixels = np.fromfile(self.path, dtype=np.uint8, count=size, offset=self._begin + row * size)
-        return torch.from_numpy(pixels.reshape(self.shape[1:]))
+        try:
+            pixels = self._array.read(row)
+        except FileNotFoundError as error:
+            raise DataError(f"{self.path}: was removed while it was in use; start again, or resume the run") from error
+        except DamagedArrayError as error:
+            pixels = self._restored(row, error)
+        return torch.from_numpy(pixels)
+
+    def _restored(self, row: int, error: DamagedArrayError) -> NDArray[np.uint8]:
+        """Decode a damaged image again, and repair the file where that is possible."""
+        pixels = None if self._source is None else np.ascontiguousarray(self._source.load(row))
+        if self._source is None or pixels is None or not self._array.is_row(row, pixels):
+            remove = shlex.join(["rm", str(self.path)])
+            raise DataError(f"{error}; it is safe to delete and will be built again: {remove}") from error
+        log.warning("Image cache: %s. %s is decoded again.", error, self._source.paths[row])
+        with suppress(OSError), self.path.open("r+b") as file:
+            file.seek(self._array.offset + row * self._array.row_bytes)
+            file.write(pixels.tobytes())
+        return pixels
 
     def statistics(self, rows: Sequence[int]) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel over some images, as shares of 255."""
@@ -65,22 +131,35 @@ class ImageStore:
 
 
 def open_store(table: ImageTable, config: Dataset, progress: bool = True) -> ImageStore:
-    """The store of a table's images, in the order of its rows; built where it is not there.
+    """Open the store of a table's images, in the order of its rows; it is built if it is not there or damaged.
 
     Its name holds a hash of the images' content and of the preprocessing: another image or another option is another
-    file. It is written aside and moved in one step, so that neither an interruption nor a second process does harm.
+    file. It is written under a temporary name and renamed when complete, so that neither an interruption nor a second
+    process does harm. Unfinished files of processes that no longer run are removed.
 
     Raises:
-        DataError: for an image that cannot be read, and a full or read-only disk.
+        DataError: for an image that cannot be read or has changed, and a full or read-only disk.
     """
     path = Path(config.store) / f"{config.name}_{_key(table, config)}.npy"
-    if not path.is_file():
+    source = ImageSource(table.root, list(table.frame["path"]), table.content, config)
+    for leftover in remove_abandoned(path.parent, UNFINISHED):
+        log.info("Removed %s, which a process that no longer runs left unfinished.", leftover)
+    if path.is_file():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _build(path, table, config, progress)
-        except OSError as error:
-            raise DataError(f"dataset.store={config.store}: cannot be written: {error}; name another folder") from error
-    return ImageStore(path)
+            return ImageStore(path, source)
+        except DamagedArrayError as error:
+            log.warning("Image cache: %s. It is built again.", error)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _build(path, source, progress)
+    except OSError as error:
+        raise DataError(unwritable_store(config.store, error)) from error
+    return ImageStore(path, source)
+
+
+def unwritable_store(store: str | Path, error: Exception) -> str:
+    """Return the message about a store that cannot be written."""
+    return f"dataset.store={store}: cannot be written: {reason(error)}; name another folder: dataset.store=FOLDER"
 
 
 def _key(table: ImageTable, config: Dataset) -> str:
@@ -89,46 +168,25 @@ def _key(table: ImageTable, config: Dataset) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _build(path: Path, table: ImageTable, config: Dataset, progress: bool) -> None:
-    paths = list(table.frame["path"])
-    shape = (len(paths), config.channels, config.image_size, config.image_size)
+def _build(path: Path, source: ImageSource, progress: bool) -> None:
+    config = source.config
+    shape = (len(source.paths), config.channels, config.image_size, config.image_size)
     size, free = math.prod(shape), shutil.disk_usage(path.parent).free
     if size > free:
         raise DataError(
             f"dataset.store={config.store}: {size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free; make "
-            "room or name a folder on another disk"
+            "room or name a folder on another disk: dataset.store=FOLDER"
         )
-    handle, aside = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            _write_images(file, paths, shape, table.root, config, progress)
-        Path(aside).chmod(0o644)  # mkstemp makes it for its owner alone
-        Path(aside).replace(path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
+    with written_whole(path) as file:
+        write_checked(file, shape, np.uint8, _images(source, progress))
 
 
-def _write_images(
-    file: Any, paths: list[str], shape: tuple[int, ...], root: Path, config: Dataset, progress: bool
-) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    npy: Any = np.lib.format  # typed in some of NumPy's releases only
-    npy.write_array_header_1_0(file, header)
-    at_least = enough(config)
+def _images(source: ImageSource, progress: bool) -> Iterator[bytes]:
     cv2.setNumThreads(1)  # the pool's threads are enough
-
-    def load(path: str) -> bytes | str:
-        try:
-            return preprocess(decode(root, path, config.channels == 1, at_least), config).tobytes()
-        except UnreadableImageError as error:
-            return f"{path}: {error}"
-
-    bar = tqdm(total=len(paths), desc="Preparing images", disable=not progress, leave=False)
+    count = len(source.paths)
+    bar = tqdm(total=count, desc="Preparing images", disable=not progress, leave=False)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for begin in range(0, len(paths), CHUNK):
-            chunk = paths[begin : begin + CHUNK]
-            for content in pool.map(load, chunk):
-                if isinstance(content, str):
-                    raise DataError(f"dataset.root={root}: cannot be read: {content}")
-                file.write(content)
-            bar.update(len(chunk))
+        for begin in range(0, count, CHUNK):
+            rows = range(begin, min(begin + CHUNK, count))
+            yield from pool.map(lambda row: source.load(row).tobytes(), rows)
+            bar.update(len(rows))

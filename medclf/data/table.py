@@ -1,10 +1,14 @@
 """The image table: every image of a run, its class, its patient and its split."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+
+from medclf.data.sources.found import FoundImage
+from medclf.files import write_csv
 
 PARTS = ("train", "val", "test")
 COLUMNS = ("path", "class", "group", "split")
@@ -43,7 +47,7 @@ class ImageTable:
 
     def save(self, path: Path) -> None:
         """Write the table as CSV."""
-        self.frame.to_csv(path, index=False)
+        write_csv(path, self.frame)
 
     def digest(self) -> str:
         """Twelve hex digits that tell whether two runs had the same images in the same splits."""
@@ -54,3 +58,10 @@ class ImageTable:
     def content_digest(self) -> str:
         """Twelve hex digits that tell whether two runs had the same files."""
         return hashlib.sha256("".join(self.content).encode()).hexdigest()[:12]
+
+
+def attributes_frame(images: Sequence[FoundImage]) -> pd.DataFrame:
+    """Return the attributes of images, a row each, as one block: a block for each column makes wide tables slow."""
+    names = list(images[0].attributes) if images else []
+    rows = [[image.attributes[name] for name in names] for image in images]
+    return pd.DataFrame(rows, columns=names, index=range(len(images)), dtype=object)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
+from medclf.config.image_limits import MOST_MEGAPIXELS
+from medclf.csv_tables import read_frame
+from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import read_bytes
 from medclf.errors import DataError, listed
@@ -30,7 +32,7 @@ def refuse_changed(root: Path, paths: Sequence[str], prints: Path) -> None:
     """
     if not prints.is_file():
         raise DataError(f"{prints}: is not there, so nobody can tell whether the images are still those of the run")
-    known = pd.read_csv(prints, dtype=str, keep_default_na=False).groupby("path")["sha256"].agg(set).to_dict()
+    known = read_frame(prints, ["path", "sha256"]).groupby("path")["sha256"].agg(set).to_dict()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         hashes = pool.map(lambda path: _sha256(root, path), paths)
         now = list(tqdm(hashes, "Checking images", len(paths), leave=False, delay=PATIENCE))
@@ -46,6 +48,7 @@ def _refuse(wrong: list[str], count: int, root: Path, how: str) -> None:
 
 def _sha256(root: Path, path: str) -> str | None:
     try:
-        return hashlib.sha256(read_bytes(root, path)).hexdigest()
+        with decoding():
+            return hashlib.sha256(read_bytes(root, path, MOST_MEGAPIXELS)).hexdigest()
     except UnreadableImageError:
         return None

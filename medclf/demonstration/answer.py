@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medclf.config.image_limits import MAX_MEGAPIXELS
 from medclf.demonstration.kinds import name_for
 from medclf.demonstration.sentences import likeness, percent, threshold_of, why
 from medclf.prediction.engine import Engine
@@ -49,18 +50,19 @@ class Answer:
     seconds: float
 
 
-def warmed_up(path: Path, accelerator: str, trust_code: bool) -> Engine:
+def warmed_up(path: Path, accelerator: str, trust_code: bool, max_megapixels: float = MAX_MEGAPIXELS) -> Engine:
     """A model that has answered once, so that the first image takes no longer than the next.
 
     Args:
         path: of its ``best.json``.
         accelerator: auto, cpu, gpu or mps.
         trust_code: whether a network of the user's own code may be run.
+        max_megapixels: an image of more millions of pixels is refused.
 
     Raises:
         DataError, ConfigError: as ``load_model`` and ``Engine`` do.
     """
-    engine = Engine(load_model(path, trust_code), accelerator)
+    engine = Engine(load_model(path, trust_code), accelerator, max_megapixels=max_megapixels)
     answer(engine, base64.b64decode(_png(np.zeros((64, 64, 1), np.uint8))))
     return engine
 

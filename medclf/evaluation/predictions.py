@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medclf.files import write_csv
+
 COLUMNS = ("path", "group", "split", "fold", "true_class", "predicted_class")
 """Columns of text. Beside them ``prob_<class>`` for each class; any other column tells of the patient or the image."""
 PROBABILITY = "prob_"
@@ -97,17 +99,16 @@ def predictions_table(
     table["fold"] = "" if fold is None else str(fold)
     table["true_class"] = images["class"].to_numpy()
     table["predicted_class"] = np.asarray(classes)[probabilities.argmax(1)]
-    columns = pd.DataFrame(probabilities, columns=[PROBABILITY + name for name in classes])
+    numbers = pd.DataFrame(probabilities, columns=[PROBABILITY + name for name in classes])
     taken = ("class", *COLUMNS)
     others = [str(name) for name in images if name not in taken and not str(name).startswith((PROBABILITY, LOGIT))]
-    return pd.concat([table, columns, images[others].reset_index(drop=True)], axis=1)
+    # joined at once: the time of adding columns one by one grows with the square of their number
+    return pd.concat([table, numbers, images[others].reset_index(drop=True)], axis=1)
 
 
 def save_predictions(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV with every digit that a float64 has, so that reading it back gives the same numbers."""
-    aside = path.with_suffix(".tmp")
-    table.to_csv(aside, index=False)
-    aside.replace(path)
+    write_csv(path, table)
 
 
 def classes_of(table: pd.DataFrame) -> list[str]:

@@ -1,7 +1,5 @@
 """Reading a predictions table, ours or anybody's, and saying what is wrong with it."""
 
-import csv
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from medclf.csv_tables import read_csv
 from medclf.errors import DataError, did_you_mean, listed
 from medclf.evaluation.predictions import COLUMNS, LOGIT, PROBABILITY, attributes_of, classes_of
 
@@ -37,23 +36,8 @@ def load_predictions(path: Path) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     """Every cell as text."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *rows = (row for row in csv.reader(file, strict=True) if row)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as a predictions table: {error}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: cannot be read as a predictions table: the file is empty") from error
-    twice = sorted(name for name, count in Counter(header).items() if count > 1)
-    if twice:
-        raise DataError(f"{path}: column {listed(map(repr, twice))} occurs more than once")
-    wrong = [f"row {line}" for line, row in enumerate(rows, start=2) if len(row) != len(header)]
-    if wrong:
-        raise DataError(
-            f"{path}: {len(wrong)} rows have not the {len(header)} cells of the header: {listed(wrong, 5)}; a name "
-            "that holds a comma belongs in double quotes"
-        )
-    return pd.DataFrame(rows, columns=header, dtype=object)
+    table = read_csv(path)
+    return pd.DataFrame(table.rows, columns=table.columns, dtype=object)
 
 
 def remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
@@ -88,8 +72,6 @@ def _refuse_missing(table: pd.DataFrame, path: Path) -> None:
         raise DataError(
             f"{path}: has neither prob_<class> nor logit_<class> columns, one for each class. Columns: {listed(names)}"
         )
-    if table.empty:
-        raise DataError(f"{path}: has no row")
 
 
 def _with_probabilities(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -106,8 +88,10 @@ def _with_probabilities(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         values = softmax(values, axis=1)
     _refuse(((values < 0) | (values > 1)).any(1), "a probability below 0 or above 1", table, path)
     _refuse(abs(values.sum(1) - 1) > TOLERANCE, "probabilities that do not sum to 1", table, path)
-    table = table.drop(columns=names)
-    return table.assign(**{name.replace(kind, PROBABILITY, 1): values[:, at] for at, name in enumerate(names)})
+    probabilities = pd.DataFrame(values, columns=[name.replace(kind, PROBABILITY, 1) for name in names])
+    # joined at once: the time of adding columns one by one grows with the square of their number
+    kept = [name for name in table if name not in {*names, *probabilities}]
+    return pd.concat([table[kept], probabilities], axis=1)
 
 
 def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:

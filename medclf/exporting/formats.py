@@ -1,6 +1,5 @@
 """What a model can be exported to, and into which files. Imports no torch."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from medclf.errors import ConfigError, listed
+from medclf.file_names import safe_file_name
 from medclf.prediction.facts import Facts
 
 FormatName = Literal["onnx", "torch", "openvino"]
@@ -54,7 +54,7 @@ def files_of(name: FormatName, output: str | None, folder: Path, facts: Facts) -
     """
     suffixes = FORMATS[name].suffixes
     model = facts.kind if facts.model is None else facts.model.name
-    stem = re.sub(r"[^\w.-]+", "_", f"{facts.dataset}_{model}")
+    stem = safe_file_name(f"{facts.dataset}_{model}", words_only=True)
     first = Path(output) if output is not None else folder / f"{stem}{suffixes[0]}"
     if first.suffix != suffixes[0]:
         raise ConfigError(f"output={output}: format={name} makes a file that ends in {suffixes[0]}")

@@ -15,6 +15,7 @@ from medclf.exporting.folder import images_below
 from medclf.plain_data import read_yaml
 from medclf.prediction.again import own_images
 from medclf.prediction.engine import Engine, Seen
+from medclf.prediction.stream import most_at_once
 from medclf.runs import Run
 
 MOST = 32
@@ -61,7 +62,7 @@ def _seen(engine: Engine, root: Path, paths: Iterable[str]) -> list[Seen]:
     """Those that can be read of some, spread evenly over all."""
     every = list(paths)
     seen = []
-    for at in np.linspace(0, len(every) - 1, min(len(every), MOST)).round().astype(int):
+    for at in np.linspace(0, len(every) - 1, min(len(every), _most(engine))).round().astype(int):
         try:
             seen.append(engine.see(root, every[at]))
         except UnreadableImageError:
@@ -77,4 +78,8 @@ def _noise(engine: Engine) -> list[Seen]:
         shape = (form.channels, form.image_size, form.image_size)
         return rng.normal(rng.uniform(0, 255), rng.uniform(5, 80), shape).clip(0, 255).astype(np.uint8)
 
-    return [tuple(picture(form) for form in engine.model.forms) for _ in range(MOST)]
+    return [tuple(picture(form) for form in engine.model.forms) for _ in range(_most(engine))]
+
+
+def _most(engine: Engine) -> int:
+    return min(MOST, most_at_once(engine))

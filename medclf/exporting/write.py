@@ -2,7 +2,6 @@
 
 import io
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from medclf.exporting.verify import Verified, verify
 from medclf.prediction.engine import Engine
 from medclf.prediction.model import Model
 from medclf.runs import write_json
+from medclf.terminal import say
 
 SHOWN = 300
 """Letters of an exporter's reason; torch adds whole graphs."""
@@ -120,4 +120,4 @@ def tell(files: Sequence[Path], verified: Verified, name: FormatName) -> None:
             "Compile it with INFERENCE_PRECISION_HINT=f32: OpenVINO computes in bfloat16 where the processor is built "
             "for it, and what was verified does not hold then"
         )
-    sys.stdout.write("\n".join(lines) + "\n")
+    say("\n".join(lines) + "\n")

@@ -16,6 +16,7 @@ from medclf.figures.history import history_picture
 from medclf.figures.pages import Seen, gallery, grad_cam_page, prediction_grid
 from medclf.figures.style import Picture
 from medclf.figures.subgroups import subgroup_picture
+from medclf.files import written_whole
 from medclf.npz_arrays import read_arrays
 
 MAX_BYTES = 2**29
@@ -34,7 +35,8 @@ class GradCam:
         """Write it as an .npz file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         maps = (self.maps * 255).round().astype(np.uint8)
-        np.savez_compressed(path, paths=np.asarray(self.paths), right=np.asarray(self.right), maps=maps)
+        with written_whole(path) as file:
+            np.savez_compressed(file, paths=np.asarray(self.paths), right=np.asarray(self.right), maps=maps)
 
     @classmethod
     def load(cls, path: Path) -> "GradCam":

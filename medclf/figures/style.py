@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medclf.files import write_bytes, write_csv
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by colour-blind people too (Okabe and Ito 2008)."""
 STYLES = ("-", "--", "-.", ":")
@@ -98,7 +100,8 @@ def save(pictures: Iterable[Picture], folder: Path) -> dict[str, bytes]:
     files = {}
     for picture in pictures:
         files[picture.name] = picture.png()
-        (folder / f"{picture.name}.png").write_bytes(files[picture.name])
+        write_bytes(folder / f"{picture.name}.png", files[picture.name])
         if picture.data is not None:
-            picture.data.to_csv(folder / "data" / f"{picture.name}.csv", index=picture.data.index.name is not None)
+            index = picture.data.index.name is not None
+            write_csv(folder / "data" / f"{picture.name}.csv", picture.data, index)
     return files

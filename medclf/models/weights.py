@@ -15,6 +15,7 @@ from medclf.errors import ConfigError, listed
 from medclf.models.backbones import ResNet
 from medclf.models.network import Network
 from medclf.models.state import State, own_state
+from medclf.regular_files import special_kind
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +121,8 @@ def _published(network: Network) -> State:
 
 
 def _read(path: Path) -> State:
+    if kind := special_kind(path):
+        raise ConfigError(f"model.weights={path}: {kind}, not a file; name a file of weights")
     _refuse_compressed(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

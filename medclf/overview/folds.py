@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from medclf.errors import listed
+from medclf.csv_tables import read_frame
+from medclf.errors import DataError, listed
 from medclf.evaluation.estimates import Metrics, estimate
 from medclf.evaluation.predictions import Predictions, split_of
 from medclf.overview.collect import PATIENCE, Entry
@@ -82,8 +83,8 @@ def _obstacle(entries: Sequence[Entry], folds: int) -> str:
 
 def _all_paths(entry: Entry) -> list[str]:
     try:
-        return list(pd.read_csv(entry.run.splits, usecols=["path"], dtype=str, keep_default_na=False)["path"])
-    except (OSError, ValueError):  # not there, or damaged: then nothing is known of images in no fold
+        return list(read_frame(entry.run.splits, ["path"])["path"])
+    except DataError:  # not there, or damaged: then nothing is known of images in no fold
         return []
 
 

@@ -1,8 +1,8 @@
 """The pictures of an overview, those of each dataset."""
 
 import math
-import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,7 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medclf.comparison.words import LOSSES
+from medclf.csv_tables import read_numbers
+from medclf.errors import DataError
 from medclf.figures.style import COLOURS, DPI, GREY, Picture, blank, plain
+from medclf.file_names import safe_file_name
 from medclf.overview.pooled import value_of
 from medclf.overview.settings import Setting
 from medclf.overview.table import differs_in
@@ -39,7 +42,7 @@ def pictures_of(settings: Sequence[Setting], metrics: Sequence[str]) -> list[Pic
 
 def _name(dataset: str, before: Sequence[Picture]) -> str:
     """The dataset as part of a file's name that no other has."""
-    name = re.sub(r"[^\w.-]+", "_", dataset)
+    name = safe_file_name(dataset, words_only=True)
     taken = {picture.name for picture in before}
     while f"forest_{name}" in taken:
         name += "_"
@@ -177,8 +180,8 @@ def curves_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
 
 def _history(path: object, monitor: str) -> pd.DataFrame | None:
     try:
-        return pd.read_csv(str(path), usecols=["epoch", monitor]).dropna()
-    except (OSError, ValueError):  # not there, damaged, or without this metric
+        return read_numbers(Path(str(path)))[["epoch", monitor]].dropna()
+    except (DataError, KeyError):  # not there, damaged, or without this metric
         return None
 
 

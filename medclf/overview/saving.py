@@ -1,6 +1,5 @@
 """An overview as files in a folder."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,11 +9,14 @@ from medclf.comparison.words import conclusion
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.figures.style import save as save_pictures
+from medclf.file_names import safe_file_name
+from medclf.files import write_csv, write_text
 from medclf.overview.folds import OutOfFold
 from medclf.overview.page import page
 from medclf.overview.pictures import pictures_of
 from medclf.overview.result import Overview
 from medclf.overview.table import runs_frame, settings_frame
+from medclf.terminal import printable
 
 
 def save(result: Overview, written: str, folder: Path) -> None:
@@ -27,17 +29,17 @@ def save(result: Overview, written: str, folder: Path) -> None:
         OSError: where the folder cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(written, encoding="utf-8")
-    runs_frame(result.entries, result.settings, result.metrics, result.columns).to_csv(folder / "runs.csv", index=False)
+    write_text(folder / "report.md", printable(written))
+    write_csv(folder / "runs.csv", runs_frame(result.entries, result.settings, result.metrics, result.columns))
     if result.settings:
-        settings_frame(result.settings, result.columns).to_csv(folder / "settings.csv", index=False)
+        write_csv(folder / "settings.csv", settings_frame(result.settings, result.columns))
     if result.compared:
-        _comparisons(result).to_csv(folder / "comparisons.csv", index=False)
+        write_csv(folder / "comparisons.csv", _comparisons(result))
     if result.joined:
         _save_folds(result.joined, folder)
     pictures = pictures_of(result.settings, result.metrics)
     files = save_pictures(pictures, folder / "figures") if pictures else {}
-    (folder / "report.html").write_text(page(result, pictures, files), encoding="utf-8")
+    write_text(folder / "report.html", page(result, pictures, files))
 
 
 def _comparisons(result: Overview) -> pd.DataFrame:
@@ -57,9 +59,9 @@ def _save_folds(joined: Sequence[OutOfFold], folder: Path) -> None:
         parts = [one.setting.dataset, one.setting.model, str(one.setting.number), f"seed{one.seed}"]
         if one.split_seed:
             parts.append(f"split{one.split_seed}")
-        name = re.sub(r"[^\w.-]+", "_", "_".join(parts))
+        name = safe_file_name("_".join(parts), words_only=True)
         save_predictions(one.predictions.table, folder / f"out_of_fold_{name}.csv")
     frames = [metrics_frame({"test": one.metrics}).drop(columns="split").assign(setting=one.label) for one in joined]
     table = pd.concat(frames, ignore_index=True)
     table.insert(0, "setting", table.pop("setting"))
-    table.to_csv(folder / "out_of_fold_metrics.csv", index=False)
+    write_csv(folder / "out_of_fold_metrics.csv", table)

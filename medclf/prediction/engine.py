@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from medclf.config.image_limits import MAX_MEGAPIXELS
 from medclf.config.schema import Precision, TestTime
+from medclf.data.decoding_budget import decoding
 from medclf.data.preprocessing import enough, preprocess
-from medclf.data.reading import decode
+from medclf.data.reading import read_image
 from medclf.models.folding import folded
 from medclf.prediction.joint import Classifier, Flipped, networks_of
 from medclf.prediction.model import Model
@@ -48,15 +50,22 @@ class Engine:
         accelerator: auto, cpu, gpu or mps, as Lightning names it.
         precision: None: float32 where the model was trained in it, else what the machine is built for.
         tta: ``flip``: the mean over each image and its mirror image.
+        max_megapixels: an image of more millions of pixels is unreadable.
 
     Raises:
         ConfigError: for a device that is not there.
     """
 
     def __init__(
-        self, model: Model, accelerator: str = "auto", precision: Precision | None = None, tta: TestTime = "none"
+        self,
+        model: Model,
+        accelerator: str = "auto",
+        precision: Precision | None = None,
+        tta: TestTime = "none",
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self.model = model
+        self.max_megapixels = max_megapixels
         self.device = device_of(accelerator)
         if precision is None:
             own: Precision = "bf16-mixed" if model.facts.precision == "mixed" else "32-true"
@@ -87,10 +96,16 @@ class Engine:
         Raises:
             UnreadableImageError: with the reason.
         """
+        with decoding():
+            return self._see(root, path, content)
+
+    def _see(self, root: Path, path: str, content: bytes | None) -> Seen:
         forms = self.model.forms
         kinds = {(form.channels == 1, enough(form)) for form in forms}
-        images = {kind: decode(root, path, *kind, content) for kind in kinds}
-        return tuple(preprocess(images[form.channels == 1, enough(form)], form) for form in forms)
+        images = {kind: read_image(root, path, *kind, content, self.max_megapixels) for kind in kinds}
+        if note := next(iter(images.values())).note:
+            log.warning("%s: %s", path, note)
+        return tuple(preprocess(images[form.channels == 1, enough(form)].image, form) for form in forms)
 
     @torch.inference_mode()
     def predict(self, images: list[Seen]) -> Found:

@@ -52,7 +52,7 @@ def predict_elsewhere(run: Run, engine: Engine, dataset: Dataset, class_map: Map
     probabilities = probabilities_of(engine, images.root, list(images.frame["path"]))
     table = predictions_table(images.frame, probabilities, model.classes)
     notes = [*images.notes, *_left_out(class_of), *_named(leaked, examined)]
-    return Elsewhere(table, notes, seen_by_network(images.root, model.forms[0]), images.root)
+    return Elsewhere(table, notes, seen_by_network(images.root, model.forms[0], dataset.max_megapixels), images.root)
 
 
 def _leaked(run: Run, examined: Examined, dataset: Dataset) -> NDArray[np.bool_]:

@@ -1,6 +1,5 @@
 """What there is to predict: the images of a file, a folder, a glob, an archive or a table. Imports no torch."""
 
-import csv
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,14 +7,16 @@ from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
 
+from medclf.config.image_limits import MAX_FILE_BYTES
+from medclf.csv_tables import read_csv, require_columns
 from medclf.data.kinds import SUFFIXES, is_image_file
 from medclf.data.pixels import UnreadableImageError
+from medclf.data.reading import is_array_item, read_file
 from medclf.data.sources.folders import image_paths
 from medclf.errors import ConfigError, DataError, did_you_mean, listed
 from medclf.prediction.zipped import Zipped
+from medclf.regular_files import SPECIAL_KINDS, special_kind
 
-MAX_BYTES = 2**28
-"""A larger file is no picture of one image."""
 KINDS = listed(sorted(SUFFIXES))
 
 
@@ -23,13 +24,15 @@ KINDS = listed(sorted(SUFFIXES))
 class Images:
     """Images in order.
 
-    ``paths`` are below ``root``, or in the archive; ``searched`` are the folders whose every image they are.
+    ``paths`` are below ``root``, or in the archive; ``searched`` are the folders whose every image they are;
+    ``skipped`` are named pipes, devices and sockets found in them, with what each is.
     """
 
     paths: list[str]
     root: Path = Path()
     archive: Zipped | None = None
     searched: list[Path] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -41,8 +44,8 @@ class Images:
             UnreadableImageError: with the reason.
         """
         if self.archive is not None:
-            return self.archive.content(row, MAX_BYTES)
-        return None if ".npy#" in self.paths[row] else _content(self.file(row))
+            return self.archive.content(row, MAX_FILE_BYTES)
+        return None if is_array_item(self.paths[row]) else _content(self.file(row))
 
     def file(self, row: int) -> Path:
         """Where an image is that lies in no archive; tables of Windows have backslashes."""
@@ -78,19 +81,22 @@ def find(typed: str) -> Images:
         return _in_folder(typed, path)
     if is_file:
         return _of_file(typed, path)
+    if kind := special_kind(path):
+        raise ConfigError(f"input={typed}: {kind}, not a file; name an image file, a folder, a .zip or a .csv")
     if has_magic(typed):
         return _globbed(typed)
     raise ConfigError(_missing(typed, path))
 
 
 def _in_folder(typed: str, folder: Path) -> Images:
-    paths = _below(folder)
+    skipped: dict[str, str] = {}
+    paths = _below(folder, skipped)
     if not paths:
         raise DataError(
             f"input={typed}: holds no image; looked in it and the folders below for {KINDS}; what is hidden, and links "
             "to folders, were passed over"
         )
-    return Images(paths, folder, searched=[folder])
+    return Images(paths, folder, searched=[folder], skipped=skipped)
 
 
 def _of_file(typed: str, path: Path) -> Images:
@@ -114,37 +120,31 @@ def _in_archive(typed: str, path: Path) -> Images:
 
 
 def _in_table(typed: str, path: Path) -> Images:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            names = list(reader.fieldnames or [])
-            if "path" not in names:
-                raise DataError(
-                    f"input={typed}: has no column 'path'; {did_you_mean('path', names)}Columns: "
-                    f"{listed(names) or 'none'}"
-                )
-            paths = [row["path"] or "" for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"input={typed}: cannot be read as a table: {error}") from error
-    if not paths:
-        raise DataError(f"input={typed}: has no row")
-    return Images(paths, path.parent)
+    table = read_csv(path, f"input={typed}")
+    require_columns(table.columns, ["path"], f"input={typed}")
+    at = table.columns.index("path")
+    return Images([row[at] for row in table.rows], path.parent)
 
 
 def _globbed(typed: str) -> Images:
     found = sorted(glob(typed, recursive=True))  # noqa: PTH207, since Path.glob takes no absolute pattern
     folders = [Path(name) for name in found if Path(name).is_dir()]
     files = [name for name in found if not Path(name).is_dir() and is_image_file(Path(name))]
-    below = [str(folder / path) for folder in folders for path in _below(folder)]
+    skipped = {name: kind for name in found if (kind := special_kind(Path(name)))}
+    below = [str(folder / path) for folder in folders for path in _below(folder, skipped)]
     paths = list(dict.fromkeys([*files, *below]))
     if not paths:
         other = f"{len(found)} files or folders, but no image among them" if found else "nothing"
         raise DataError(f"input={typed}: matches {other}; looked for {KINDS}; what is hidden was passed over")
-    return Images(paths, searched=folders)
+    return Images(paths, searched=folders, skipped=skipped)
 
 
-def _below(folder: Path) -> list[str]:
-    return [str(path) for path in sorted(image_paths(folder))]
+def _below(folder: Path, skipped: dict[str, str]) -> list[str]:
+    """Return the images below a folder, sorted; ``skipped`` gets what is neither file nor folder."""
+    others: dict[str, list[str]] = {}
+    paths = [str(path) for path in sorted(image_paths(folder, others))]
+    skipped.update({name: kind for kind in SPECIAL_KINDS for name in others.get(kind, [])})
+    return paths
 
 
 def _missing(typed: str, path: Path) -> str:
@@ -182,11 +182,10 @@ def _matches(pattern: str, place: Path) -> bool:
 
 def _content(path: Path) -> bytes:
     try:
-        if not path.is_file():
-            raise UnreadableImageError("is no file" if path.exists() else "there is no such file")
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UnreadableImageError(f"{size} bytes, over {MAX_BYTES}: no picture of one image")
-        return path.read_bytes()
+        if not path.exists():
+            raise UnreadableImageError("there is no such file")
+        if path.is_dir():
+            raise UnreadableImageError("is no file")
+        return read_file(path)
     except (OSError, ValueError) as error:  # ValueError: what no file system can have, a NUL
         raise UnreadableImageError(getattr(error, "strerror", None) or str(error)) from error

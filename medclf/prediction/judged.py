@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medclf.csv_tables import read_frame
 from medclf.data.seen_before import fingerprints_of, read_fingerprints, seen_before
 from medclf.errors import DataError, listed
 from medclf.prediction.stages import Stage, Stages
@@ -80,7 +81,7 @@ def _labelled(stages: Stages, images: pd.DataFrame, told: pd.DataFrame, notes: l
 
 
 def _table(stage: Stage) -> pd.DataFrame:
-    return pd.read_csv(stage.run.splits, dtype=str, keep_default_na=False)
+    return read_frame(stage.run.splits, ["path", "class", "split"])
 
 
 def _seen(stage: Stage) -> pd.DataFrame | None:

@@ -165,7 +165,7 @@ def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings
         "input": str(Path(config.input).absolute()),
         "images": len(images),
         "paths_sha256": images.digest(),
-        **config.model_dump(include={"tta", "sheet", "grad_cam"}),
+        **config.model_dump(include={"tta", "sheet", "grad_cam", "max_megapixels"}),
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from medclf.config.image_limits import MOST_MEGAPIXELS
 from medclf.config.schema import EvaluateConfig
 from medclf.errors import DataError
 from medclf.prediction.engine import Engine
@@ -27,7 +28,9 @@ def engine_of(run: Run, config: EvaluateConfig) -> Engine:
     """
     keep_freed_memory()
     model = load_model(run.best_facts, config.trust_code)
-    return Engine(model, config.accelerator, config.precision, config.tta)
+    # a run's own images are known to be those that it accepted
+    most = MOST_MEGAPIXELS if config.dataset is None else config.dataset.max_megapixels
+    return Engine(model, config.accelerator, config.precision, config.tta, most)
 
 
 def probabilities_of(engine: Engine, root: Path, paths: Sequence[str]) -> NDArray[np.float64]:

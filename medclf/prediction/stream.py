@@ -14,6 +14,8 @@ from medclf.prediction.engine import Engine, Found, Seen
 BATCH = 32
 AHEAD = 2
 """Batches that are decoded while the network is at work."""
+BATCH_PIXELS = 2**25
+"""Pixels of one batch, whatever batch size is typed: 668 images of 224 x 224, two of 4096 x 4096."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def predict_stream(
         see: gives what the model sees of a row, by ``engine.see``, in a thread of its own; raises UnreadableImageError
             with the reason.
         count: how many images there are.
-        batch: images at once.
+        batch: images at once; fewer where they have more than ``BATCH_PIXELS`` together.
         progress: whether to show a bar.
         begin: rows before this one are passed over.
 
@@ -55,6 +57,7 @@ def predict_stream(
         except UnreadableImageError as error:
             return str(error)
 
+    batch = min(batch, most_at_once(engine))
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         with tqdm(total=count, initial=begin, desc="Predicting", leave=False, disable=not progress) as bar:
@@ -64,6 +67,11 @@ def predict_stream(
                 bar.update(len(rows))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def most_at_once(engine: Engine) -> int:
+    """Return how many images a batch may have, so that a model of large images does not exhaust memory."""
+    return max(1, BATCH_PIXELS // max(form.image_size**2 for form in engine.model.forms))
 
 
 def _ahead(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medclf.config.arguments import say
+from medclf.data.decoding_budget import decoding
 from medclf.prediction.engine import Engine, Found, Seen
 from medclf.prediction.facts import Facts
 from medclf.prediction.inputs import Images
@@ -42,7 +43,8 @@ def predict_all(
         DataError: for a damaged model.
     """
     keep_freed_memory()
-    engine = Engine(load_model(path, config.trust_code), config.accelerator, config.precision, config.tta)
+    model = load_model(path, config.trust_code)
+    engine = Engine(model, config.accelerator, config.precision, config.tta, config.max_megapixels)
     work = Work(engine, images)
     if config.grad_cam:
         from medclf.prediction.overlays import refuse_without_maps  # Matplotlib, Captum
@@ -56,7 +58,7 @@ def predict_all(
             from medclf.prediction.sheet import draw_sheet  # Matplotlib
 
             draw_sheet(rows.path, config.sheet, work.see, output.folder)
-    say(f"{_summary(rows, facts.classes)}{pace}\nWritten to {output.table.as_posix()}\n")
+    say(f"{_summary(rows, facts.classes)}{_skipped(images)}{pace}\nWritten to {output.table.as_posix()}\n")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Work:
         """What the model sees of an image. Raises UnreadableImageError."""
         if row not in self.seen_as:  # before it is read, so that a file that replaces it has another stamp
             self.seen_as[row] = stamp(self.images, row)
-        return self.engine.see(self.images.root, self.images.paths[row], self.images.content(row))
+        with decoding():
+            return self.engine.see(self.images.root, self.images.paths[row], self.images.content(row))
 
     def fill(self, rows: Rows, stamps: Stamps, batch_size: int, overlays: Path | None) -> str:
         """Predict the images that have no row, a batch at a time, and say how fast that was.
@@ -105,6 +108,10 @@ class Work:
         if part.found is not None:
             told |= {row: _told(model, part.found, at) for at, row in enumerate(part.rows)}
         return told
+
+
+def _skipped(images: Images) -> str:
+    return "".join(f"skipped: {path} is {kind}, not a file\n" for path, kind in images.skipped.items())
 
 
 def _told(model: Model, found: Found, at: int) -> Row:

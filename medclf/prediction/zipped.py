@@ -1,26 +1,34 @@
 """Images in a zip archive, read in memory one at a time: nothing is extracted, so no name leads anywhere."""
 
-import lzma
-import zlib
+from collections import Counter
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from threading import Lock
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from zipfile import ZipFile, ZipInfo
 
 from medclf.data.kinds import is_image
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.sources.archive import MAX_RATIO, is_bomb
-from medclf.errors import DataError
-
-DAMAGED = (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
-ENCRYPTED = 0x1
+from medclf.data.zip_members import (
+    DAMAGED,
+    METHODS,
+    check_expansion,
+    is_bomb,
+    is_encrypted,
+    is_folder,
+    member_path,
+    open_zip,
+    read_in_steps,
+)
+from medclf.errors import DataError, listed
+from medclf.limits import ARCHIVE_RATIO
 
 
 class Zipped:
     """The images of an archive, in its order, as ``members``; hidden ones are passed over."""
 
-    def __init__(self, file: ZipFile) -> None:
+    def __init__(self, file: ZipFile, size: int) -> None:
         self._file = file
+        self._size = size
         self._lock = Lock()
         self.members = [member for member in file.infolist() if _is_image(file, member)]
 
@@ -29,46 +37,58 @@ class Zipped:
         """Open an archive, which stays open.
 
         Raises:
-            DataError: for a damaged one.
+            DataError: if it is damaged, two of its images have one name, or they unfold to more than images do.
         """
-        try:
-            return cls(ZipFile(path))
-        except DAMAGED as error:
-            raise DataError(f"{path}: the archive is damaged or of an unknown kind: {error}") from error
+        images = cls(open_zip(path), path.stat().st_size)
+        names = Counter(member.filename for member in images.members)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise DataError(f"{path}: several members are named {listed(twice, 5)}; rename them and pack it again")
+        check_expansion(path, [m for m in images.members if not is_bomb(m, images._size)], images._size)
+        return images
 
     def content(self, row: int, most: int) -> bytes:
         """The bytes of a member.
 
         Args:
             row: of ``members``.
-            most: bytes that it may have; it cannot have more than it declares.
+            most: bytes that it may have.
 
         Raises:
             UnreadableImageError: with the reason.
         """
         member = self.members[row]
-        if member.flag_bits & ENCRYPTED:
+        if is_encrypted(member):
             raise UnreadableImageError("is encrypted")
+        if member.compress_type not in METHODS:
+            raise UnreadableImageError("is packed by a method that is not supported")
         if member.file_size > most:
             raise UnreadableImageError(f"{member.file_size} bytes, over {most}: no picture of one image")
-        if is_bomb(member):
-            raise UnreadableImageError(f"unfolds to over {MAX_RATIO} times its size: a bomb?")
+        if is_bomb(member, self._size):
+            raise UnreadableImageError(f"unfolds to over {ARCHIVE_RATIO.value} times its size: a bomb?")
         try:
             with self._lock:
-                return self._file.read(member)
+                return self._read(member, most)
         except DAMAGED as error:
-            raise UnreadableImageError(f"damaged in the archive: {error}") from error
+            raise UnreadableImageError("is damaged in the archive") from error
+
+    def _read(self, member: ZipInfo, most: int) -> bytes:
+        content = bytearray()
+        for block in read_in_steps(self._file, member):
+            content += block
+            if len(content) > most:
+                raise UnreadableImageError(f"over {most} bytes: no picture of one image")
+        return bytes(content)
 
 
 def _is_image(file: ZipFile, member: ZipInfo) -> bool:
-    name = PurePosixPath(member.filename)
+    name = member_path(member)
     hidden = any(part.startswith((".", "__MACOSX")) and part != ".." for part in name.parts)
-    return not member.is_dir() and not hidden and is_image(name, partial(_beginning, file, member))
+    return not is_folder(member) and not hidden and is_image(name, partial(_beginning, file, member))
 
 
 def _beginning(file: ZipFile, member: ZipInfo, count: int) -> bytes:
     try:
-        with file.open(member) as content:
-            return content.read(count)
+        return next(read_in_steps(file, member, count), b"")
     except DAMAGED:
         return b""

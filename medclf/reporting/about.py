@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from medclf.config.schema import TestTime
+from medclf.csv_tables import read_frame
+from medclf.data.table import COLUMNS
 from medclf.prediction.novelty import Novelty
 from medclf.reporting.beside import Beside
 from medclf.reporting.novelty import novelty_words
@@ -114,7 +116,7 @@ def about_run(
         config=config,
         record={**record, **(facts or {})},
         chosen={name: chosen[name] for name in CHOSEN if name in chosen},
-        images=pd.read_csv(run.splits, dtype=str, keep_default_na=False),
+        images=read_frame(run.splits, COLUMNS),
         notes=notes,
         novelty=novelty_words(Novelty.load(run.novelty)) if run.novelty.is_file() else None,
         beside=list(beside),

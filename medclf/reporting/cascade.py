@@ -8,6 +8,7 @@ import pandas as pd
 from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
 from medclf.config.arguments import say
+from medclf.config.image_limits import MOST_MEGAPIXELS
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen import seen_by_network
 from medclf.data.seen_before import join_fingerprints
@@ -32,7 +33,7 @@ from medclf.prediction.probabilities import probabilities_of
 from medclf.prediction.stages import Stages
 from medclf.reporting.about import About, about_run
 from medclf.reporting.beside import Beside, beside_stages
-from medclf.reporting.ensemble import monitored
+from medclf.reporting.ensemble import AGAIN, monitored
 from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests
 from medclf.runs import Run, read_json, write_json
@@ -64,12 +65,12 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
     except OSError as error:
         raise ConfigError(f"output={folder}: cannot be made: {error}") from error
     run, config = Run(folder), _config(stages, target)
-    with run.at_work() as facts:
+    with run.at_work(again=AGAIN) as facts:
         facts |= _save_images(stages, judged, run)
         write_yaml(run.config, config)
         name = config["dataset"]["name"]
         _save_model(stages, name, run)
-        engine = Engine(load_model(run.best_facts, trust_code), accelerator)
+        engine = Engine(load_model(run.best_facts, trust_code), accelerator, max_megapixels=MOST_MEGAPIXELS)
         facts["device"] = str(engine.device)
         table = _table(engine, root, judged.images, config)
         evaluation = evaluate(table, Config.model_validate(config["evaluation"]), gate=stages.gate)
@@ -79,7 +80,8 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         run.note(best_json_sha256=file_digest(run.best_facts))
         save_predictions(evaluation.decided(table), run.predictions)
         about = about_run(run, chosen, facts, beside_stages(stages, evaluation, judged.second))
-        seen = seen_by_network(root, own_images(about.config)[0])
+        dataset = own_images(about.config)[0]
+        seen = seen_by_network(root, dataset, dataset.max_megapixels)
         grad_cam = saved_maps(engine, root, evaluation, seen, run.grad_cam)
         write_outcome(evaluation, about, folder, seen, grad_cam=grad_cam)
         _save_beside(about, folder)

@@ -24,6 +24,7 @@ from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests, read_config, read_record
 from medclf.runs import Run
 
+AGAIN = "type the command again with another folder for its output"
 SHARED = ("monitor", "dataset", "evaluation")
 """Groups of the configuration that the first member gives to the ensemble."""
 
@@ -46,7 +47,7 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
     except OSError as error:
         raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
     run = Run(folder)
-    with run.at_work() as facts:
+    with run.at_work(again=AGAIN) as facts:
         first = read_record(members[0])
         facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
         write_yaml(run.config, config)

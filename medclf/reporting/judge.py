@@ -7,6 +7,7 @@ import pandas as pd
 
 from medclf.config.schema import Dataset, EvaluateConfig
 from medclf.config.schema import Evaluation as Config
+from medclf.csv_tables import read_numbers
 from medclf.data.seen import seen_by_network
 from medclf.evaluation.calibration import fit_temperature
 from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
@@ -77,7 +78,7 @@ def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder
     settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
     evaluation = evaluate(table, settings, positive, gate=about.gate)
     save_predictions(evaluation.decided(table), folder / "predictions.csv")
-    seen = seen_by_network(root, dataset)
+    seen = seen_by_network(root, dataset, dataset.max_megapixels)
     grad_cam = saved_maps(engine, root, evaluation, seen, Run(folder).grad_cam)
     write_outcome(evaluation, about, folder, seen, _history(run), grad_cam)
     return evaluation
@@ -127,11 +128,11 @@ def images_of(about: About) -> Seen | None:
     if not root.is_dir():
         log.warning("dataset.root=%s: is not there, so the pages of images are left out.", dataset.root)
         return None
-    return seen_by_network(root, dataset)
+    return seen_by_network(root, dataset, dataset.max_megapixels)
 
 
 def _history(run: Run) -> pd.DataFrame | None:
-    return pd.read_csv(run.history) if run.history.is_file() else None
+    return read_numbers(run.history) if run.history.is_file() else None
 
 
 def _report(evaluation: Evaluation, folder: Path) -> None:

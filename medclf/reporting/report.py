@@ -18,6 +18,7 @@ from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
 from medclf.figures.style import Picture
+from medclf.files import write_text
 from medclf.markdown import plain, visible
 from medclf.reporting.about import About
 from medclf.reporting.limits import limits
@@ -51,7 +52,7 @@ def write_report(
         {"name": p.name, "caption": p.caption, "png": base64.b64encode(files[p.name]).decode()} for p in pictures
     ]
     for name in names:
-        (folder / name).write_text(_template(name).render(facts), encoding="utf-8")
+        write_text(folder / name, _template(name).render(facts))
 
 
 def _template(name: str) -> Template:

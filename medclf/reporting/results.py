@@ -5,6 +5,7 @@ from typing import Any
 
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.summary import as_json, metrics_frame, number
+from medclf.files import write_csv
 from medclf.reporting.about import About
 from medclf.runs import write_json
 
@@ -12,10 +13,10 @@ from medclf.runs import write_json
 def save_results(evaluation: Evaluation, about: About, folder: Path) -> None:
     """Write ``metrics.json``, ``metrics.csv``, and tables of operating points and subgroups where there are such."""
     write_json(folder / "metrics.json", results_json(evaluation, about))
-    metrics_frame(evaluation.metrics).to_csv(folder / "metrics.csv", index=False)
+    write_csv(folder / "metrics.csv", metrics_frame(evaluation.metrics))
     for name, frame in (("operating_points", evaluation.points), ("subgroups", evaluation.subgroups)):
         if not frame.empty:
-            frame.to_csv(folder / f"{name}.csv", index=False)
+            write_csv(folder / f"{name}.csv", frame)
 
 
 def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:

@@ -1,5 +1,4 @@
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from medclf.errors import MedclfError
+from medclf.terminal import fail
 
 
 class Search(Callback):  # type: ignore[misc]  # Hydra has no types
@@ -51,5 +51,4 @@ def _errors_end_the_command() -> Iterator[None]:
     try:
         yield
     except MedclfError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        fail(str(error))

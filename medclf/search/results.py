@@ -1,6 +1,5 @@
 """What a search leaves beside its storage: trials.csv, search.png, and its best configuration as a recipe."""
 
-import sys
 from pathlib import Path
 
 import optuna
@@ -10,10 +9,11 @@ from optuna.distributions import CategoricalDistribution, IntLogUniformDistribut
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from medclf.files import written_whole
+from medclf.files import write_bytes
 from medclf.search.picture import Searched, search_picture
 from medclf.search.recipe import recipe
 from medclf.search.study import load_study
+from medclf.terminal import say
 
 LOGARITHMIC = (LogUniformDistribution, IntLogUniformDistribution)
 
@@ -30,10 +30,9 @@ def conclude(config: DictConfig) -> None:
         folder / "experiment" / "best.yaml": recipe(config, study.best_trial, folder).encode(),
     }.items():
         path.parent.mkdir(exist_ok=True)
-        with written_whole(path) as file:
-            file.write(content)
+        write_bytes(path, content)
     found = ", ".join(f"{key}={value}" for key, value in study.best_params.items())
-    sys.stdout.write(
+    say(
         f"\nBest of {len(table)} trials: {config.monitor} {study.best_value:.4f} with {found}\n"
         f"  type it again: python -m medclf.train --config-dir {folder.as_posix()} experiment=best\n"
         f"  picture and table: {folder.as_posix()}/search.png, trials.csv\n"

@@ -13,7 +13,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.page import image_page
-from medclf.errors import MedclfError
+from medclf.errors import DataError, MedclfError
+from medclf.files import written_whole
+from medclf.training.checkpoint_io import unwritable_checkpoint
 from medclf.training.module import ClassifierModule
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
@@ -136,13 +138,18 @@ def _keep_previous(last: Path) -> None:
     """Give the file a second name, by which it stays when another takes its own."""
     if not last.is_file():
         return
-    aside = last.with_name(".previous")
-    aside.unlink(missing_ok=True)
+    previous, aside = last.with_name("previous.ckpt"), last.with_name(".previous")
     try:
-        aside.hardlink_to(last)
-    except OSError:  # a file system without links
-        shutil.copyfile(last, aside)
-    aside.replace(last.with_name("previous.ckpt"))
+        aside.unlink(missing_ok=True)
+        try:
+            aside.hardlink_to(last)
+        except OSError:  # a file system without links
+            with last.open("rb") as content, written_whole(previous) as file:
+                shutil.copyfileobj(content, file)
+        else:
+            aside.replace(previous)
+    except OSError as error:
+        raise DataError(unwritable_checkpoint(previous, error)) from error
 
 
 class LogTrainingSamples(Callback):

@@ -6,31 +6,39 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch.nn import Module
 
-from medclf.errors import DataError, listed
+from medclf.errors import ConfigError, DataError, listed
 from medclf.files import written_whole
 from medclf.runs import Run
+from medclf.write_errors import reason, remedy, write_error
 
-UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError)
+UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError, AttributeError)
 """What torch.load raises for a damaged file."""
 
 
-def whole_checkpoint(run: Run, which: Literal["last", "previous"], network: Module) -> Path:
-    """The checkpoint that a run goes on from.
+def whole_checkpoint(
+    run: Run, which: Literal["last", "previous"], network: Module, max_epochs: int | None = None
+) -> Path:
+    """Return the checkpoint that a run is resumed from.
 
     Args:
         run: to go on with.
         which: of its checkpoints.
         network: with the weights that the checkpoint must have.
+        max_epochs: where training ends; None or -1: it does not end by epochs.
 
     Raises:
         DataError: when it is damaged, with what can be done, or of another network.
+        ConfigError: when more epochs are trained already.
     """
     path = run.last_checkpoint if which == "last" else run.previous_checkpoint
     try:
-        saved = {name: value.shape for name, value in _load(path)["state_dict"].items()}
+        content = _load(path)
+        saved = {name: value.shape for name, value in content["state_dict"].items()}
+        epoch = int(content["epoch"])
     except UNREADABLE as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: is damaged or not there: {reason}{_way_out(run, which)}") from error
+        first = str(error).partition("\n")[0]
+        raise DataError(f"{path}: is damaged or not there: {first}{_way_out(run, which)}") from error
+    _refuse_trained_further(run, epoch, max_epochs)
     own = {name: value.shape for name, value in network.state_dict().items()}
     others = [name for name in own.keys() | saved.keys() if own.get(name) != saved.get(name)]
     if others:
@@ -39,6 +47,14 @@ def whole_checkpoint(run: Run, which: Literal["last", "previous"], network: Modu
             f"({listed(sorted(others), 3)}); put the run's own back, or start the run anew"
         )
     return path
+
+
+def _refuse_trained_further(run: Run, epoch: int, max_epochs: int | None) -> None:
+    if max_epochs is not None and 0 <= max_epochs < epoch + 1:
+        raise ConfigError(
+            f"trainer.max_epochs={max_epochs}: {run.shown} has trained {epoch + 1} epochs already; "
+            f"set trainer.max_epochs={epoch + 1} or more, or leave it out"
+        )
 
 
 def _way_out(run: Run, which: str) -> str:
@@ -73,7 +89,12 @@ class WholeCheckpoints(TorchCheckpointIO):
             with written_whole(Path(path)) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's own words for a full disk
-            raise DataError(
-                f"{path}: cannot be written: {error}; what was saved before is kept. Make room, then go on with "
-                "resume=RUN"
-            ) from error
+            raise DataError(unwritable_checkpoint(Path(path), error)) from error
+
+
+def unwritable_checkpoint(path: Path, error: Exception) -> str:
+    """Return the message about a checkpoint of a run that cannot be written, with the command that resumes the run."""
+    run = Run(path.parent.parent)
+    why = reason(write_error(error, run.folder) or error)
+    then = f"{remedy(why)}, then: {run.resume_command}"
+    return f"{run.shown}: cannot be written: {why}; earlier checkpoints are kept; {then}"

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from medclf.data.checked_array import CheckedArray, DamagedArrayError, write_checked
 from medclf.data.datamodule import ImageDataset
+from medclf.data.store import unwritable_store
 from medclf.data.views import Views
 from medclf.errors import DataError
+from medclf.files import written_whole
 from medclf.models.network import Network
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def open_features(
     """The features of a split's images, computed where they are not on disk, shape (views, images, features).
 
     The file's name holds a hash of all that they depend on: the backbone's weights, the images and their preprocessing,
-    the views and the arithmetic. It is written aside and moved in one step, so that runs may share it.
+    the views and the arithmetic. It is written whole, so that runs may share it, and checked when it is opened.
 
     Args:
         images: of the split.
@@ -53,12 +54,23 @@ def open_features(
         DataError: when the disk is full or cannot be written.
     """
     path = folder / f"features_{_key(images, views, network, arithmetic)}.npy"
-    if not path.is_file():
+    if path.is_file():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _save(_computed(images, views, compute, progress), path)
-        except OSError as error:
-            raise DataError(f"dataset.store={folder}: cannot be written: {error}; name another folder") from error
+            return _opened(path)
+        except DamagedArrayError as error:
+            log.warning("Features: %s. They are computed again.", error)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        features = _computed(images, views, compute, progress)
+        with written_whole(path) as file:
+            write_checked(file, features.shape, np.float32, (view.tobytes() for view in features))
+    except OSError as error:
+        raise DataError(unwritable_store(folder, error)) from error
+    return _opened(path)
+
+
+def _opened(path: Path) -> NDArray[np.float32]:
+    CheckedArray(path, np.float32).check_rows()
     features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
 
@@ -97,14 +109,3 @@ def _computed(
 def _view(images: ImageDataset, views: Views | None, view: int, at: int) -> Tensor:
     image = images.store[images.rows[at]]
     return image if views is None else views.make(image, view, images.rows[at])
-
-
-def _save(features: NDArray[np.float32], path: Path) -> None:
-    handle, aside = tempfile.mkstemp(prefix=f".{path.stem}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, features, allow_pickle=False)
-        Path(aside).chmod(0o644)
-        Path(aside).replace(path)
-    finally:
-        Path(aside).unlink(missing_ok=True)

@@ -57,6 +57,7 @@ class ClassifierModule(lightning.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False, ignore=["trust_code"])
         self.trust_code = trust_code
+        self.has_started = False
         self.classes = classes
         self.positive = positive
         self.network = build_network(model, mean, sd, image_size, len(classes), trust_code)
@@ -70,7 +71,8 @@ class ClassifierModule(lightning.LightningModule):
         return torch.as_tensor(self.network(images))
 
     def on_train_start(self) -> None:
-        """A run that goes on in the middle of an epoch is not told of the epoch's start."""
+        """Start the epoch: Lightning does not announce one that is resumed in the middle."""
+        self.has_started = True
         self.on_train_epoch_start()
 
     def on_train_epoch_start(self) -> None:

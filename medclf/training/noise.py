@@ -1,9 +1,13 @@
 """What a run does not show: messages shown twice, advertisements, and advice that does not hold here."""
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from medclf.write_errors import write_error
 
 UNFOUNDED = (
     # images come decoded from the store, and augmenting them is cheap
@@ -32,6 +36,7 @@ def quieten() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(_is_no_advertisement)
     for message in UNFOUNDED:
         warnings.filterwarnings("ignore", message=message)
+    threading.excepthook = _report_thread
 
 
 @contextmanager
@@ -44,6 +49,12 @@ def silence() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _report_thread(failed: threading.ExceptHookArgs) -> None:
+    """Leave out the traceback of TensorBoard's thread on a full disk: the main thread raises the same error."""
+    if failed.exc_value is None or write_error(failed.exc_value, Path("/")) is None:
+        threading.__excepthook__(failed)
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:

@@ -1,6 +1,7 @@
 """What becomes of a trained network: predictions of its best checkpoint, their evaluation, and the model to ship."""
 
 import logging
+import signal
 from pathlib import Path
 
 import lightning
@@ -15,7 +16,9 @@ from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.files import write_csv
 from medclf.prediction.digests import file_digest
+from medclf.process import Terminated
 from medclf.reporting.about import About, about_run
 from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests
@@ -56,6 +59,8 @@ def conclude(
     module.load_state_dict(best["state_dict"])
     watch = watch_of(trainer, module, data, config.seed) if is_main_process() else None
     predictions = predict_splits(trainer, module, data, None if watch is None else watch.look)
+    if trainer.received_sigterm:  # Lightning only notes it while a network predicts
+        raise Terminated(128 + signal.SIGTERM)
     if not is_main_process():
         return float("nan")
     monitored = _monitored(best, config.monitor)
@@ -70,7 +75,7 @@ def conclude(
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)
-    seen = seen_by_network(data.table.root, config.dataset)
+    seen = seen_by_network(data.table.root, config.dataset, config.dataset.max_megapixels)
     grad_cam = saved_grad_cam(evaluation, seen, activation_of(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     facts |= digests(run)
@@ -86,7 +91,7 @@ def _saved_history(trainer: lightning.Trainer, run: Run) -> pd.DataFrame | None:
     trainer.logger.save()
     history = history_of(Path(trainer.logger.log_dir))
     if history is not None:
-        history.to_csv(run.history, index=False)
+        write_csv(run.history, history)
     return history
 
 

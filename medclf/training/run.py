@@ -1,6 +1,7 @@
 """One run from its config to its results: the order of the rooms."""
 
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
 from medclf.plain_data import read_yaml, write_yaml
+from medclf.process import Terminated
 from medclf.runs import Run, is_main_process, read_json
 from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
@@ -29,10 +31,13 @@ from medclf.training.module import ClassifierModule
 from medclf.training.noise import quieten
 from medclf.training.results import conclude
 from medclf.training.reuse import reuse_of
+from medclf.training.tensorboard import whole_events
 from medclf.training.trainer import build_trainer
 from medclf.training.tune import tuned
 
 log = logging.getLogger(__name__)
+RESTORING = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
+"""What Lightning raises when it restores a checkpoint that has other contents than it expects."""
 TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
@@ -56,7 +61,7 @@ def train_and_test(config: Config, folder: Path) -> float:
     if not is_main_process():
         log.setLevel(logging.WARNING)
         return _train_and_test(_with_precision(config, run), run, {})
-    with run.at_work(resumed) as facts:
+    with run.at_work(resumed, resume_line(run, config.trust_code)) as facts, whole_events(run.folder):
         return _train_and_test(_with_precision(config, run), run, facts)
 
 
@@ -149,17 +154,35 @@ def _fit(
     trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
 ) -> float:
     begin = time.perf_counter()
-    checkpoint = None if config.resume is None else whole_checkpoint(run, config.resume_from, module)
+    checkpoint = None if config.resume is None else _checkpoint(run, config, module)
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
         log.info("Interrupted. To go on: %s", resume_line(run, config.trust_code))
-        if isinstance(stop, SIGTERMException):
+        if isinstance(stop, SIGTERMException | Terminated):
             raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None
+    except DataError as error:
+        raise DataError(without_worker_traceback(str(error))) from error
+    except RESTORING as error:
+        if checkpoint is None or module.has_started:
+            raise
+        raise DataError(f"{checkpoint}: cannot be resumed from, for it is damaged; start the run again") from error
     seconds = time.perf_counter() - begin
     log.info("Trained %d epochs in %.1f s.", trainer.current_epoch, seconds)
     return round(seconds, 3)
+
+
+def _checkpoint(run: Run, config: Config, module: ClassifierModule) -> Path | None:
+    if config.resume is None:
+        return None
+    return whole_checkpoint(run, config.resume_from, module, config.trainer.max_epochs)
+
+
+def without_worker_traceback(message: str) -> str:
+    """Return the message of an error from a worker process of a data loader, around which torch puts its traceback."""
+    found = re.fullmatch(r"Caught \w+ in DataLoader worker.*\n[\w.]+Error: (.*?)\n?", message, re.DOTALL)
+    return found[1] if found else message
 
 
 def _report_images(config: Config, table: ImageTable) -> None:

@@ -8,6 +8,7 @@ import torch
 from medclf.config.schema import Config
 from medclf.data.table import ImageTable
 from medclf.evaluation.evaluate import Evaluation
+from medclf.files import written_whole
 from medclf.models.state import plain_state
 from medclf.prediction.composite import facts_of
 from medclf.prediction.digests import model_digests
@@ -34,9 +35,8 @@ def save_best(
         path: of ``best.pth``, next to which ``novelty.npz`` lies where there is one: ``best.json`` holds the SHA-256 of
             both.
     """
-    aside = path.with_suffix(".tmp")
-    torch.save(plain_state(module.network), aside)
-    aside.replace(path)
+    with written_whole(path) as file:
+        torch.save(plain_state(module.network), file)
     facts = path.with_suffix(".json")
     write_json(facts, describe(module, config, table, evaluation) | chosen | {"sha256": model_digests(facts)})
 

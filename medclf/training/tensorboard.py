@@ -2,6 +2,11 @@
 
 import io
 import math
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -36,6 +41,35 @@ def log_results(
     final = {f"val_best/{name}": found.value for name, found in validation.items() if not math.isnan(found.value)}
     logger.log_hyperparams(hyperparameters(config), final, step)
     logger.save()
+
+
+@contextmanager
+def whole_events(folder: Path) -> Iterator[None]:
+    """If this block fails, as on a full disk, cut what is left of an unfinished record off the event files.
+
+    Args:
+        folder: of the run.
+    """
+    try:
+        yield
+    except Exception:
+        for path in folder.glob("events.out.tfevents.*"):
+            with suppress(OSError):
+                os.truncate(path, _end_of_records(path))
+        raise
+
+
+def _end_of_records(path: Path) -> int:
+    """Return the size of the whole records: of each its length (8 bytes), a checksum, the content, a checksum."""
+    size, end = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while len(head := file.read(12)) == 12:
+            following = end + 16 + int(struct.unpack("<Q", head[:8])[0])
+            if following > size:
+                break
+            end = following
+            file.seek(end)
+    return end
 
 
 def _image(png: bytes) -> Summary.Image:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from medclf.config.schema import Config
 from medclf.data.datamodule import ImageDataModule
 from medclf.errors import ConfigError
+from medclf.files import written_whole
 from medclf.plain_data import read_yaml
 from medclf.runs import Run
 from medclf.training.build import build_module
@@ -42,7 +43,8 @@ def tuned(config: Config, data: ImageDataModule, run: Run, logger: Logger | None
         lr, figure = _learning_rate(config, build_module(config, data), data)
         config = _with(config, batch_size=config.dataset.batch_size, lr=lr)
         run.figures.mkdir(exist_ok=True)
-        figure.savefig(run.figures / "learning_rate_search.png")
+        with written_whole(run.figures / "learning_rate_search.png") as file:
+            figure.savefig(file, format="png")
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure("tune/learning_rate", figure)
     return config

@@ -33,9 +33,9 @@ MISTAKES = {
     "trainer key": ("trainer.max_epoch=3", ["did you mean 'trainer.max_epochs'?"]),
     "added trainer key": ("+trainer.max_epoch=3", ["trainer.max_epoch", "did you mean 'max_epochs'?"]),
     "added key": ("+dataset.rot=x", ["dataset.rot", "did you mean 'root'?"]),
-    "type": ("dataset.batch_size=many", ["dataset.batch_size=many", "valid integer"]),
-    "range": ("dataset.batch_size=0", ["dataset.batch_size=0", "greater than or equal to 1"]),
-    "learning rate": ("optimizer.lr=-1", ["optimizer.lr=-1", "greater than 0"]),
+    "type": ("dataset.batch_size=many", ["dataset.batch_size=many", "must be a whole number"]),
+    "range": ("dataset.batch_size=0", ["dataset.batch_size=0", "must be at least 1"]),
+    "learning rate": ("optimizer.lr=-1", ["optimizer.lr=-1", "must be above 0"]),
     "accelerator": ("trainer.accelerator=gpuu", ["trainer.accelerator=gpuu", "'cpu'"]),
     "negative seed": ("seed=-1", ["seed=-1"]),
     "missing key": ("~seed", ["seed: is missing"]),
@@ -64,7 +64,7 @@ MISTAKES = {
     ),
     "weight of nothing": (
         "loss.class_weights=balanced",
-        ["loss.class_weights=balanced: is none, auto, or a weight above 0"],
+        ["loss.class_weights=balanced: must be none, auto, or a weight above 0"],
     ),
     "unfreezing after the end": ("model.unfreeze_at=25", ["model.unfreeze_at=25", "trainer.max_epochs=25"]),
     "loss": ("loss=crossentropy", ["did you mean 'cross_entropy'?"]),
@@ -72,7 +72,7 @@ MISTAKES = {
     "head": ("model/head=mpl", ["did you mean 'mlp'?"]),
     "grammar": ("root=a/epoch=1.ckpt", ["root=a/epoch=1.ckpt: cannot be read", "quotes"]),
     "sweep without -m": ("model=cnn,resnet18", ["--multirun"]),
-    "resume": ("resume=nowhere", ["resume=nowhere: is no run folder"]),
+    "resume": ("resume=nowhere", ["resume=nowhere: is not a run folder"]),
 }
 
 

@@ -29,7 +29,7 @@ CHOICES = [
 NEEDS = {
     "dataset=folder": ["dataset.root=images"],
     "dataset=table": ["dataset.root=images"],
-    "model=custom": ["model.backbone._target_=torch.nn.Identity"],
+    "model=custom": ["model.backbone._target_=torch.nn.Identity", "trust_code=true"],
     "loss=binary_cross_entropy": ["model.output=sigmoid"],
 }
 """What a choice cannot do without."""

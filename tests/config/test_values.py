@@ -194,6 +194,10 @@ MISFITS = {
         {"augmentation.transforms": [{"_target_": "torchvision.transforms.v2.RandomResizedCrop", "size": 64}]},
         "augmentation.transforms.0.size=64: .*size=32",
     ),
+    "blur beyond the image": (
+        {"augmentation.transforms": [{"_target_": "torchvision.transforms.v2.GaussianBlur", "kernel_size": 65}]},
+        "augmentation.transforms.0: reaches 32 pixels over the edge, .* use a smaller kernel_size",
+    ),
     "nested transform": (
         {"augmentation.transforms": [{"_target_": "torchvision.transforms.v2.RandomApply", "transforms": [
             {"_target_": "torchvision.transforms.v2.RandomRotation", "degrees": 999}]}]},

@@ -40,7 +40,8 @@ def test_audit_finds_what_is_wrong(command, faulty, tmp_path):
         "40x30 (58)",
         "L (58)",
         "none of 58 looked at is in colour",
-        "1 files cannot be read and are dropped: Dataset_BUSI_with_GT/normal/broken.png",
+        "1 of 61 images cannot be read; training refuses them: repair or remove them, or set "
+        "dataset.on_unreadable=drop:\n  Dataset_BUSI_with_GT/normal/broken.png: not an image of a known kind",
         "Under two labels, and dropped with all their copies: "
         "Dataset_BUSI_with_GT/benign/benign (20).png = Dataset_BUSI_with_GT/malignant/malignant (20).png",
         "Equal to an earlier image: 1.",

@@ -127,8 +127,8 @@ def test_unreadable_drop(two_classes):
     images = table(two_classes, "dataset.on_unreadable=drop")
     assert len(images.frame) == len(images.content) == 50
     assert not images.frame["path"].str.contains("broken").any()
-    named = ", ".join(f"cat/broken {index:02d}.png" for index in range(5))
-    assert f"7 files cannot be read and are dropped: {named} and 2 more." in images.notes
+    reasons = [f"  cat/broken {index:02d}.png: not an image of a known kind" for index in range(7)]
+    assert "\n".join(["7 of 57 images cannot be read; they are dropped:", *reasons]) in images.notes
 
 
 def test_broken_copies_are_no_copies(two_classes):

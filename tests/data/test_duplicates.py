@@ -5,8 +5,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from medclf.data import duplicates
 from medclf.data.duplicates import BLOCK, Duplicates, _near_pairs, distance, find_duplicates, linked
 from medclf.data.fingerprint import Fingerprint, fingerprints
+from medclf.errors import DataError
 
 
 def picture(seed):
@@ -104,7 +106,7 @@ def test_near_pairs_against_a_brute_force(count):
     both = bits.astype(np.float32)
     distances = both @ (1 - both.T) + (1 - both) @ both.T
     expected = np.argwhere(np.triu(distances <= 32, 1))
-    found = _near_pairs(words, 32)
+    found = _near_pairs(words, np.arange(count), 32)
     assert found.tolist() == expected.tolist()
     if count > BLOCK:
         assert ((expected[:, 0] < BLOCK) & (expected[:, 1] >= BLOCK)).any()
@@ -150,3 +152,12 @@ def test_pairs_among_some_images():
     some = pairs.among([True, False, True, True, True])
     assert some.exact.tolist() == [[1, 3]]
     assert some.near.tolist() == [[2, 3]]
+
+
+def test_memory_does_not_grow_with_the_square_of_the_copies_of_an_image(monkeypatch):
+    """Pairs of equal files are no near pairs; of others that all look alike there may be so many."""
+    monkeypatch.setattr(duplicates, "MOST_PAIRS", 1000)
+    assert len(find_duplicates([made("a")] * 300, 32).pairs) == 299
+    assert len(find_duplicates([made(str(at)) for at in range(45)], 32).near) == 990
+    with pytest.raises(DataError, match=r"over 1,000 pairs of images look alike.*: dataset\.duplicates\.near=null"):
+        find_duplicates([made(str(at)) for at in range(46)], 32)

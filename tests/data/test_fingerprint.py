@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import sqlite3
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 
 import imagehash
 import numpy as np
@@ -23,7 +24,7 @@ def prints(root, paths, store):
 
 
 def forbid_reading(monkeypatch):
-    def read(root, path):
+    def read(root, path, *_):
         raise AssertionError(f"{path} is read again")
 
     monkeypatch.setattr(module, "fingerprint", read)
@@ -106,7 +107,7 @@ def test_only_the_new_file_is_read(tmp_path, monkeypatch):
         write_image(tmp_path / name)
     prints(tmp_path, ["a.png", "c.png"], tmp_path / "store")
     read, taken = module.fingerprint, []
-    monkeypatch.setattr(module, "fingerprint", lambda root, path: taken.append(path) or read(root, path))
+    monkeypatch.setattr(module, "fingerprint", lambda root, path, *more: taken.append(path) or read(root, path, *more))
     prints(tmp_path, names, tmp_path / "store")
     assert taken == ["b.png"]
 
@@ -171,7 +172,7 @@ def test_two_at_once(tmp_path, monkeypatch, kind):
         hashlib.sha256((tmp_path / "images" / name).read_bytes()).hexdigest() for name in names
     ]
     with sqlite3.connect(tmp_path / "store" / "fingerprints.sqlite") as database:
-        assert database.execute("SELECT count(*), count(DISTINCT file) FROM fingerprint1").fetchone() == (40, 40)
+        assert database.execute("SELECT count(*), count(DISTINCT file) FROM fingerprint2").fetchone() == (40, 40)
 
 
 def test_store_that_cannot_be_written(tmp_path):
@@ -181,23 +182,67 @@ def test_store_that_cannot_be_written(tmp_path):
         prints(tmp_path, ["a.png"], tmp_path / "store")
 
 
-def test_damaged_store(tmp_path):
+def no_database(path):
+    path.write_bytes(b"no database" * 100)
+
+
+def zeroed_page(path):
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = bytes(4096)
+    path.write_bytes(content)
+
+
+def other_columns(path):
+    path.unlink()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE fingerprint1 (file PRIMARY KEY, size)")
+
+
+@pytest.mark.parametrize("damage", [no_database, zeroed_page, other_columns])
+def test_a_damaged_database_is_built_again_with_a_line_in_the_log(tmp_path, monkeypatch, caplog, damage):
     write_image(tmp_path / "a.png")
+    first = prints(tmp_path, ["a.png"], tmp_path / "store")
+    damage(tmp_path / "store" / "fingerprints.sqlite")
+    assert prints(tmp_path, ["a.png"], tmp_path / "store") == first
+    assert "fingerprints.sqlite is damaged" in caplog.text
+    forbid_reading(monkeypatch)
+    assert prints(tmp_path, ["a.png"], tmp_path / "store") == first
+
+
+def test_a_row_of_the_wrong_types_is_read_again(tmp_path):
+    write_image(tmp_path / "a.png")
+    first = prints(tmp_path, ["a.png"], tmp_path / "store")
+    with closing(sqlite3.connect(tmp_path / "store" / "fingerprints.sqlite")) as database, database:
+        database.execute("UPDATE fingerprint1 SET width = 'wide', sha256 = NULL")
+    assert prints(tmp_path, ["a.png"], tmp_path / "store") == first
+
+
+def test_a_database_in_use_is_not_taken_for_a_damaged_one(tmp_path, monkeypatch):
+    write_image(tmp_path / "a.png")
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "fingerprints.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(DataError, match=r"dataset\.store="):
-        prints(tmp_path, ["a.png"], tmp_path / "store")
+    with closing(sqlite3.connect(tmp_path / "store" / "fingerprints.sqlite")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DataError, match="in use by another process"):
+            prints(tmp_path, ["a.png"], tmp_path / "store")
 
 
 def test_reason_is_not_remembered(tmp_path, monkeypatch):
     """Another permission, or an installed decoder, changes neither size nor time of a file."""
     write_image(tmp_path / "a.png")
-    decode = module.decode
+    read_image = module.read_image
 
     def refuse(*_, **__):
         raise UnreadableImageError("Permission denied")
 
-    monkeypatch.setattr(module, "decode", refuse)
+    monkeypatch.setattr(module, "read_image", refuse)
     assert prints(tmp_path, ["a.png"], tmp_path / "store")[0].error == "Permission denied"
-    monkeypatch.setattr(module, "decode", decode)
+    monkeypatch.setattr(module, "read_image", read_image)
     assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
+
+
+def test_a_lower_limit_applies_to_images_that_are_remembered(tmp_path):
+    write_image(tmp_path / "a.png")
+    assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
+    (again,) = fingerprints(tmp_path, ["a.png"], tmp_path / "store", progress=False, max_megapixels=0.0001)
+    assert "over max_megapixels=0.0001" in again.error

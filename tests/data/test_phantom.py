@@ -1,5 +1,7 @@
 """Made from a seed, in the thyroid project's layout, and not to be told by brightness."""
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -47,6 +49,29 @@ def test_other_settings_are_refused(tmp_path):
     ensure_phantom(tmp_path / "phantom", SMALL)
     with pytest.raises(DataError, match="made with"):
         ensure_phantom(tmp_path / "phantom", SMALL.model_copy(update={"train": 10}))
+
+
+@pytest.mark.parametrize("damage", ["settings", "images"])
+def test_a_damaged_phantom_is_named_with_the_folder_to_remove(tmp_path, damage):
+    root = tmp_path / "my phantom"
+    ensure_phantom(root, SMALL)
+    if damage == "settings":
+        (root / "phantom.json").write_text("{", encoding="utf-8")
+    else:
+        next(root.rglob("*.png")).unlink()
+    with pytest.raises(DataError, match=r"damaged phantom|1 images of the phantom are missing") as caught:
+        ensure_phantom(root, SMALL)
+    assert str(caught.value).endswith(f"remove it: rm -r '{root}'")
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(phantom.Image.Image, "save", full)
+    with pytest.raises(DataError, match=r"dataset\.root=.*phantom: cannot be written: no space left"):
+        ensure_phantom(tmp_path / "phantom", SMALL)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_folder_of_the_user_is_left_alone(tmp_path):

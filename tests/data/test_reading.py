@@ -3,11 +3,9 @@
 import io
 
 import numpy as np
-import pydicom
 import pytest
+from dicom_files import write_dicom
 from PIL import Image
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
 
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import decode
@@ -91,11 +89,12 @@ def test_broken_image(tmp_path, kind):
     assert "0x" not in str(error.value)
 
 
-def test_decompression_bomb(tmp_path, monkeypatch):
-    Image.fromarray(GRADIENT).save(tmp_path / "x.png")
-    monkeypatch.setattr("medclf.data.pixels.MAX_PIXELS", 1000)
-    with pytest.raises(UnreadableImageError, match="a decompression bomb"):
-        decode(tmp_path, "x.png", grey=True)
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_more_pixels_than_the_limit_are_refused_before_they_are_decoded(tmp_path, monkeypatch, suffix):
+    Image.fromarray(GRADIENT).save(tmp_path / f"x.{suffix}")
+    monkeypatch.setattr(Image.Image, "load", None)
+    with pytest.raises(UnreadableImageError, match=r"64x64 pixels of 8 bits, over max_megapixels=0\.004"):
+        decode(tmp_path, f"x.{suffix}", grey=True, max_megapixels=0.004)
 
 
 def test_missing_file(tmp_path):
@@ -106,24 +105,6 @@ def test_missing_file(tmp_path):
 def test_array(tmp_path):
     np.save(tmp_path / "train_images.npy", np.stack([GRADIENT, 255 - GRADIENT]))
     assert np.array_equal(pixels(tmp_path, "train_images.npy#1"), 255 - GRADIENT)
-
-
-def write_dicom(path, values, **attributes):
-    image = pydicom.Dataset()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    image.SOPInstanceUID = "1.2.3"
-    image.Rows, image.Columns = values.shape[-2:]
-    image.SamplesPerPixel = 1
-    image.PhotometricInterpretation = "MONOCHROME2"
-    image.BitsAllocated = image.BitsStored = 8 * values.dtype.itemsize
-    image.HighBit = image.BitsStored - 1
-    image.PixelRepresentation = int(np.issubdtype(values.dtype, np.signedinteger))
-    image.PixelData = values.tobytes()
-    for name, value in attributes.items():
-        setattr(image, name, value)
-    image.save_as(path, enforce_file_format=True)
 
 
 DICOM_VALUES = GRADIENT.astype(np.int16) * 16

@@ -113,7 +113,7 @@ def test_members_of_an_archive_that_cannot_be_read(predict, tmp_path):
 def test_a_table_names_what_is_not_there(predict, tmp_path):
     root = write_odd(tmp_path / "images")
     there = (root / NAMES[0]).absolute()
-    (tmp_path / "x.csv").write_text(f"id,path\n1,{there}\n2,images\\deeper\\c.png\n3,\n4,gone.png\n5\n6,images\n")
+    (tmp_path / "x.csv").write_text(f"id,path\n1,{there}\n2,images\\deeper\\c.png\n3,\n4,gone.png\n5,\n6,images\n")
     write_odd(root, ("deeper/c.png",))
     assert predict("input=x.csv").code == 0
     table = table_of(Path("out"))
@@ -156,12 +156,12 @@ def make_bad(root):
         ("scans/x.gif", "input=scans/x.gif: is not read"),
         ("scans/*", "input=scans/*: matches 2 files or folders, but no image among them"),
         ("scans/*.png", "input=scans/*.png: matches nothing"),
-        ("damaged.zip", "damaged.zip: the archive is damaged"),
+        ("damaged.zip", "damaged.zip: is damaged or not a zip archive"),
         ("texts.zip", "input=texts.zip: the archive holds no image"),
         ("paths.csv", "has no column 'path'; did you mean 'Path'? Columns: Path, age"),
-        ("none.csv", "input=none.csv: has no row"),
-        ("nothing.csv", "has no column 'path'; Columns: none"),
-        ("bytes.csv", "input=bytes.csv: cannot be read as a table"),
+        ("none.csv", "input=none.csv: has a header but no rows"),
+        ("nothing.csv", "input=nothing.csv: is empty"),
+        ("bytes.csv", "input=bytes.csv: is not UTF-8 text"),
         (".", "output=out: lies where input=. looks for images"),
         ("*", "output=out: lies where input=* looks for images"),
         ("**/*.png", "output=out: lies where"),

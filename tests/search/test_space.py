@@ -61,7 +61,7 @@ MISTAKES = {
         ["optimizer.lrr: there is no such key", "did you mean 'optimizer.lr'?"],
     ),
     "typed key": (["-m", "hpo=bayes", "'optimizer.lrr=interval(0.1,1)'"], ["did you mean 'optimizer.lr'?"]),
-    "bound": (["-m", "hpo=bayes", "optimizer.lr=interval(-1,1)"], ["optimizer.lr=-1", "greater than 0"]),
+    "bound": (["-m", "hpo=bayes", "optimizer.lr=interval(-1,1)"], ["optimizer.lr=-1", "must be above 0"]),
     "several objectives": (["-m", "hpo=random", "monitor=val/loss,val/accuracy"], ["monitor: is what hpo=random"]),
     "interval in a grid": (["-m", "hpo=grid", "optimizer.lr=interval(0.1,1)"], ["hpo=grid tries single values"]),
     "no sweep": (["hpo=bayes"], ["hpo=bayes: is for a sweep", "add -m"]),

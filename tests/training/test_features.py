@@ -6,12 +6,18 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
+from medclf.data.checked_array import write_checked
 from medclf.data.datamodule import ImageDataset
 from medclf.data.store import ImageStore
 from medclf.data.views import Flips
 from medclf.models.folding import folded
 from medclf.models.network import Network
 from medclf.training.features import open_features
+
+
+def write_store(path, images):
+    with path.open("wb") as file:
+        write_checked(file, images.shape, images.dtype, [image.tobytes() for image in images])
 
 
 def network(seed=0):
@@ -24,7 +30,7 @@ def network(seed=0):
 
 @pytest.fixture
 def images(tmp_path):
-    np.save(tmp_path / "set_a.npy", np.random.default_rng(0).integers(0, 255, (6, 1, 8, 8), dtype=np.uint8))
+    write_store(tmp_path / "set_a.npy", np.random.default_rng(0).integers(0, 255, (6, 1, 8, 8), dtype=np.uint8))
     return ImageDataset(ImageStore(tmp_path / "set_a.npy"), [0, 2, 3, 5], torch.zeros(4, dtype=torch.int64))
 
 
@@ -86,11 +92,26 @@ def test_a_change_never_meets_stale_features(what, images, opened, tmp_path):
     elif what == "arithmetic":
         arithmetic = "bf16-mixed"
     elif what == "images":  # the store's name holds the hash of what is in it
-        np.save(tmp_path / "set_b.npy", np.zeros((6, 1, 8, 8), np.uint8))
+        write_store(tmp_path / "set_b.npy", np.zeros((6, 1, 8, 8), np.uint8))
         images = ImageDataset(ImageStore(tmp_path / "set_b.npy"), images.rows, images.target)
     _, computed = opened(images, made, views, arithmetic)
     assert computed
     assert before.shape == (1, 4, 4)
+
+
+@pytest.mark.parametrize("kind", ["cut", "zeroed"])
+def test_a_damaged_file_is_computed_again(kind, images, opened, tmp_path, caplog):
+    made = network()
+    before, _ = opened(images, made)
+    expected = np.array(before)
+    (path,) = (tmp_path / "store").iterdir()
+    content = path.read_bytes()
+    path.write_bytes(content[:-60] if kind == "cut" else content.replace(expected.tobytes(), bytes(expected.nbytes)))
+    again, computed = opened(images, made)
+    assert computed
+    assert np.array_equal(again, expected)
+    assert "They are computed again" in caplog.text
+    assert not opened(images, made)[1]
 
 
 def test_folding_changes_features_by_rounding_alone():

@@ -18,10 +18,13 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from torch.utils.data import DataLoader
 
 from medclf.config.schema import Config, validated
+from medclf.errors import DataError
 from medclf.evaluation.names import headline_names, metric_names
 from medclf.training.module import ClassifierModule
+from medclf.training.run import without_worker_traceback
 
 
 @pytest.fixture(scope="module")
@@ -316,3 +319,14 @@ def test_what_only_torch_knows_is_still_one_message(train, argument, words):
     assert answer.code == 2
     assert words in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_an_error_of_a_worker_process_is_shown_without_its_traceback():
+    def fail(*_):
+        raise DataError("store.npy: was removed\nwhile it was in use")
+
+    loader = DataLoader([1, 2], num_workers=1, collate_fn=fail)
+    with pytest.raises(DataError, match="Traceback") as caught:
+        next(iter(loader))
+    assert without_worker_traceback(str(caught.value)) == "store.npy: was removed\nwhile it was in use"
+    assert without_worker_traceback("Caught up; another message") == "Caught up; another message"

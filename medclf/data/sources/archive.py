@@ -1,22 +1,40 @@
-"""Zip archives, and .npz files, which are such of arrays: extracted once, whole or not at all, never elsewhere."""
+"""Zip archives, among them the .npz files of NumPy: extracted once, whole or not at all, and never elsewhere."""
 
-import lzma
-import os
+import hashlib
+import json
+import logging
+import re
+import shlex
 import shutil
-import stat
-import tempfile
-import zlib
-from pathlib import Path, PurePosixPath, PureWindowsPath
-from zipfile import BadZipFile, ZipFile, ZipInfo
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, ZipInfo
 
 from tqdm import tqdm
 
 from medclf.config.schema import Dataset
+from medclf.data.zip_members import (
+    DAMAGED,
+    METHODS,
+    check_distinct,
+    check_expansion,
+    check_names,
+    is_bomb,
+    is_encrypted,
+    is_folder,
+    member_path,
+    most_unfolded,
+    open_zip,
+    read_in_steps,
+)
 from medclf.errors import DataError, listed
+from medclf.files import folder_written_whole, remove_abandoned
+from medclf.limits import ARCHIVE_RATIO
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".npz")
-MAX_RATIO = 200
-"""Deflate shrinks pictures a few times and blank ones a hundred times; more is a bomb."""
+RECORD = ".medclf-archive.json"
+"""A hidden file in an extracted folder: which archive it was extracted from. Hidden files are never images."""
 
 
 def archive_of(config: Dataset) -> Path | None:
@@ -27,73 +45,132 @@ def archive_of(config: Dataset) -> Path | None:
 
 
 def extract(archive: Path, target: Path) -> None:
-    """Extract an archive to a folder that does not exist yet, with a progress bar.
+    """Extract an archive to a folder that does not exist yet, with a progress bar, and record what was extracted.
+
+    Args:
+        archive: a zip or npz file.
+        target: a folder next to it.
 
     Raises:
-        DataError: for a damaged archive, a member that would land outside the folder, a link, an encrypted member, a
-            bomb, or too little space. Nothing is left behind.
+        DataError: if the archive is damaged or encrypted, would write outside the folder, holds links or two members of
+            one name, may be a zip bomb, or needs more space than there is. Nothing is left behind.
     """
-    try:
-        with ZipFile(archive) as file:
-            members = [member for member in file.infolist() if not member.is_dir()]
-            _check(archive, members, target)
-            aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-            try:
-                for member in tqdm(members, f"Extracting {archive.name}", leave=False):
-                    _write(file, member, aside / PurePosixPath(member.filename))
-                _settle(aside, target)
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
-    except (BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"{archive}: the archive is damaged or of an unknown kind ({error}); fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{archive}: cannot be extracted to {target}: {error}") from error
+    with open_zip(archive) as file:
+        size = archive.stat().st_size
+        members = [member for member in file.infolist() if not is_folder(member)]
+        _check(archive, members, size, target)
+        remove_abandoned(target.parent, re.escape(target.name))
+        try:
+            with folder_written_whole(target) as aside:
+                _write_all(file, members, aside, archive, size)
+                record = _stamp(archive) | {"members": len(members), "digest": _digest(members)}
+                (aside / RECORD).write_text(json.dumps(record), encoding="utf-8")
+        except OSError as error:
+            if has_record(target):
+                return  # another process was first
+            reason = error.strerror or "input/output error"
+            raise DataError(
+                f"{archive}: cannot be extracted to {target}: {reason}; move the archive to a folder with space where "
+                "you may write"
+            ) from error
 
 
-def _check(archive: Path, members: list[ZipInfo], target: Path) -> None:
-    outside = [member.filename for member in members if _leads_outside(member.filename)]
-    if outside:
+def check_extracted(archive: Path, folder: Path) -> None:
+    """Refuse a folder that was extracted from another archive than the one that is there now.
+
+    A folder without a record was made by somebody else, and is used as it is.
+
+    Raises:
+        DataError: with the folder to remove.
+    """
+    record = _record(folder)
+    if record is None or all(record.get(name) == value for name, value in _stamp(archive).items()):
+        return
+    with open_zip(archive) as file:
+        digest = _digest([member for member in file.infolist() if not is_folder(member)])
+    if record.get("digest") != digest:
         raise DataError(
-            f"{archive}: members would be written outside its folder: {listed(outside)}; nothing is extracted"
+            f"{folder}: was extracted from an archive that {archive.name} has replaced; remove the folder, and the new "
+            f"archive is extracted: rm -r {shlex.quote(str(folder))}"
         )
-    links = [member.filename for member in members if stat.S_ISLNK(member.external_attr >> 16)]
-    if links:
-        raise DataError(f"{archive}: holds links: {listed(links)}; nothing is extracted")
-    bombs = [member.filename for member in members if is_bomb(member)]
-    size, free = sum(member.file_size for member in members), shutil.disk_usage(target.parent).free
+
+
+def has_record(folder: Path) -> bool:
+    """Return whether it is known which archive a folder was extracted from."""
+    return _record(folder) is not None
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        with (folder / RECORD).open("rb") as file:
+            content = json.loads(file.read(2**16))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _stamp(archive: Path) -> dict[str, int]:
+    """Return what tells without reading an archive that it has not changed."""
+    status = archive.stat()
+    return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _digest(members: list[ZipInfo]) -> str:
+    """Return a digest of the path, size and checksum of each member, in whatever order they are packed."""
+    lines = sorted(f"{member_path(member)}\0{member.file_size}\0{member.CRC}\n" for member in members)
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _check(archive: Path, members: list[ZipInfo], archive_size: int, target: Path) -> None:
+    check_names(archive, members)
+    check_distinct(archive, members, _ignores_case(archive))
+    if any(is_encrypted(member) for member in members):
+        raise DataError(
+            f"{archive}: its files are encrypted; extract it with its password, then name the folder: "
+            f"dataset.root={shlex.quote(str(target))}"
+        )
+    unknown = [member.filename for member in members if member.compress_type not in METHODS]
+    if unknown:
+        raise DataError(f"{archive}: is packed by a method that is not supported: {listed(unknown, 3)}; use Deflate")
+    bombs = [member.filename for member in members if is_bomb(member, archive_size)]
     if bombs:
-        raise DataError(f"{archive}: members unfold to over {MAX_RATIO} times their size: {listed(bombs)}; a bomb?")
+        raise DataError(
+            f"{archive}: members unfold to over {ARCHIVE_RATIO.value} times their size and may be zip bombs: "
+            f"{listed(bombs)}; nothing is extracted"
+        )
+    check_expansion(archive, members, archive_size)
+    size, free = sum(member.file_size for member in members), shutil.disk_usage(target.parent).free
     if size > free:
         raise DataError(f"{archive}: needs {size / 2**30:.1f} GiB extracted, {free / 2**30:.1f} GiB are free")
 
 
-def is_bomb(member: ZipInfo) -> bool:
-    """Whether a member unfolds to more than any picture does."""
-    return member.file_size > 2**20 and member.file_size > MAX_RATIO * max(member.compress_size, 1)
+def _ignores_case(archive: Path) -> bool:
+    """Return whether the file system of an archive takes names that differ only in case for one."""
+    other = archive.with_name(archive.name.swapcase())
+    return other.exists() and other.samefile(archive)
 
 
-def _leads_outside(name: str) -> bool:
-    windows = PureWindowsPath(name)
-    return ".." in windows.parts or windows.is_absolute() or bool(windows.drive) or name.startswith(("/", "\\"))
+def _write_all(file: ZipFile, members: list[ZipInfo], folder: Path, archive: Path, archive_size: int) -> None:
+    """Write all members, and count what they unfold to, whatever the archive says of it."""
+    left = most_unfolded(archive_size)
+    for member in tqdm(members, f"Extracting {archive.name}", leave=False):
+        try:
+            left -= _write(file, member, folder / member_path(member), left)
+        except DAMAGED as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise DataError(f"{archive}: {member.filename} is damaged; copy or download the archive again") from error
+        if left < 0:
+            raise DataError(f"{archive}: unfolds to over {ARCHIVE_RATIO.value} times its size; nothing is extracted")
 
 
-def _write(file: ZipFile, member: ZipInfo, path: Path) -> None:
+def _write(file: ZipFile, member: ZipInfo, path: Path, most: int) -> int:
+    """Write a member, and return how many bytes it has; no more than a step is written beyond ``most``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with file.open(member) as source, path.open("wb") as target:
-        # reading checks the CRC, and ends at the size that was checked above
-        shutil.copyfileobj(source, target, 2**20)
-
-
-def _settle(aside: Path, target: Path) -> None:
-    aside.chmod(0o777 & ~_umask())  # mkdtemp makes it for its owner alone
-    try:
-        aside.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise  # else another process was first
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    written = 0
+    with path.open("xb") as target:
+        for block in read_in_steps(file, member):
+            written += target.write(block)
+            if written > most:
+                break
+    return written

@@ -1,16 +1,17 @@
 """A CSV file with a row an image: path and class, where it has them patient, split and whatever else is known of it."""
 
-import csv
 import posixpath
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 from medclf.config.schema import Dataset, Table
+from medclf.csv_tables import CsvTable, read_csv
 from medclf.data.sources.folders import class_of_folder
 from medclf.data.sources.found import FoundImage, FoundImages, group_of
 from medclf.errors import DataError, did_you_mean, listed
 
-Row = dict[str, str]
+KEYS = ("path", "label", "group", "split")
 RESERVED = frozenset({"path", "class", "group", "split", "fold", "true_class", "predicted_class"})
 
 
@@ -22,36 +23,43 @@ def find(root: Path, config: Dataset) -> FoundImages:
             image, and a path that is outside root, not there or named twice.
     """
     file = root / config.table.file
-    columns = config.table
-    rows = _rows(file, config)
-    classes = config.classes or sorted({row[columns.label] for row in rows})
+    table, place = _read(file, config.table)
+    label_at, others = place["label"], _other_columns(table.columns, config.table)
+    classes = config.classes or sorted({row[label_at].strip() for row in table.rows})
     class_of = class_of_folder(classes, config.class_folders or {})
     split_of = {"": None, **config.splits.folders}
     images, wrong = [], _Wrong(file)
-    for row in rows:
-        path = posixpath.normpath(row[columns.path].replace("\\", "/"))
-        label, split = row[columns.label], row[columns.split].lower() if columns.split else ""
+    for row in table.rows:
+        path, label, group, split = (row[place[key]].strip() if key in place else "" for key in KEYS)
+        path, split = posixpath.normpath(path.replace("\\", "/")), split.lower()
         wrong.check("label that is no class", label, label in class_of)
         wrong.check("split that is none", split, split in split_of)
         inside, there = _place(root, path)
         wrong.check("path outside root", path, inside)
         wrong.check("file that is not there", path, not inside or there)
-        group = row[columns.group] if columns.group else group_of(path, config.group_pattern)
-        known = _attributes(row, columns)
+        if "group" not in place:
+            group = group_of(path, config.group_pattern)
+        known = {name: row[at].strip() for name, at in others.items()}
         images.append(FoundImage(path, class_of.get(label, ""), group or path, split_of.get(split), known))
     for path, count in Counter(image.path for image in images).items():
         wrong.check("path named twice", path, count == 1)
+    found = {image.label for image in images}
     for label in classes:
-        wrong.check("class without an image", label, any(image.label == label for image in images))
+        wrong.check("class without an image", label, label in found)
     wrong.refuse()
     return FoundImages(sorted(images, key=lambda image: image.path), classes)
 
 
-def _attributes(row: Row, columns: Table) -> dict[str, str]:
-    """The columns that the config does not name; one that bears a name of ours gets another."""
-    named = {"", *columns.model_dump(exclude={"file"}).values()}  # pandas writes its index under no name
-    others = {name: value for name, value in row.items() if name not in named}
-    return {f"table_{name}" if _is_ours(name) else name: value for name, value in others.items()}
+def _other_columns(names: list[str], columns: Table) -> dict[str, int]:
+    """Return the index of each column that the config does not name; ``table_`` precedes a name that medclf uses."""
+    named = set(columns.model_dump(exclude={"file"}).values())
+    others = {name: at for at, name in enumerate(names) if name not in named}
+    return {_renamed(name, others) if _is_ours(name) else name: at for name, at in others.items()}
+
+
+def _renamed(name: str, others: Mapping[str, int]) -> str:
+    name = f"table_{name}"
+    return _renamed(name, others) if name in others else name
 
 
 def _is_ours(name: str) -> bool:
@@ -83,21 +91,14 @@ class _Wrong:
             raise DataError(f"{self.file}: " + "\n".join(lines))
 
 
-def _rows(file: Path, config: Dataset) -> list[Row]:
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restval="")
-            names = list(reader.fieldnames or [])
-            wanted = {key: name for key, name in config.table.model_dump(exclude={"file"}).items() if name is not None}
-            for key, name in wanted.items():
-                if name not in names:
-                    raise DataError(
-                        f"{file}: has no column '{name}' (dataset.table.{key}); {did_you_mean(name, names)}"
-                        f"Columns: {listed(names) or 'none'}"
-                    )
-            rows = [{name: (row[name] or "").strip() for name in names} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"dataset.table.file={file}: cannot be read: {error}") from error
-    if not rows:
-        raise DataError(f"{file}: has no row")
-    return rows
+def _read(file: Path, columns: Table) -> tuple[CsvTable, dict[str, int]]:
+    """Return the table, and the index of each column that the config names."""
+    table = read_csv(file, f"dataset.table.file={file}")
+    wanted = {key: name for key, name in columns.model_dump(exclude={"file"}).items() if name is not None}
+    for key, name in wanted.items():
+        if name not in table.columns:
+            raise DataError(
+                f"{file}: has no column '{name}' (dataset.table.{key}); {did_you_mean(name, table.columns)}"
+                f"Columns: {listed(table.columns)}"
+            )
+    return table, {key: table.columns.index(name) for key, name in wanted.items()}

@@ -1,11 +1,14 @@
+import logging
+import shlex
 from pathlib import Path
 
 from medclf.config.schema import Dataset
 from medclf.data.sources import class_table, folders, medmnist
-from medclf.data.sources.archive import archive_of, extract
+from medclf.data.sources.archive import archive_of, check_extracted, extract, has_record
 from medclf.data.sources.found import FoundImages
-from medclf.errors import DataError
+from medclf.errors import DataError, listed
 
+log = logging.getLogger(__name__)
 READERS = {"folders": folders.find, "table": class_table.find, "medmnist": medmnist.find}
 
 
@@ -26,19 +29,49 @@ def image_root(config: Dataset) -> Path:
 
 
 def is_extracted(config: Dataset) -> bool:
-    """Whether the images can be looked at now, without extracting an archive first."""
-    return archive_of(config) is None or image_root(config).is_dir()
+    """Return whether the images can be looked at now, without extracting an archive first.
+
+    Raises:
+        DataError: if the archive has been replaced since it was extracted.
+    """
+    archive = archive_of(config)
+    if archive is not None and image_root(config).is_dir():
+        check_extracted(archive, image_root(config))
+    return archive is None or image_root(config).is_dir()
+
+
+def check_classes(found: FoundImages, config: Dataset) -> None:
+    """Refuse images of a single class, which nothing can be trained to tell apart.
+
+    Raises:
+        DataError: naming the class.
+    """
+    if len(found.classes) < 2:
+        column = f"; if column '{config.table.label}' is the wrong one: dataset.table.label=COLUMN"
+        raise DataError(
+            f"dataset.root={config.root}: only one class, {listed(found.classes)}; a classifier needs two or more"
+            f"{column if config.format == 'table' else ''}"
+        )
 
 
 def extract_archive(config: Dataset) -> None:
-    """Extract the archive of a dataset, once, beside it; nothing where there is none.
+    """Extract the archive of a dataset to a folder next to it, once; nothing where there is none.
 
     Raises:
-        DataError: for an archive that is damaged or wants to write elsewhere.
+        DataError: if the archive is refused by ``extract``, or has been replaced since it was extracted.
     """
     archive = archive_of(config)
-    if archive is not None and not is_extracted(config):
+    if archive is None:
+        return
+    if not is_extracted(config):
         extract(archive, image_root(config))
+        is_extracted(config)  # what another process extracted first may be of another archive
+    elif not has_record(image_root(config)):
+        folder = image_root(config)
+        again = f"rm -r {shlex.quote(str(folder))}"
+        log.warning(
+            "%s: is there already, so %s is not extracted; to extract it again: %s", folder, archive.name, again
+        )
 
 
 def check_root(config: Dataset) -> None:

@@ -9,6 +9,7 @@ from medclf.config.schema import Dataset, SplitName
 from medclf.data.kinds import is_image_file
 from medclf.data.sources.found import FoundImage, FoundImages, group_of
 from medclf.errors import DataError, did_you_mean, listed
+from medclf.regular_files import special_kind
 
 
 def find(root: Path, config: Dataset) -> FoundImages:
@@ -21,7 +22,8 @@ def find(root: Path, config: Dataset) -> FoundImages:
         DataError: when a class has no image, an image has two classes, some images lie in split folders and some do
             not, or a folder cannot be read.
     """
-    files, excluded = _files(root, config.exclude)
+    skipped: dict[str, list[str]] = {}
+    files, excluded = _files(root, config.exclude, skipped)
     classes = config.classes or _discovered_classes(root, config)
     class_of = class_of_folder(classes, config.class_folders or {})
     images = []
@@ -34,12 +36,12 @@ def find(root: Path, config: Dataset) -> FoundImages:
             images.append(FoundImage(str(path), labels.pop(), group, _split(path, config)))
     _check_classes(root, images, classes, class_of)
     _check_split_folders(images, config)
-    return FoundImages(images, classes, excluded, len(files) - len(images))
+    return FoundImages(images, classes, excluded, len(files) - len(images), skipped)
 
 
-def _files(root: Path, exclude: list[str]) -> tuple[list[PurePosixPath], int]:
+def _files(root: Path, exclude: list[str], skipped: dict[str, list[str]]) -> tuple[list[PurePosixPath], int]:
     files, excluded = [], 0
-    for path in image_paths(root):
+    for path in image_paths(root, skipped):
         names = (*path.parts, str(path))
         if any(fnmatch(name, pattern) for name in names for pattern in exclude):
             excluded += 1
@@ -48,17 +50,27 @@ def _files(root: Path, exclude: list[str]) -> tuple[list[PurePosixPath], int]:
     return sorted(files), excluded
 
 
-def image_paths(root: Path) -> Iterator[PurePosixPath]:
-    """The images below a folder, in no order; hidden files and folders, and links to folders, are passed over.
+def image_paths(root: Path, skipped: dict[str, list[str]] | None = None) -> Iterator[PurePosixPath]:
+    """Yield the images below a folder, in no order; hidden files and folders, and links to folders, are passed over.
+
+    Args:
+        root: the folder.
+        skipped: gets the path of every other file, by the end of its name, or by what it is.
 
     Raises:
         DataError: for a folder that cannot be read.
     """
     for folder, subfolders, names in os.walk(root, onerror=_refuse_unreadable):
         subfolders[:] = [name for name in subfolders if not name.startswith((".", "__MACOSX"))]
-        for name in names:
-            if not name.startswith(".") and is_image_file(Path(folder, name)):
-                yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
+        for name in sorted(names):
+            file = Path(folder, name)
+            if name.startswith("."):
+                continue
+            if is_image_file(file):
+                yield PurePosixPath(file.relative_to(root).as_posix())
+            elif skipped is not None:
+                kind = special_kind(file) or file.suffix.lower() or "no suffix"
+                skipped.setdefault(kind, []).append(file.relative_to(root).as_posix())
 
 
 def _refuse_unreadable(error: OSError) -> None:

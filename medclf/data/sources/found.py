@@ -19,12 +19,16 @@ class FoundImage:
 
 @dataclass(frozen=True)
 class FoundImages:
-    """The images of a source, sorted by path; the classes in order; and how many files were left out, and why."""
+    """The images of a source, sorted by path; the classes in order; and how many files were left out, and why.
+
+    ``skipped`` are paths of files that are not images, by the end of their name or what they are (a named pipe).
+    """
 
     images: list[FoundImage]
     classes: list[str]
     excluded: int = 0
     outside: int = 0
+    skipped: dict[str, list[str]] = field(default_factory=dict)
 
 
 def group_of(path: str, pattern: str | None) -> str:

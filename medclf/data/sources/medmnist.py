@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, SplitName
 from medclf.data.sources.found import FoundImage, FoundImages
 from medclf.errors import DataError, listed
+from medclf.regular_files import special_kind
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -46,21 +48,28 @@ def _labels(root: Path, split: SplitName) -> NDArray[np.integer[Any]]:
         raise DataError(
             f"{root}: {split}_images has shape {images.shape} and type {images.dtype}; expected uint8 images"
         )
-    flat = labels.reshape(len(labels), -1)
-    if flat.shape != (len(images), 1) or not np.issubdtype(flat.dtype, np.integer):
+    if not images.size:
+        raise DataError(f"{root}: {split}_images has shape {images.shape} and holds no image")
+    if labels.ndim == 0 or labels.size != len(labels) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{root}: {split}_labels has shape {labels.shape}; expected one whole number an image")
-    return np.asarray(flat[:, 0])
+    if len(labels) != len(images):
+        raise DataError(f"{root}: {split}_images holds {len(images)} images, {split}_labels {len(labels)} labels")
+    return np.asarray(labels.reshape(-1))
 
 
 def load_array(path: Path) -> NDArray[Any]:
     """Memory-map an array file.
 
     Raises:
-        DataError: when it is not there, is damaged or holds pickled objects.
+        DataError: when it is not a regular file, is damaged, holds pickled objects, or less than its header says.
     """
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    if kind := special_kind(path):
+        raise DataError(f"{path}: {kind}, not a file; replace it with an array file, or remove it")
+    if not path.is_file():
         present = listed(sorted(file.name for file in path.parent.glob("*.npy")))
-        raise DataError(f"{path}: cannot be read as an array: {error}. Arrays there: {present or 'none'}") from error
-    return array
+        raise DataError(f"{path}: there is no such array; arrays there: {present or 'none'}")
+    try:
+        with np.errstate(over="ignore"):  # of a shape that no file has
+            return open_memmap(path, mode="r")
+    except Exception as error:  # NumPy's parser raises many kinds for a damaged header
+        raise DataError(f"{path}: cannot be read as an array; it is damaged or holds Python objects") from error

@@ -1,6 +1,11 @@
 """Archives are extracted once, whole or not at all, and never elsewhere."""
 
+import os
+import shlex
 import stat
+import subprocess
+import tracemalloc
+import zlib
 from collections import namedtuple
 from pathlib import Path
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
@@ -79,10 +84,15 @@ def test_extracted_once(tmp_path):
     assert {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in paths} == before
 
 
+def extracted(folder):
+    archive.extract(folder / NAME, folder / Path(NAME).stem)
+    return folder / Path(NAME).stem
+
+
 def refused(folder):
     """The message, after a look that nothing but the archive is there."""
     with pytest.raises(DataError) as error:
-        extract_archive(dataset(folder, name="hip_mri"))
+        extracted(folder)
     assert below(folder) == [NAME]
     assert {path.name for path in folder.parent.iterdir()} <= {"images", folder.name}
     return str(error.value)
@@ -108,14 +118,149 @@ def test_link(tmp_path):
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with ZipFile(tmp_path / "hip" / NAME, "a") as file:
         file.writestr(link, "/etc/passwd")
-    assert "holds links: normal/link.png" in refused(tmp_path / "hip")
+    assert "holds links or devices: normal/link.png" in refused(tmp_path / "hip")
 
 
 def test_bomb(tmp_path):
     pack(tmp_path / "hip" / NAME)
     with ZipFile(tmp_path / "hip" / NAME, "a", ZIP_DEFLATED) as file:
         file.writestr("normal/zeros.png", bytes(30 * 2**20))
-    assert "normal/zeros.png; a bomb?" in refused(tmp_path / "hip")
+    assert "may be zip bombs: normal/zeros.png; nothing is extracted" in refused(tmp_path / "hip")
+
+
+def zeros(path, count, size):
+    """Members that each stay below the size from which their ratio is looked at."""
+    with ZipFile(path, "a", ZIP_DEFLATED) as file:
+        for at in range(count):
+            file.writestr(f"normal/zeros {at}.txt", bytes(size))
+
+
+def test_many_small_bombs(tmp_path, monkeypatch):
+    pack(tmp_path / "hip" / NAME)
+    zeros(tmp_path / "hip" / NAME, 80, 2**20)
+    message = refused(tmp_path / "hip")
+    assert "times its size, over 200, and may be a zip bomb; to allow it: export MEDCLF_MAX_ARCHIVE_RATIO=" in message
+    monkeypatch.setenv("MEDCLF_MAX_ARCHIVE_RATIO", message.rpartition("=")[2])
+    assert len(below(extracted(tmp_path / "hip"))) == 88
+
+
+def changed(path, name, **fields):
+    """Change what the directory of an archive says of a member."""
+    places = {"crc": 16, "compress_size": 20, "file_size": 24}
+    content = bytearray(path.read_bytes())
+    entry = content.index(name.encode(), content.index(b"PK\x01\x02")) - 46
+    for field, value in fields.items():
+        content[entry + places[field] : entry + places[field] + 4] = value.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def test_a_member_that_unfolds_to_more_than_the_directory_says(tmp_path):
+    """Little of it is unfolded; all of it took up to 2.9 GB."""
+    path = tmp_path / "hip" / NAME
+    pack(path)
+    with ZipFile(path, "a", ZIP_DEFLATED) as file:
+        file.writestr("normal/lie.png", bytes(50 * 2**20))
+    changed(path, "normal/lie.png", file_size=1000, crc=zlib.crc32(bytes(1000)))
+    tracemalloc.start()
+    folder = extracted(tmp_path / "hip")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (folder / "normal/lie.png").stat().st_size == 1000
+    assert peak < 10e6
+
+
+def test_what_is_written_is_counted_whatever_the_directory_says(tmp_path, monkeypatch):
+    pack(tmp_path / "hip" / NAME)
+    zeros(tmp_path / "hip" / NAME, 80, 2**20)
+    monkeypatch.setattr(archive, "check_expansion", lambda *arguments: None)
+    assert "unfolds to over 200 times its size" in refused(tmp_path / "hip")
+
+
+def test_too_many_members(tmp_path, monkeypatch):
+    pack(tmp_path / "hip" / NAME)
+    monkeypatch.setenv("MEDCLF_MAX_ARCHIVE_MEMBERS", "4")
+    message = refused(tmp_path / "hip")
+    assert message.endswith("has 5 members, over 4; to allow it: export MEDCLF_MAX_ARCHIVE_MEMBERS=5")
+
+
+@pytest.mark.parametrize("name", ["d/" * 40 + "a.png", "x" * 1001])
+def test_paths_that_are_too_long_or_deep(tmp_path, name):
+    pack(tmp_path / "hip" / NAME)
+    with ZipFile(tmp_path / "hip" / NAME, "a") as file:
+        file.writestr(name, b"")
+    assert "paths in it have over 1000 characters or 32 folders" in refused(tmp_path / "hip")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("normal/image (1).png", "two members are named normal/image (1).png; nothing is extracted"),
+        ("normal\\image (1).png", "two members are named normal/image (1).png; nothing is extracted"),
+        ("./normal//image (1).png", "two members are named normal/image (1).png; nothing is extracted"),
+        ("normal/image (1).png/x.png", "normal/image (1).png is both a file and a folder; nothing is extracted"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_members_that_would_replace_each_other(tmp_path, name, message):
+    pack(tmp_path / "hip" / NAME)
+    with ZipFile(tmp_path / "hip" / NAME, "a") as file:
+        file.writestr(name, b"other")
+    assert message in refused(tmp_path / "hip")
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("Normal/x.png", "normal"), ("normal/IMAGE (1).PNG", "normal/image (1).png")]
+)
+def test_names_that_differ_in_case_where_the_file_system_ignores_it(tmp_path, monkeypatch, name, other):
+    pack(tmp_path / "hip" / NAME)
+    with ZipFile(tmp_path / "hip" / NAME, "a") as file:
+        file.writestr(name, b"other")
+    monkeypatch.setattr(archive, "_ignores_case", lambda path: True)
+    assert f"{other} and {name.removesuffix('/x.png')} differ only in case" in refused(tmp_path / "hip")
+    monkeypatch.undo()
+    assert (extracted(tmp_path / "hip") / name).is_file()
+
+
+def test_backslashes_separate_folders(tmp_path):
+    path = tmp_path / "hip" / NAME
+    images = pack(path)
+    with ZipFile(path, "w") as file:
+        for name in PATHS:
+            file.writestr(name.replace("/", "\\"), (images / name).read_bytes())
+        file.writestr("empty\\", b"")
+    config = dataset(tmp_path / "hip", name="hip_mri")
+    extract_archive(config)
+    assert [image.path for image in find_images(config).images] == PATHS
+    path.unlink()
+    pack(path)  # the same with slashes
+    extract_archive(config)
+    assert len(find_images(config).images) == 5
+
+
+def test_an_archive_that_was_replaced_is_noticed(tmp_path):
+    path = tmp_path / "hip" / NAME
+    pack(path)
+    config = dataset(tmp_path / "hip", name="hip_mri")
+    extract_archive(config)
+    os.utime(path, (0, 0))  # touched, or copied: its content is the same
+    assert is_extracted(config)
+    with ZipFile(path, "a") as file:
+        file.writestr("normal/another.png", b"image")
+    for look in (is_extracted, extract_archive):
+        with pytest.raises(DataError, match="was extracted from an archive that") as error:
+            look(config)
+    subprocess.run(shlex.split(str(error.value).rpartition(": ")[2]), check=True)
+    extract_archive(config)
+    assert (image_root(config) / "normal" / "another.png").is_file()
+
+
+def test_a_folder_of_the_user_is_used_with_a_warning(tmp_path, caplog):
+    pack(tmp_path / "hip" / NAME)
+    config = dataset(tmp_path / "hip", name="hip_mri")
+    write_classes(image_root(config), {"normal": 1, "osseous_lesion": 1})
+    extract_archive(config)
+    assert len(find_images(config).images) == 2
+    assert f"is there already, so {NAME} is not extracted; to extract it again: rm -r '" in caplog.text
 
 
 def test_truncated(tmp_path):
@@ -152,7 +297,8 @@ def test_encrypted(tmp_path):
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the first entry of the directory
     path.write_bytes(content)
-    assert "encrypted" in refused(path.parent)
+    message = refused(path.parent)
+    assert f"{path}: its files are encrypted; extract it with its password, then name the folder: " in message
 
 
 def test_full_disk(tmp_path, monkeypatch):
@@ -170,7 +316,7 @@ def interrupt_second(monkeypatch, error):
         calls.append(arguments)
         if len(calls) == 2:
             raise error
-        write(*arguments)
+        return write(*arguments)
 
     monkeypatch.setattr(archive, "_write", interrupted)
 

@@ -105,12 +105,12 @@ def test_missing_file(tmp_path):
     (tmp_path / "set").mkdir()
     message = refused(tmp_path / "set", "dataset.table.file=other.csv")
     assert "dataset.table.file=" in message
-    assert "other.csv: cannot be read" in message
+    assert "other.csv: there is no such file" in message
 
 
 def test_file_that_is_no_text(tmp_path):
     write_table(tmp_path / "set", [("ä.png", "x"), ("b.png", "y")], encoding="latin-1")
-    assert "cannot be read" in refused(tmp_path / "set")
+    assert "is not UTF-8 text (byte 0xe4); save it as CSV UTF-8" in refused(tmp_path / "set")
 
 
 def test_missing_column(tmp_path):
@@ -121,9 +121,7 @@ def test_missing_column(tmp_path):
 
 def test_empty_file(tmp_path):
     write_table(tmp_path / "set", [])
-    assert "has no row" in refused(tmp_path / "set")
-    (tmp_path / "set" / "table.csv").write_bytes(b"")
-    assert "Columns: none" in refused(tmp_path / "set")
+    assert "has a header but no rows" in refused(tmp_path / "set")
 
 
 def test_unknown_label(tmp_path):
@@ -162,7 +160,7 @@ def test_path_that_no_file_can_have(tmp_path, path):
     write_table(tmp_path / "set", [("a.png", "x"), ("b.png", "y")])
     # written by hand: Python 3.10 writes and reads no NUL in a CSV file
     (tmp_path / "set" / "table.csv").write_text(f"path,label\na.png,x\nb.png,y\n{path},x\n", encoding="utf-8")
-    assert "table.csv: " in refused(tmp_path / "set")
+    assert "table.csv" in refused(tmp_path / "set")
 
 
 def test_path_twice(tmp_path):
@@ -228,3 +226,27 @@ def test_path_is_a_column_like_another_where_the_paths_are_elsewhere(tmp_path):
 
 def test_a_column_without_a_name_is_left_out(tmp_path):
     assert known(tmp_path / "set", ("", "sex"), ("0", "f")) == {"sex": "f"}
+
+
+def test_one_class_is_refused_before_a_run_begins(train, tmp_path):
+    write_table(tmp_path / "set", [(f"{at}.png", "benign") for at in range(10)])
+    answer = train("dataset=table", "dataset.root=set")
+    assert answer.code == 2
+    assert answer.err.startswith("error: dataset.root=set: only one class, benign; a classifier needs two or more; ")
+    assert answer.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_rows_that_are_shifted_by_a_comma_are_refused(tmp_path):
+    write_table(tmp_path / "set", [("a.png", "x"), ("b.png", "y")])
+    (tmp_path / "set" / "table.csv").write_text("path,label\na.png,x, left\nb.png,y\n", encoding="utf-8")
+    assert refused(tmp_path / "set").endswith(
+        "set/table.csv: 1 row has 3 cells, the header has 2: row 2; put a value that holds a comma in double quotes"
+    )
+
+
+def test_renamed_columns_never_hide_another(tmp_path):
+    assert known(tmp_path / "set", ("class", "table_class"), ("1", "2")) == {
+        "table_table_class": "1",
+        "table_class": "2",
+    }

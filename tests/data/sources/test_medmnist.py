@@ -1,5 +1,6 @@
 """One .npz file: its splits, its pixels, and what is wrong in one."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from conftest import dataset
 
 from medclf.data.dataset import load_image_table
 from medclf.data.reading import decode
+from medclf.data.sources.medmnist import load_array
 from medclf.errors import DataError
 
 COUNTS = {"train": 12, "val": 6, "test": 8}
@@ -74,8 +76,7 @@ def test_missing_array(tmp_path, name):
     content = arrays()
     del content[name]
     message = refused(tmp_path / "set.npz", content)
-    assert f"{name}.npy: cannot be read as an array" in message
-    assert "Arrays there: " in message
+    assert f"{name}.npy: there is no such array; arrays there: " in message
     assert "train_images.npy" in message
 
 
@@ -107,7 +108,7 @@ def test_several_labels_an_image(tmp_path):
 def test_labels_of_other_images(tmp_path):
     content = arrays()
     content["val_labels"] = content["val_labels"][:-1]
-    assert "val_labels has shape (5, 1)" in refused(tmp_path / "set.npz", content)
+    assert "val_images holds 6 images, val_labels 5 labels" in refused(tmp_path / "set.npz", content)
 
 
 def test_labels_that_are_no_whole_numbers(tmp_path):
@@ -133,6 +134,51 @@ def test_labels_with_a_gap(tmp_path):
     """Labels 0 and 2 without names are still told apart, or refused in words."""
     content = {name: values * 2 if "labels" in name else values for name, values in arrays().items()}
     assert "has the labels 0, 2" in refused(tmp_path / "set.npz", content)
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (12, 0, 28), (0, 28, 28, 3)])
+def test_no_images(tmp_path, shape):
+    content = {**arrays(), "train_images": np.zeros(shape, np.uint8), "train_labels": np.zeros((shape[0], 1), np.uint8)}
+    assert f"train_images has shape {shape} and holds no image" in refused(tmp_path / "set.npz", content)
+
+
+def test_one_class(tmp_path):
+    content = arrays()
+    for split in COUNTS:
+        content[f"{split}_labels"][:] = 0
+    assert "set.npz: only one class, 0; a classifier needs two or more" in refused(tmp_path / "set.npz", content)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 28, 28), }",  # more than the file holds
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (4611686018427387904, 4611686018427387904, 28), }",
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (-12, 28, 28), }",
+        b"{'descr': '|O', 'fortran_order': False, 'shape': (12, 28, 28), }",
+        b"{'descr': [('a', '|u1')] * 10**9, 'fortran_order': False, 'shape': (12, 28, 28), }",
+        b"(" * 3000,
+    ],
+)
+def test_headers_that_lie(tmp_path, header):
+    path = tmp_path / "train_images.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header + b"\n" + bytes(12 * 784))
+    with pytest.raises(DataError, match=r"train_images\.npy: cannot be read as an array; it is damaged"):
+        load_array(path)
+
+
+def test_an_archive_named_npy_and_a_pipe_are_no_arrays(tmp_path):
+    np.savez(tmp_path / "a.npz", **arrays())
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    os.mkfifo(tmp_path / "b.npy")
+    for name, problem in (("a", "cannot be read as an array"), ("b", "there is no such array")):
+        with pytest.raises(DataError, match=problem):
+            load_array(tmp_path / f"{name}.npy")
+
+
+@pytest.mark.parametrize("labels", [np.zeros((), np.uint8), np.zeros((12, 0), np.uint8), np.array(["0"] * 12)])
+def test_labels_that_are_none(tmp_path, labels):
+    assert "expected one whole number an image" in refused(tmp_path / "set.npz", {**arrays(), "train_labels": labels})
 
 
 @pytest.mark.parametrize(
