@@ -101,14 +101,14 @@ def test_an_image_that_was_replaced_is_predicted_again_and_those_before_it_are_n
             assert stamps.unchanged(images) == 1
 
 
-def test_a_prediction_that_goes_on_predicts_replaced_images_again(predict, tmp_path):
+def test_a_prediction_that_goes_on_predicts_replaced_images_again(predict, tmp_path, caplog):
     assert predict("output=whole").code == 0
     size = Path("whole/predictions.csv").stat().st_size
     broken_off(Path("whole"), Path("again"), size)
     shutil.copy(tmp_path / "images" / MANY[0], tmp_path / "images" / MANY[-1])
     answer = predict("output=again")
     assert answer.code == 0, answer.text
-    assert f"{MANY[-1]} has changed since" in answer.err
+    assert f"{MANY[-1]} has changed since" in caplog.text
     assert predict("output=fresh").code == 0
     assert same("again", "fresh") and not same("again", "whole")
 
