@@ -21,7 +21,7 @@ from medclf.config.compose import Composer, jobs, parse, quoted
 from medclf.config.flags import check_flags
 from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
 from medclf.config.paths import conf_dir
-from medclf.config.resuming import resumed_config, run_to_resume
+from medclf.config.resuming import config_of_first_process, resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, Strict, validated
 from medclf.errors import ConfigError
 from medclf.runs import claimed, is_main_process, is_used, unwritable
@@ -204,4 +204,4 @@ def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
 
 def _resumed_with_parent(node: DictConfig) -> Config:
     """The same in a process that Lightning started, whose parent has saved what was typed."""
-    return resumed_config(run_to_resume(str(node.resume)), [f"trust_code={node.trust_code}"], Composer("train"))
+    return config_of_first_process(run_to_resume(str(node.resume)), bool(node.trust_code))
