@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from medclf.config.file_limits import BYTES_PER_CELL, TABLE_CELLS
 from medclf.errors import DataError, did_you_mean, listed
-from medclf.limits import BYTES_PER_CELL, TABLE_CELLS
 from medclf.regular_files import NotRegularFileError, open_regular
 
 if TYPE_CHECKING:

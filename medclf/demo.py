@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from medclf.config import words
-from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.schema import Strict
 from medclf.errors import ConfigError
 from medclf.prediction.composite import check_model

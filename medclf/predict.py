@@ -7,7 +7,7 @@ from pydantic import Field
 
 from medclf.config import words
 from medclf.config.arguments import own_folder
-from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
 from medclf.config.schema import Accelerator, Strict, TestTime
 from medclf.prediction.composite import check_model

@@ -22,7 +22,7 @@ from medclf.config.field_types import (
     not_boolean,
 )
 from medclf.config.field_types import Fraction as Fraction
-from medclf.config.image_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.messages import validation_messages
 from medclf.config.trainer_schema import Accelerator as Accelerator
 from medclf.config.trainer_schema import Precision as Precision

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.data.decoding_budget import DECODING, decoding, reserve
 from medclf.data.pixels import UnreadableImageError, to_eight_bits, validate_size
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from medclf.config.image_limits import MAX_FILE_BYTES, MAX_INFLATION, SMALL_INFLATION
+from medclf.config.file_limits import MAX_FILE_BYTES, MAX_INFLATION, SMALL_INFLATION
 from medclf.data.kinds import DICM, PREAMBLE, has_dicom
 from medclf.data.pixels import UnreadableImageError, validate_size
 

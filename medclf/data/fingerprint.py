@@ -13,7 +13,7 @@ from pathlib import Path
 import imagehash
 from tqdm import tqdm
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError, validate_size
 from medclf.data.reading import is_array_item, read_bytes, read_image

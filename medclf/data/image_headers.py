@@ -3,7 +3,7 @@
 import struct
 from collections.abc import Iterator
 
-from medclf.config.image_limits import MAX_SCANNED_PIXELS, MAX_STRIPS
+from medclf.config.file_limits import MAX_SCANNED_PIXELS, MAX_STRIPS
 from medclf.data.pixels import UnreadableImageError, validate_size
 
 SIGNATURES = (

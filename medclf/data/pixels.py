@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 
 BLOCK = 2**20
 """Values converted at a time, so that the float64 copy of an image is never held whole."""

@@ -1,11 +1,16 @@
 """What is done to every image once: contrast, and the square that the network sees."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.config.schema import Clahe, Form
+from medclf.data.decoding_budget import decoding
+from medclf.data.reading import DecodedImage, read_image
 
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -14,7 +19,7 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
     """Equalise and resize an image as the config says, with Pillow's antialiased bilinear filter.
 
     Args:
-        image: mode ``L`` for one channel, ``RGB`` for three.
+        image: mode ``L`` for one channel, ``RGB`` for three; without CLAHE a grey image may be ``L`` for three too.
         config: the size of the square, and how an image becomes one.
 
     Returns:
@@ -29,8 +34,41 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
         image = ImageOps.fit(image, square, BILINEAR)
     else:
         image = image.resize(square, BILINEAR)
-    pixels = np.array(image)
-    return pixels.reshape(*square, -1).transpose(2, 0, 1)
+    pixels = np.array(image).reshape(*square, -1).transpose(2, 0, 1)
+    return pixels if len(pixels) == config.channels else pixels.repeat(config.channels, 0)
+
+
+def read_preprocessed(
+    root: Path,
+    path: str,
+    config: Form,
+    at_least: int | None = None,
+    content: bytes | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> tuple[NDArray[np.uint8], str]:
+    """Decode and preprocess an image, holding its share of the memory that threads have for large images.
+
+    Args:
+        root: folder that the path is below.
+        path: a file, or ``ARRAYS.npy#INDEX``.
+        config: the size of the square, and how an image becomes one.
+        at_least: as ``medclf.data.reading.decode`` takes it.
+        content: the file's bytes, if they are read already.
+        max_megapixels: limit on the pixels of the image, in millions.
+
+    Returns:
+        What ``preprocess`` returns, and a note on what in the file was ignored, usually empty.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    grey, keep_grey = config.channels == 1, config.clahe is None
+    with decoding():
+        return _preprocessed(read_image(root, path, grey, at_least, content, max_megapixels, keep_grey), config)
+
+
+def _preprocessed(decoded: DecodedImage, config: Form) -> tuple[NDArray[np.uint8], str]:
+    return preprocess(decoded.image, config), decoded.note
 
 
 def enough(form: Form) -> int | None:

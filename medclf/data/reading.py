@@ -1,6 +1,5 @@
 """Decoding: from a file of any kind to 8-bit pixels."""
 
-import hashlib
 import io
 import re
 import warnings
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medclf.config.image_limits import MAX_FILE_BYTES, MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_FILE_BYTES, MAX_MEGAPIXELS
 from medclf.data.decoding_budget import DECODING, READING, decoding, reserve
 from medclf.data.image_headers import format_of, validate_header, validate_scans, validate_tags
 from medclf.data.kinds import FORMATS, is_dicom
@@ -28,6 +27,8 @@ PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N
 """Bytes that a pixel takes in Pillow's memory; 4 in all other modes."""
 DECODER_BYTES = {"TIFF": 4, "WEBP": 12}
 """Bytes a pixel that a decoder takes besides; a progressive JPEG keeps 2 for each of 3 channels."""
+Modes = tuple[str, ...]
+"""Modes in which an image may be returned; others are converted to the first."""
 EXPLAINS = ("truncated", "unsupported", "not supported", "broken", "unrecognized")
 """Words of Pillow's messages that tell a person what is wrong."""
 ARRAY_ITEM = re.compile(r".*\.npy#\d{1,18}", re.DOTALL)
@@ -113,22 +114,6 @@ def decode(
     return read_image(root, path, grey, at_least, content, max_megapixels).image
 
 
-def decode_with_digest(
-    root: Path, path: str, grey: bool, at_least: int | None = None, max_megapixels: float = MAX_MEGAPIXELS
-) -> tuple[Image.Image, str]:
-    """Decode an image and return it with the SHA-256, in hex, of the very bytes it was decoded from.
-
-    Args: as ``decode`` takes them.
-
-    Raises:
-        UnreadableImageError: with the reason.
-    """
-    with decoding():
-        content = read_bytes(root, path, max_megapixels)
-        image = decode(root, path, grey, at_least, content, max_megapixels)
-        return image, hashlib.sha256(content).hexdigest()
-
-
 def read_image(
     root: Path,
     path: str,
@@ -136,50 +121,54 @@ def read_image(
     at_least: int | None = None,
     content: bytes | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    keep_grey: bool = False,
 ) -> DecodedImage:
-    """Decode an image as ``decode`` does, and return the facts of its file with it."""
-    mode = "L" if grey else "RGB"
+    """Decode an image as ``decode`` does, and return the facts of its file with it.
+
+    With ``keep_grey`` a grey image stays ``L``, whatever ``grey`` says: three channels need four times the memory.
+    """
+    modes: Modes = ("L",) if grey else ("RGB", "L") if keep_grey else ("RGB",)
     with decoding():
         data = b"" if content is None else content
         try:
             if is_array_item(path):
-                return _from_array(_array_image(root, path, max_megapixels), mode)
+                return _from_array(_array_image(root, path, max_megapixels), modes)
             data = read_file(root / path) if content is None else content
             if is_dicom(path, data):
-                return _from_dicom(data, mode, max_megapixels)
-            return _from_raster(data, mode, at_least, max_megapixels)
+                return _from_dicom(data, modes, max_megapixels)
+            return _from_raster(data, modes, at_least, max_megapixels)
         except UnreadableImageError:
             raise
         except Exception as error:  # readers raise many kinds for a damaged file
             raise UnreadableImageError(_reason(error, data)) from error
 
 
-def _from_array(pixels: NDArray[np.uint8], mode: str) -> DecodedImage:
-    image = Image.fromarray(pixels).convert(mode)
+def _from_array(pixels: NDArray[np.uint8], modes: Modes) -> DecodedImage:
+    image = _converted(Image.fromarray(pixels), modes)
     return DecodedImage(image, image.width, image.height, "array")
 
 
-def _from_dicom(content: bytes, mode: str, max_megapixels: float) -> DecodedImage:
+def _from_dicom(content: bytes, modes: Modes, max_megapixels: float) -> DecodedImage:
     from medclf.data.dicom import decode_dicom  # needs the extra "dicom"
 
     pixels, note = decode_dicom(content, max_megapixels)
-    image = _converted(Image.fromarray(pixels), mode)
+    image = _converted(Image.fromarray(pixels), modes)
     return DecodedImage(image, image.width, image.height, "DICOM", note)
 
 
-def _from_raster(content: bytes, mode: str, at_least: int | None, max_megapixels: float) -> DecodedImage:
+def _from_raster(content: bytes, modes: Modes, at_least: int | None, max_megapixels: float) -> DecodedImage:
     image = _opened(content, max_megapixels)
     width, height, file_mode = image.width, image.height, image.mode
     if at_least is not None:
-        image.draft(mode, (at_least, at_least))
-    reserve(DECODING, _decoding_bytes(image, mode, width * height))
+        image.draft(modes[0], (at_least, at_least))
+    reserve(DECODING, _decoding_bytes(image, modes, width * height))
     image.load()
     if isinstance(exif := image.info.get("exif"), bytes):
         validate_tags(exif.removeprefix(b"Exif\0\0"), max_megapixels)
     ImageOps.exif_transpose(image, in_place=True)
     eight_bits = image if image.mode in EIGHT_BITS else _scaled(image)
     del image  # the pixels of more bits, before those of more channels are made
-    return DecodedImage(_converted(eight_bits, mode), width, height, file_mode)
+    return DecodedImage(_converted(eight_bits, modes), width, height, file_mode)
 
 
 def _opened(content: bytes, max_megapixels: float) -> Image.Image:
@@ -196,11 +185,12 @@ def _opened(content: bytes, max_megapixels: float) -> Image.Image:
     return image
 
 
-def _decoding_bytes(image: Image.Image, mode: str, file_pixels: int) -> int:
+def _decoding_bytes(image: Image.Image, modes: Modes, file_pixels: int) -> int:
     """Return about how much memory decoding takes at its peak: the pixels as they are, turned, and converted."""
     own = PIXEL_BYTES.get(image.mode, 4)
     scaled = 0 if image.mode in EIGHT_BITS else 1
-    pixel = 2 * own + scaled + (PIXEL_BYTES.get(mode, 4) if image.mode != mode else 0)
+    as_it_is = ("L" if scaled else image.mode) in modes
+    pixel = 2 * own + scaled + (0 if as_it_is else PIXEL_BYTES.get(modes[0], 4))
     decoder = 6 if image.info.get("progressive") else DECODER_BYTES.get(image.format or "", 0)
     return image.width * image.height * pixel + file_pixels * decoder
 
@@ -212,10 +202,10 @@ def _scaled(image: Image.Image) -> Image.Image:
     return Image.fromarray(scale_rows(read, (image.height, image.width)))
 
 
-def _converted(image: Image.Image, mode: str) -> Image.Image:
+def _converted(image: Image.Image, modes: Modes) -> Image.Image:
     if image.mode in NOT_CONVERTED:
         raise UnreadableImageError(f"colours of kind {image.mode} are not read; export as RGB")
-    return image if image.mode == mode else image.convert(mode)
+    return image if image.mode in modes else image.convert(modes[0])
 
 
 def _array_image(root: Path, path: str, max_megapixels: float) -> NDArray[np.uint8]:

@@ -4,11 +4,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.config.schema import Form
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.preprocessing import preprocess
-from medclf.data.reading import decode
+from medclf.data.preprocessing import read_preprocessed
 
 
 def seen_by_network(
@@ -21,8 +20,7 @@ def seen_by_network(
 
     def seen(path: str) -> NDArray[np.uint8] | None:
         try:
-            image = decode(root, path, config.channels == 1, max_megapixels=max_megapixels)
-            return preprocess(image, config)
+            return read_preprocessed(root, path, config, max_megapixels=max_megapixels)[0]
         except UnreadableImageError:
             return None
 

@@ -25,8 +25,8 @@ from medclf.data.checked_array import CheckedArray, DamagedArrayError, write_che
 from medclf.data.decoding_budget import decoding
 from medclf.data.fingerprint import forget
 from medclf.data.pixels import UnreadableImageError
-from medclf.data.preprocessing import enough, preprocess
-from medclf.data.reading import decode_with_digest
+from medclf.data.preprocessing import enough, read_preprocessed
+from medclf.data.reading import read_bytes
 from medclf.data.table import ImageTable
 from medclf.errors import DataError
 from medclf.files import remove_abandoned, written_whole
@@ -64,12 +64,12 @@ class ImageSource:
 
     def _loaded(self, row: int) -> NDArray[np.uint8]:
         path, config = self.paths[row], self.config
-        grey, most = config.channels == 1, config.max_megapixels
-        image, sha256 = decode_with_digest(self.root, path, grey, enough(config), most)
-        if self.sha256 and sha256 != self.sha256[row]:
+        most = config.max_megapixels
+        content = read_bytes(self.root, path, most)
+        if self.sha256 and hashlib.sha256(content).hexdigest() != self.sha256[row]:
             forget(self.root, path, Path(config.store))
             raise DataError(f"dataset.root={self.root}: {path} changed while it was being read; start again")
-        return preprocess(image, config)
+        return read_preprocessed(self.root, path, config, enough(config), content, most)[0]
 
 
 class ImageStore:

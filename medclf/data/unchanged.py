@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from medclf.config.image_limits import MOST_MEGAPIXELS
+from medclf.config.file_limits import MOST_MEGAPIXELS
 from medclf.csv_tables import read_frame
 from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError

@@ -13,8 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from medclf.config.file_limits import (
+    ARCHIVE_MEMBERS,
+    ARCHIVE_RATIO,
+    MEMBER_DEPTH,
+    MEMBER_LENGTH,
+    SMALL_ARCHIVE,
+    SMALL_MEMBER,
+)
 from medclf.errors import DataError, listed
-from medclf.limits import ARCHIVE_MEMBERS, ARCHIVE_RATIO, MEMBER_DEPTH, MEMBER_LENGTH, SMALL_ARCHIVE, SMALL_MEMBER
 
 DAMAGED = (
     BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError, ValueError,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import MAX_MEGAPIXELS
 from medclf.demonstration.kinds import name_for
 from medclf.demonstration.sentences import likeness, percent, threshold_of, why
 from medclf.prediction.engine import Engine

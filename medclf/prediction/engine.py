@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.image_limits import MAX_MEGAPIXELS
-from medclf.config.schema import Precision, TestTime
-from medclf.data.decoding_budget import decoding
-from medclf.data.preprocessing import enough, preprocess
-from medclf.data.reading import read_image
+from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.schema import Form, Precision, TestTime
+from medclf.data.preprocessing import enough, preprocess, read_preprocessed
 from medclf.models.folding import folded
 from medclf.prediction.joint import Classifier, Flipped, networks_of
 from medclf.prediction.model import Model
@@ -96,16 +94,13 @@ class Engine:
         Raises:
             UnreadableImageError: with the reason.
         """
-        with decoding():
-            return self._see(root, path, content)
+        seen, notes = zip(*(self._see(root, path, form, content) for form in self.model.forms), strict=True)
+        if notes[0]:
+            log.warning("%s: %s", path, notes[0])
+        return seen
 
-    def _see(self, root: Path, path: str, content: bytes | None) -> Seen:
-        forms = self.model.forms
-        kinds = {(form.channels == 1, enough(form)) for form in forms}
-        images = {kind: read_image(root, path, *kind, content, self.max_megapixels) for kind in kinds}
-        if note := next(iter(images.values())).note:
-            log.warning("%s: %s", path, note)
-        return tuple(preprocess(images[form.channels == 1, enough(form)].image, form) for form in forms)
+    def _see(self, root: Path, path: str, form: Form, content: bytes | None) -> tuple[NDArray[np.uint8], str]:
+        return read_preprocessed(root, path, form, enough(form), content, self.max_megapixels)
 
     @torch.inference_mode()
     def predict(self, images: list[Seen]) -> Found:

@@ -7,7 +7,7 @@ from glob import glob, has_magic
 from itertools import takewhile
 from pathlib import Path
 
-from medclf.config.image_limits import MAX_FILE_BYTES
+from medclf.config.file_limits import MAX_FILE_BYTES
 from medclf.csv_tables import read_csv, require_columns
 from medclf.data.kinds import SUFFIXES, is_image_file
 from medclf.data.pixels import UnreadableImageError

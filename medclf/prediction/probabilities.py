@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.image_limits import MOST_MEGAPIXELS
+from medclf.config.file_limits import MOST_MEGAPIXELS
 from medclf.config.schema import EvaluateConfig
 from medclf.errors import DataError
 from medclf.prediction.engine import Engine

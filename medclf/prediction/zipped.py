@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Lock
 from zipfile import ZipFile, ZipInfo
 
+from medclf.config.file_limits import ARCHIVE_RATIO
 from medclf.data.kinds import is_image
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.zip_members import (
@@ -20,7 +21,6 @@ from medclf.data.zip_members import (
     read_in_steps,
 )
 from medclf.errors import DataError, listed
-from medclf.limits import ARCHIVE_RATIO
 
 
 class Zipped:

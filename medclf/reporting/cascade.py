@@ -8,7 +8,7 @@ import pandas as pd
 from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
 from medclf.config.arguments import say
-from medclf.config.image_limits import MOST_MEGAPIXELS
+from medclf.config.file_limits import MOST_MEGAPIXELS
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen import seen_by_network
 from medclf.data.seen_before import join_fingerprints

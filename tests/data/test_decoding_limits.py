@@ -14,7 +14,7 @@ from PIL import Image
 from medclf.data import image_headers, reading
 from medclf.data.decoding_budget import MemoryBudget, decoding, reserve
 from medclf.data.pixels import UnreadableImageError, to_eight_bits
-from medclf.data.reading import decode, decode_with_digest
+from medclf.data.reading import decode
 
 GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(64, 0)
 SHORT, LONG = 3, 4
@@ -175,23 +175,6 @@ def test_a_file_larger_than_the_limit_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "MAX_FILE_BYTES", 100)
     with pytest.raises(UnreadableImageError, match=r"\d+ bytes, over 100: too large for one image"):
         decode(tmp_path, "x.png", grey=True)
-
-
-def test_the_digest_is_that_of_the_bytes_that_were_decoded(tmp_path, monkeypatch):
-    """Even where the file is replaced while it is being decoded."""
-    first, second = encoded("PNG"), encoded("PNG", Image.fromarray(255 - GRADIENT))
-    (tmp_path / "x.png").write_bytes(first)
-    read = reading.read_file
-
-    def read_and_replace(path):
-        content = read(path)
-        path.write_bytes(second)
-        return content
-
-    monkeypatch.setattr(reading, "read_file", read_and_replace)
-    image, digest = decode_with_digest(tmp_path, "x.png", grey=True)
-    assert np.array_equal(np.asarray(image), GRADIENT)
-    assert digest == reading.hashlib.sha256(first).hexdigest()
 
 
 @pytest.mark.parametrize(

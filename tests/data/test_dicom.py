@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from medclf.config.image_limits import MAX_INFLATION, SMALL_INFLATION
+from medclf.config.file_limits import MAX_INFLATION, SMALL_INFLATION
 from medclf.data.fingerprint import fingerprint
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.reading import decode, read_image

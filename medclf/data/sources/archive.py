@@ -12,6 +12,7 @@ from zipfile import ZipFile, ZipInfo
 
 from tqdm import tqdm
 
+from medclf.config.file_limits import ARCHIVE_RATIO
 from medclf.config.schema import Dataset
 from medclf.data.zip_members import (
     DAMAGED,
@@ -29,7 +30,6 @@ from medclf.data.zip_members import (
 )
 from medclf.errors import DataError, listed
 from medclf.files import folder_written_whole, remove_abandoned
-from medclf.limits import ARCHIVE_RATIO
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".npz")
