@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from medclf.comparison.choice import chosen_metrics, chosen_predictions
+from medclf.comparison.choice import BINARY, chosen_metrics, chosen_predictions
 from medclf.comparison.differences import Difference, compare
 from medclf.comparison.sources import read_all, several_seeds
+from medclf.evaluation.bootstrap import check_resamples
 from medclf.evaluation.estimates import Metrics, estimate
 from medclf.evaluation.predictions import Predictions
 
@@ -57,6 +58,8 @@ def compared(
         DataError: where the runs cannot be read or compared.
     """
     sources = read_all(paths, positive)
+    columns = len(sources) * (len(BINARY) if metrics is None else metrics.count(",") + 1)
+    check_resamples("--resamples ", resamples, columns)
     runs, origins = chosen_predictions(sources, positive, rule)
     return between(runs, origins, resamples, seed, metrics, several_seeds(sources.values()))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from medclf.config.limits import MAX_CLASSES
 from medclf.csv_tables import read_csv
 from medclf.errors import DataError, did_you_mean, listed
 from medclf.evaluation.predictions import COLUMNS, LOGIT, PROBABILITY, attributes_of, classes_of
@@ -79,6 +80,8 @@ def _with_probabilities(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     names = [str(name) for name in table if str(name).startswith(kind)]
     if len(names) < 2:
         raise DataError(f"{path}: has {names[0]} only; two classes or more need a column each")
+    if len(names) > MAX_CLASSES:
+        raise DataError(f"{path}: has {len(names)} classes, over the limit of {MAX_CLASSES}; merge classes")
     values = np.empty((len(table), len(names)))
     for column, name in enumerate(names):
         # read_csv's fast parser may miss the last bit; float() does not

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.errors import DataError, listed
-from medclf.evaluation.bootstrap import draws
+from medclf.evaluation.bootstrap import draws, in_blocks
 from medclf.evaluation.estimates import UNDEFINED
 from medclf.evaluation.metrics import metric_values
 from medclf.evaluation.predictions import Predictions
@@ -130,11 +130,12 @@ class Resampler:
         }
         for weights in draws(population.drawable(), self.resamples, self.seed):
             for key, entry in entries.items():
-                own = np.take(weights, rows[key], axis=1)
-                with np.errstate(invalid="ignore", divide="ignore"):  # of a small fold no patient may be drawn
-                    overall = metric_values(_test(entry), own, entry.config.get("evaluation.prevalence"), ranks).overall
-                for name in self.names:
-                    found[key][name].append(overall.get(name, np.full(len(own), np.nan)))
+                own, prevalence = np.take(weights, rows[key], axis=1), entry.config.get("evaluation.prevalence")
+                for block in in_blocks(own, len(_test(entry).classes)):
+                    with np.errstate(invalid="ignore", divide="ignore"):  # of a small fold no patient may be drawn
+                        overall = metric_values(_test(entry), block, prevalence, ranks).overall
+                    for name in self.names:
+                        found[key][name].append(overall.get(name, np.full(len(block), np.nan)))
         return {key: {name: np.concatenate(parts) for name, parts in own.items()} for key, own in found.items()}
 
 

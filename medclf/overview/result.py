@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.evaluation.bootstrap import check_resamples
 from medclf.overview.collect import Entry, entries, finished, runs_below
 from medclf.overview.folds import OutOfFold, out_of_fold
 from medclf.overview.paired import Compared, compared
@@ -62,6 +63,7 @@ def overview(
         _check_key("--columns", key, known)
     kept = _filtered(found, where, known)
     names = _metrics(metrics, kept)
+    check_resamples("--resamples ", resamples, len(names) * len(finished(kept)))
     resampler = Resampler(names, resamples, seed)
     settings = settings_of(kept, resampler)
     pairs = compared(settings, names if metrics else [name for name in COMPARED if name in names], resampler)

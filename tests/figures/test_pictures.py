@@ -1,6 +1,8 @@
 """Every picture: what it says of itself, and that all of it is on the canvas."""
 
+import io
 import warnings
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -9,12 +11,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from pictured import CASES, evaluated, history, seen
 
+from medclf.comparison.differences import Difference
+from medclf.errors import DataError
 from medclf.evaluation import curves
+from medclf.figures.confusion import confusion_picture
+from medclf.figures.differences import differences_picture
 from medclf.figures.draw import GradCam, pictures_of
 from medclf.figures.history import history_picture
 from medclf.figures.pages import gallery, prediction_grid
-from medclf.figures.style import line_of, plain, save
+from medclf.figures.style import MAX_CLASSES, line_of, plain, save
 from medclf.figures.subgroups import MOST, subgroup_picture
+from medclf.npz_arrays import read_arrays
 
 
 def maps(evaluation):
@@ -147,6 +154,36 @@ def test_maps_come_back_from_their_file_as_they_are_drawn(tmp_path):
     assert (GradCam.load(tmp_path / "twice.npz").maps == again.maps).all()
 
 
+DAMAGED_MAPS = {
+    "a text": lambda path, arrays: path.write_text("no archive"),
+    "a part is missing": lambda path, arrays: np.savez(path, maps=arrays["maps"]),
+    "other lengths": lambda path, arrays: np.savez(path, **{**arrays, "right": arrays["right"][:1]}),
+    "other types": lambda path, arrays: np.savez(path, **{**arrays, "maps": arrays["maps"] * np.nan}),
+    "objects": lambda path, arrays: np.savez(path, **{**arrays, "paths": np.array([{}] * 6, dtype=object)}),
+    "cut": lambda path, arrays: path.write_bytes(path.read_bytes()[:-50]),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGED_MAPS)
+def test_damaged_maps_are_an_error_that_says_how_to_do_without_them(tmp_path, how):
+    path = tmp_path / "maps.npz"
+    maps(evaluated(["a", "b"])).save(path)
+    DAMAGED_MAPS[how](path, dict(np.load(path)))
+    with pytest.raises(DataError, match=r"maps\.npz: .*evaluation\.grad_cam=0"):
+        GradCam.load(path)
+
+
+def test_an_array_that_claims_to_be_huge_takes_no_memory(tmp_path):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**6)})
+    with zipfile.ZipFile(tmp_path / "maps.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("claims.npy", header.getvalue())
+        archive.writestr("zeros.npy", bytes(10**7))
+    for name, problem in (("claims", "does not have the size"), ("zeros", "larger than any")):
+        with pytest.raises(ValueError, match=problem):
+            read_arrays(tmp_path / "maps.npz", {name: "u"}, 10**6)
+
+
 def test_a_map_of_a_class_that_is_no_longer_predicted_is_not_shown():
     evaluation = evaluated(["a", "b"])
     found = maps(evaluation)
@@ -195,7 +232,31 @@ def test_learning_curves_draw_the_epochs_that_there_are():
     assert best.get_xdata()[0] == 2
 
 
+def test_of_many_classes_plots_show_the_most_frequent_and_their_data_all():
+    evaluation = evaluated([f"class {at}" for at in range(60)], n=300)
+    for picture in pictures_of(evaluation):
+        width, height = picture.figure.get_size_inches()
+        assert width < 25 and height < 25, picture.name
+        if picture.name in ("roc_curve", "precision_recall_curve", "score_histogram"):
+            assert len(names(picture)) == MAX_CLASSES
+            assert picture.data["class"].nunique() == 60
+        if picture.name != "reliability":
+            assert "The 20 most frequent of 60 classes" in picture.caption
+    confusion = confusion_picture(evaluation.test, "test")
+    assert confusion.data.shape == (60, 60)
+    assert len(confusion.figure.axes[0].get_yticks()) == MAX_CLASSES
+
+
+def test_a_comparison_of_many_pairs_is_no_endless_picture():
+    rows = [Difference("accuracy", "a", "x" * 300 if at else "$y$", 0.8, 0.9, 0.1, 9, 0.0, 0.2) for at in range(3000)]
+    figure = differences_picture(rows).figure
+    assert max(figure.get_size_inches()) < 25
+    drawn(differences_picture(rows[:2]))
+
+
 def test_a_plain_name():
+    assert plain("a\x1b[31m\u202eb") == "a\ufffd[31m\ufffdb"
+
     assert plain("cat") == "cat"
     assert plain("two\n words") == "two words"
     assert plain("x" * 100, 9) == "xxxx…xxxx"

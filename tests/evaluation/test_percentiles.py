@@ -1,0 +1,57 @@
+"""Percentiles of values that come in blocks, and the memory that the metrics of many classes take."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from samples import sample
+
+from medclf.errors import ConfigError
+from medclf.evaluation.bootstrap import MAX_VALUES, check_resamples, draws, spreads
+from medclf.evaluation.metrics import metric_values
+from medclf.evaluation.percentiles import Percentiles
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 39, 40, 41, 1000, 2003])
+@pytest.mark.parametrize("step", [1, 7, 5000])
+def test_they_are_those_of_all_rows_at_once(rows, step):
+    rng = np.random.default_rng(rows)
+    values = np.round(rng.normal(size=(rows, 4)), 2)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    values[:, 3] = np.nan
+    found = Percentiles(rows)
+    for begin in range(0, rows, step):
+        found.add(values[begin : begin + step])
+    for column, spread in zip(values.T, found.spreads(), strict=True):
+        known = column[~np.isnan(column)]
+        expected = np.percentile(known, [2.5, 97.5]) if len(known) else [np.nan, np.nan]
+        assert np.array_equal([spread.low, spread.high], expected, equal_nan=True)
+        assert spread.missing == np.isnan(column).mean()
+
+
+def test_memory_grows_with_neither_the_resamples_nor_the_square_of_the_classes():
+    few = peak(lambda: spreads(sample(3, 40, 0, "skilled"), 20_000, ranks=False))
+    many = peak(lambda: spreads(sample(3, 40, 0, "skilled"), 200_000, ranks=False))
+    assert many < 3 * few
+    made = replace(sample(120, 240, 0, "skilled"), classes=[str(at) for at in range(120)])
+    # a confusion matrix of each of 1666 resamples would take 190 MB
+    weights = next(draws(made, 2000, 0))
+    assert peak(lambda: metric_values(made, weights, ranks=False)) < 60e6
+
+
+def peak(work):
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_comparison_that_would_fill_the_memory_is_refused():
+    check_resamples("--resamples ", 1_000_000, 100)
+    most = MAX_VALUES // 1000
+    check_resamples("--resamples ", most, 1000)
+    with pytest.raises(ConfigError, match=f"--resamples {most + 1}: too many .* type --resamples {most},"):
+        check_resamples("--resamples ", most + 1, 1000)
