@@ -9,7 +9,7 @@ from medclf.quoting import command, override
 
 NAMES = [
     "runs/a", "a b", "it's", 'a "b"', "a=1", "[a]", "Gefäß", "a,b", "null", "TRUE", "1", "1e5", "1_000", "a\\b", "a\\",
-    "a\\'b", "$HOME", "a#b", "-1", "~a", "{a: 1}", "x:y", "nan", "",
+    "a\\'b", "$HOME", "a#b", "-1", "~a", "{a: 1}", "x:y", "nan",
 ]  # fmt: skip
 
 
