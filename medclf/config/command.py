@@ -18,6 +18,7 @@ from medclf import sweeps
 from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse, quoted
 from medclf.config.flags import check_flags
+from medclf.config.hydra_checks import check_hydra
 from medclf.config.paths import conf_dir
 from medclf.config.resuming import resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, validated
@@ -108,6 +109,7 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
         return CommandLine()
     resumed = _resumed(arguments, composer) if kind is Config else None
     if resumed is not None:
+        check_hydra(composer.compose(arguments.overrides))
         devices.check_devices(resumed.trainer.model_dump(), folder=resumed.resume)
         check(resumed)  # type: ignore[arg-type]
         return CommandLine(resumed=resumed)
@@ -115,6 +117,7 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
     words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
     for overrides in jobs(words, arguments.multirun):
         node = composer.compose(overrides)
+        check_hydra(node)
         config = validated(node, kind)
         if arguments.multirun:
             place = Path(node.hydra.sweep.dir)
