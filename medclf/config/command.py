@@ -18,7 +18,7 @@ from medclf import sweeps
 from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse, quoted
 from medclf.config.flags import check_flags
-from medclf.config.hydra_checks import check_hydra
+from medclf.config.hydra_checks import check_hydra, check_trust
 from medclf.config.paths import conf_dir
 from medclf.config.resuming import resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, validated
@@ -118,6 +118,7 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
     for overrides in jobs(words, arguments.multirun):
         node = composer.compose(overrides)
         check_hydra(node)
+        check_trust(node, overrides)
         config = validated(node, kind)
         if arguments.multirun:
             place = Path(node.hydra.sweep.dir)

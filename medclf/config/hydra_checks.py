@@ -47,6 +47,20 @@ def check_hydra(node: DictConfig) -> None:
         _check_logging(f"hydra.{key}", hydra[key])
 
 
+def check_trust(node: DictConfig, overrides: list[str]) -> None:
+    """Raise if a file, which may be a stranger's, says that code may be run: that is for the user to type.
+
+    Args:
+        node: composed configuration.
+        overrides: as typed.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    if node.get("trust_code") is True and not any(text.lstrip("+").startswith("trust_code=") for text in overrides):
+        raise ConfigError("trust_code=true: is set in a file and does not count there; if you trust the code, type it")
+
+
 def _check_logging(key: str, settings: dict[str, Any] | None) -> None:
     """Try the settings of logging, with handlers that write nothing."""
     content = settings or {}

@@ -13,7 +13,7 @@ from medclf.config import resolvers
 from medclf.config.arguments import Parser, a_path, whole_number
 from medclf.config.compose import Composer
 from medclf.config.devices import FOLLOWER, check_workers
-from medclf.config.hydra_checks import check_hydra
+from medclf.config.hydra_checks import check_hydra, check_trust
 from medclf.config.overrides import check_combinations, parse
 from medclf.config.patterns import bounded_search
 from medclf.config.schema import Config, validated
@@ -158,10 +158,18 @@ def test_a_factory_of_logging_is_not_called():
     node = Composer("train").compose([])
     with open_dict(node.hydra.job_logging):
         node.hydra.job_logging.formatters = {"full": {"()": "os.system"}}
-    with pytest.raises(
-        ConfigError, match=r"hydra.job_logging.formatters.full.\(\)=os.system: importing it runs its code"
-    ):
+    with pytest.raises(ConfigError, match=r"hydra.job_logging.formatters.full.\(\)=os.system: importing it"):
         check_hydra(node)
+
+
+def test_a_file_cannot_say_that_code_is_trusted(tmp_path):
+    text = "# @package _global_\ntrust_code: true\n"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "theirs.yaml").write_text(text, encoding="utf-8")
+    node = Composer("train", str(tmp_path)).compose(["experiment=theirs"])
+    with pytest.raises(ConfigError, match="trust_code=true: is set in a file and does not count there"):
+        check_trust(node, ["experiment=theirs"])
+    check_trust(node, ["experiment=theirs", "trust_code=true"])
 
 
 def test_hydras_settings_of_ours_are_right():
