@@ -84,7 +84,10 @@ def test_somebody_who_listens_to_sigterm_is_told_of_a_lost_terminal_too():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it cannot fork")
 def test_a_worker_process_ends_at_once():
-    fork = "child = os.fork(); child or time.sleep(60); os.kill(child, 15); print(os.waitpid(child, 0)[1], flush=True)"
+    fork = (
+        "ends = os.pipe(); child = os.fork(); child or [os.write(ends[1], b'.'), time.sleep(20)]; os.read(ends[0], 1); "
+        "os.kill(child, 15); print(os.waitpid(child, 0)[1], flush=True)"
+    )
     process = subprocess.run(
         [sys.executable, "-c", WAIT.format(before=f"{fork}; sys.exit()")],
         capture_output=True, text=True, check=False, timeout=60,

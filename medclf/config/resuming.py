@@ -60,6 +60,22 @@ def resumed_config(run: Run, typed: list[str], composer: Composer) -> Config:
         raise ConfigError(f"{error}\n(the configuration of {run.shown} is read from {run.config})") from error
 
 
+def config_of_first_process(run: Run, trust_code: bool) -> Config:
+    """Return the configuration of a run that several processes resume, which the first of them has saved.
+
+    Nothing is composed: Hydra is at work in this process already.
+
+    Args:
+        run: to resume.
+        trust_code: whether it was typed now.
+
+    Raises:
+        ConfigError, DataError: as ``resumed_config``.
+    """
+    content = read_yaml(run.config) | {"resume": str(run.folder), "trust_code": trust_code}
+    return validated_content(content, Config)
+
+
 def check_same(run: Run, config: Config) -> None:
     """Raise if a run would go on with another network, or with images in another form or order.
 

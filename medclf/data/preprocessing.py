@@ -19,7 +19,7 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
     """Equalise and resize an image as the config says, with Pillow's antialiased bilinear filter.
 
     Args:
-        image: mode ``L`` for one channel, ``RGB`` for three; without CLAHE a grey image may be ``L`` for three too.
+        image: mode ``L`` for one channel, ``RGB`` for three.
         config: the size of the square, and how an image becomes one.
 
     Returns:
@@ -34,8 +34,8 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
         image = ImageOps.fit(image, square, BILINEAR)
     else:
         image = image.resize(square, BILINEAR)
-    pixels = np.array(image).reshape(*square, -1).transpose(2, 0, 1)
-    return pixels if len(pixels) == config.channels else pixels.repeat(config.channels, 0)
+    pixels = np.array(image)
+    return pixels.reshape(*square, -1).transpose(2, 0, 1)
 
 
 def read_preprocessed(
@@ -68,7 +68,8 @@ def read_preprocessed(
 
 
 def _preprocessed(decoded: DecodedImage, config: Form) -> tuple[NDArray[np.uint8], str]:
-    return preprocess(decoded.image, config), decoded.note
+    pixels = preprocess(decoded.image, config)
+    return pixels if len(pixels) == config.channels else pixels.repeat(config.channels, 0), decoded.note
 
 
 def enough(form: Form) -> int | None:

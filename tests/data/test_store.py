@@ -19,7 +19,7 @@ from PIL import Image
 
 from medclf.data import store as module
 from medclf.data.dataset import load_image_table
-from medclf.data.preprocessing import preprocess
+from medclf.data.preprocessing import preprocess, read_preprocessed
 from medclf.data.reading import decode, read_bytes
 from medclf.data.store import open_store
 from medclf.errors import DataError
@@ -152,13 +152,13 @@ def test_interrupted(two_classes, monkeypatch):
     table, config = prepared(two_classes)
     calls = []
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **options):
         calls.append(arguments)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return preprocess(*arguments)
+        return read_preprocessed(*arguments, **options)
 
-    monkeypatch.setattr(module, "preprocess", interrupted)
+    monkeypatch.setattr(module, "read_preprocessed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         open_store(table, config, progress=False)
     assert arrays_and_remains(two_classes) == []

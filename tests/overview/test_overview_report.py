@@ -111,7 +111,8 @@ def test_unfinished_and_damaged_runs_are_listed_and_the_others_reported(report):
     for line in (
         "all/failed: failed: ValueError: &lt;odd> | thing", "all/killed: running, or killed", "all/torn: damaged: ",
         "all/holed: damaged: all/holed/metrics.json: is no file of metrics of a run: 'test' is missing",
-        "all/cut: damaged: all/cut/predictions.csv: has neither prob_", "all/gone: damaged: all/gone/predictions.csv",
+        "all/cut: damaged: all/cut/predictions.csv: has a header but no rows",
+            "all/gone: damaged: all/gone/predictions.csv",
         "all/config: damaged: all/config/config.yaml: cannot be read",
         "all/trial: finished without results: it has no metrics.json",
     ):  # fmt: skip
