@@ -5,6 +5,7 @@ import argparse
 from medclf.config.arguments import Parser, a_path, new_folder, run, say, whole_number
 from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
 from medclf.errors import ConfigError, listed
+from medclf.write_errors import reason
 
 RULES = ("half", "youden", "sensitivity", "specificity", "cost")
 """Those of ``medclf.evaluation.operating_point``, which imports what --help does not pay."""
@@ -47,7 +48,7 @@ def compare(typed: argparse.Namespace) -> None:
     try:
         report.save(found, text, folder)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be written: {error}") from error
+        raise ConfigError(f"--output {folder}: cannot be written: {reason(error)}; name a folder elsewhere") from error
     files = listed(sorted(file.name for file in folder.iterdir()))
     say(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
 

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from medclf.config import words
-from medclf.config.arguments import own_folder
+from medclf.config.arguments import own_folder, refuse_unwritable
 from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
 from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
 from medclf.config.schema import Accelerator, Strict, TestTime
@@ -57,6 +57,7 @@ def predict(config: PredictConfig) -> None:
     images = find(config.input)
     output = Output(own_folder("predict") if config.output is None else Path(config.output))
     refuse_output_within(images, config.input, output.folder)
+    refuse_unwritable("output=", output.folder)
     settings = settings_of(config, path, images)
     output.refuse_other(settings)
     with importing():

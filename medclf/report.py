@@ -5,6 +5,7 @@ import argparse
 from medclf.config.arguments import Parser, a_path, new_folder, run, say, whole_number
 from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
 from medclf.errors import ConfigError, listed
+from medclf.write_errors import reason
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def report(typed: argparse.Namespace) -> None:
     try:
         saving.save(found, text, folder)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be written: {error}") from error
+        raise ConfigError(f"--output {folder}: cannot be written: {reason(error)}; name a folder elsewhere") from error
     files = listed(sorted(file.name for file in folder.iterdir()))
     say(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
 

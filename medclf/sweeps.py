@@ -26,7 +26,7 @@ JOBS = "MEDCLF_SWEEP"
 """Environment variable with the file in which a sweep's jobs, wherever they run, write down what becomes of them."""
 BEGAN, BROKE = "began", "broke"
 ELSEWHERE = {
-    "": ("hydra", "resume", "resume_from", "sweep"),
+    "": ("hydra", "resume", "resume_from", "sweep", "trust_code"),
     "dataset": ("store", "num_workers"),
     "trainer": ("enable_progress_bar", "enable_model_summary"),
 }

@@ -1,6 +1,7 @@
 """What the commands have in common that take arguments instead of Hydra's overrides."""
 
 import argparse
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -68,12 +69,30 @@ def new_folder(typed: Path | None, command: str, key: str = "--output ") -> Path
         key: how the folder is typed.
 
     Raises:
-        ConfigError: for one that holds something.
+        ConfigError: for one that holds something, or cannot be made.
     """
     folder = typed or own_folder(command)
+    refuse_unwritable(key, folder)
     if is_used(folder):
         raise ConfigError(f"{key}{folder}: already holds something, and nothing is overwritten; name a new folder")
     return folder
+
+
+def refuse_unwritable(key: str, folder: Path) -> None:
+    """Raise if a folder cannot be made since a part of its path is a file or not writable.
+
+    Args:
+        key: how the folder is typed.
+        folder: that need not exist yet.
+
+    Raises:
+        ConfigError: naming the part.
+    """
+    there = next(part for part in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(part))
+    if there != folder.absolute() and not there.is_dir():
+        raise ConfigError(f"{key}{folder}: cannot be written: {there} is a file; name a folder elsewhere")
+    if not os.access(there, os.W_OK):
+        raise ConfigError(f"{key}{folder}: cannot be written: {there} is not writable; name a folder elsewhere")
 
 
 def own_folder(command: str) -> Path:

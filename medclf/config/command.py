@@ -20,6 +20,7 @@ from medclf.config import devices, resolvers
 from medclf.config.compose import Composer, jobs, parse, quoted
 from medclf.config.flags import check_flags
 from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
+from medclf.config.hydra_checks import check_hydra, check_trust
 from medclf.config.paths import conf_dir
 from medclf.config.resuming import config_of_first_process, resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, Strict, validated
@@ -135,6 +136,7 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
         return CommandLine()
     resumed = _resumed(arguments, composer) if kind is Config else None
     if resumed is not None:
+        check_hydra(composer.compose(arguments.overrides))
         devices.check_devices(resumed.trainer.model_dump(), folder=resumed.resume)
         check(resumed)  # type: ignore[arg-type]
         return CommandLine(folder=Path(str(resumed.resume)) if is_main_process() else None, resumed=resumed)
@@ -142,6 +144,8 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
     words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
     for overrides in jobs(words, arguments.multirun):
         node = composer.compose(overrides)
+        check_hydra(node)
+        check_trust(node, overrides)
         config = validated(node, kind)
         _check_folder(node, config, arguments.multirun)
         if arguments.multirun:

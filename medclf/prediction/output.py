@@ -18,6 +18,7 @@ from medclf.prediction.inputs import Images
 from medclf.prediction.rows import Rows
 from medclf.prediction.stamps import Stamps
 from medclf.runs import is_used, now, read_json, versions, write_json
+from medclf.write_errors import reason, remedy
 
 if TYPE_CHECKING:
     from medclf.predict import PredictConfig
@@ -92,7 +93,8 @@ class Output:
                 yield from self._writing(header, images)
         except OSError as error:
             raise ConfigError(
-                f"output={self.folder}: cannot be written: {error}; once mended, the same line goes on where it was"
+                f"output={self.folder}: cannot be written: {reason(error)}; {remedy(reason(error))}, then rerun the "
+                "same command to resume"
             ) from error
 
     def _writing(self, header: list[str], images: Images) -> Iterator[Rows]:

@@ -38,6 +38,7 @@ from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests
 from medclf.runs import Run, read_json, write_json
 from medclf.training.arithmetic import device_of
+from medclf.write_errors import reason
 
 NOT_CHOSEN = OperatingPoint("most probable", None, "the threshold is not chosen yet")
 
@@ -63,7 +64,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"output={folder}: cannot be made: {error}") from error
+        raise ConfigError(f"output={folder}: cannot be made: {reason(error)}; name a folder elsewhere") from error
     run, config = Run(folder), _config(stages, target)
     with run.at_work(again=AGAIN) as facts:
         facts |= _save_images(stages, judged, run)

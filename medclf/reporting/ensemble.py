@@ -23,6 +23,7 @@ from medclf.reporting.judge import images_of
 from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests, read_config, read_record
 from medclf.runs import Run
+from medclf.write_errors import reason
 
 AGAIN = "type the command again with another folder for its output"
 SHARED = ("monitor", "dataset", "evaluation")
@@ -45,7 +46,7 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be made: {error}") from error
+        raise ConfigError(f"--output {folder}: cannot be made: {reason(error)}; name a folder elsewhere") from error
     run = Run(folder)
     with run.at_work(again=AGAIN) as facts:
         first = read_record(members[0])

@@ -1,16 +1,19 @@
 """What cannot be composed, or would take without end, is refused by one message."""
 
 import argparse
+import logging
 import re
 import time
 from functools import cache
 
 import pytest
+from omegaconf import open_dict
 
 from medclf.config import resolvers
 from medclf.config.arguments import Parser, a_path, whole_number
 from medclf.config.compose import Composer
-from medclf.config.devices import check_workers
+from medclf.config.devices import FOLLOWER, check_workers
+from medclf.config.hydra_checks import check_hydra, check_trust
 from medclf.config.overrides import check_combinations, parse
 from medclf.config.patterns import bounded_search
 from medclf.config.schema import Config, validated
@@ -126,6 +129,54 @@ def test_settings_of_launchers_and_sweepers_are_checked(name, monkeypatch):
 @cache
 def composed_trainer() -> dict[str, object]:
     return validated(Composer("train").compose(["trainer.max_epochs=2"]), Config).trainer.model_dump()
+
+
+HYDRA = {
+    "level": ("hydra.job_logging.root.level=abc", "hydra.job_logging: Unknown level: 'abc'"),
+    "log elsewhere": ("hydra.job_logging.handlers.file.filename=/x.log", "handlers.file.filename: a log is kept in"),
+    "log above": ("hydra.job.name=../../x", "hydra.job.name=../../x: must be a name"),
+    "folder above": ("hydra.output_subdir=../x", "hydra.output_subdir=../x: must be .hydra or null"),
+    "mode": ("hydra.mode=MULTIRUN", "hydra.mode=MULTIRUN: is set by -m"),
+    "foreign callback": ("+hydra.callbacks.x._target_=os.system", "hydra.callbacks.x._target_=os.system: importing it"),
+    "foreign handler": (
+        "hydra.job_logging.handlers.file.class=os.system",
+        "handlers.file.class=os.system: importing it",
+    ),
+    "no class": ("hydra/job_logging=disabled", "hydra.job_logging.handlers.file: has no class"),
+}
+
+
+@pytest.mark.parametrize("name", HYDRA)
+def test_hydras_own_settings_are_checked(name):
+    word, expected = HYDRA[name]
+    with pytest.raises(ConfigError) as caught:
+        check_hydra(Composer("train").compose([word]))
+    assert expected in str(caught.value)
+
+
+def test_a_factory_of_logging_is_not_called():
+    node = Composer("train").compose([])
+    with open_dict(node.hydra.job_logging):
+        node.hydra.job_logging.formatters = {"full": {"()": "os.system"}}
+    with pytest.raises(ConfigError, match=r"hydra.job_logging.formatters.full.\(\)=os.system: importing it"):
+        check_hydra(node)
+
+
+def test_a_file_cannot_say_that_code_is_trusted(tmp_path):
+    text = "# @package _global_\ntrust_code: true\n"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "theirs.yaml").write_text(text, encoding="utf-8")
+    node = Composer("train", str(tmp_path)).compose(["experiment=theirs"])
+    with pytest.raises(ConfigError, match="trust_code=true: is set in a file and does not count there"):
+        check_trust(node, ["experiment=theirs"])
+    check_trust(node, ["experiment=theirs", "trust_code=true"])
+
+
+def test_hydras_settings_of_ours_are_right():
+    handlers = list(logging.root.handlers)
+    for words in ([], ["hpo=bayes", "launcher=joblib"], ["launcher=slurm"], FOLLOWER):
+        check_hydra(Composer("train").compose(list(words)))
+    assert logging.root.handlers == handlers
 
 
 def trainer(**changes: object) -> TrainerConfig:

@@ -171,7 +171,7 @@ def test_no_room(predict, monkeypatch):
         patch.setattr(Rows, "add", full)
         answer = predict("output=out")
     assert answer.code == 2
-    assert "error: output=out: cannot be written: [Errno 28] No space left on device; once mended," in answer.err
+    assert "error: output=out: cannot be written: no space left; free some, then rerun" in answer.err
     assert predict("output=out").code == 0
     assert same("whole", "out")
 
