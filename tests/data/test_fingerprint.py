@@ -195,7 +195,7 @@ def zeroed_page(path):
 def other_columns(path):
     path.unlink()
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE fingerprint1 (file PRIMARY KEY, size)")
+        database.execute("CREATE TABLE fingerprint2 (file PRIMARY KEY, size)")
 
 
 @pytest.mark.parametrize("damage", [no_database, zeroed_page, other_columns])
@@ -213,7 +213,7 @@ def test_a_row_of_the_wrong_types_is_read_again(tmp_path):
     write_image(tmp_path / "a.png")
     first = prints(tmp_path, ["a.png"], tmp_path / "store")
     with closing(sqlite3.connect(tmp_path / "store" / "fingerprints.sqlite")) as database, database:
-        database.execute("UPDATE fingerprint1 SET width = 'wide', sha256 = NULL")
+        database.execute("UPDATE fingerprint2 SET width = 'wide', sha256 = NULL")
     assert prints(tmp_path, ["a.png"], tmp_path / "store") == first
 
 

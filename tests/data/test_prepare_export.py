@@ -49,7 +49,3 @@ def test_an_export_where_an_archive_is_extracted_is_refused(tmp_path):
         check_export(config)
 
 
-@pytest.mark.parametrize("export", ["x" * 300, "a\0b"])
-def test_an_export_that_no_folder_can_be_named(tmp_path, export):
-    with pytest.raises(ConfigError, match=r"cannot be written: .*; name another folder"):
-        check_export(PrepareConfig(dataset=dataset(tmp_path), download=False, export=export))

@@ -13,7 +13,8 @@ COUNT, BATCH = 3000, 8
 
 
 def engine_of(predict):
-    return SimpleNamespace(predict=predict)
+    form = SimpleNamespace(image_size=4)
+    return SimpleNamespace(predict=predict, model=SimpleNamespace(forms=[form]))
 
 
 def test_few_images_are_in_memory():
