@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import TINY_PHANTOM, train_process, write_classes
 from omegaconf import OmegaConf
+from signed import sign_run
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from medclf import compare, ensemble, evaluate
@@ -135,6 +136,7 @@ def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it
     root = Path(OmegaConf.load("member0/config.yaml").dataset.root)
     expected = alone.predict([alone.see(root, path) for path in table["path"]])
     Path("member1/checkpoints/novelty.npz").unlink()
+    sign_run(Path("member1"))
     assert average(*quick, "--output", "both").code == 0
     _, found, model = predicted(table["path"])
     assert model.novelty.threshold == alone.model.novelty.threshold
@@ -200,6 +202,7 @@ def spoil(change):
     path = Path("member1/predictions.csv")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     change(table).to_csv(path, index=False)
+    sign_run(path.parent)
 
 
 def swapped(table):

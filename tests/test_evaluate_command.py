@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import softmax
+from signed import sign_run
 
 from medclf.evaluate import main
 
@@ -113,7 +114,7 @@ def test_what_is_typed_wins_and_all_else_is_as_the_run_had_it(evaluate, copied):
 def test_the_quick_evaluation_leaves_numbers_alone(evaluate, copied):
     assert evaluate(f"run={copied}", "evaluation=quick", "hydra.run.dir=out").code == 0
     assert {path.name for path in Path("out").iterdir()} == {
-        ".hydra", "evaluate.log", "metrics.json", "metrics.csv", "operating_points.csv"
+        ".hydra", ".lock", "evaluate.log", "metrics.json", "metrics.csv", "operating_points.csv"
     }  # fmt: skip
     assert metrics("out")["test"]["accuracy"] == metrics(copied)["test"]["accuracy"]
 
@@ -136,6 +137,7 @@ def test_maps_are_shown_of_images_whose_predicted_class_is_still_the_same(evalua
     scores = table.loc[validation, "prob_organ_present"]
     table.loc[validation, "true_class"] = np.where(scores > scores.median(), "organ_present", "organ_absent")
     table.to_csv(copied / "predictions.csv", index=False)
+    sign_run(copied)
     monkeypatch.chdir(finished[0].parents[3])
     words = ["evaluation.operating_point=youden", "evaluation.resamples=100", "evaluation.gallery=0"]
     out = copied.parent / "out"

@@ -47,5 +47,3 @@ def test_an_export_where_an_archive_is_extracted_is_refused(tmp_path):
     config = PrepareConfig(dataset=dataset(tmp_path / "set.zip"), download=False, export=str(tmp_path / "set" / "new"))
     with pytest.raises(ConfigError, match=r"lies in dataset\.root="):
         check_export(config)
-
-

@@ -136,8 +136,8 @@ def spoil_weights():
         (lambda: write_image(own_image("test"), 7), "1 of the 78 images to be predicted again are other files than"),
         (lambda: rename("run/fingerprints.csv"), "fingerprints.csv: is not there, so nobody can tell"),
         (lambda: rename("run/checkpoints/best.json"), "run=run: best.json is not there"),
-        (lambda: rename("run/checkpoints/best.pth"), "best.pth: is not there"),
-        (spoil_weights, "the network is theirs.Network, code that is not medclf's"),
+        (lambda: rename("run/checkpoints/best.pth"), "best.pth: is missing"),
+        (spoil_weights, "model.backbone._target_=theirs.Network: this class is not part of medclf"),
     ],
 )
 def test_what_cannot_be_predicted_again_is_one_line_and_leaves_nothing(again, spoil, expected):

@@ -15,6 +15,7 @@ import torch
 from conftest import dataset, write_image
 from PIL import Image
 from predicted import NAMES, probabilities, table_of, write_odd
+from signed import sign_model
 
 from medclf.config.schema import Form
 from medclf.data.dataset import load_image_table
@@ -121,6 +122,7 @@ def test_images_unlike_those_of_training_are_flagged(command, finished, model, t
     for threshold, flag in ((0.0, "unlike training"), (1e9, "")):
         changed = replace(novelty, threshold=threshold, false_alarms=2, validation=40)
         changed.save(model.parent / "novelty.npz")
+        sign_model(model.with_suffix(".json"))
         answer = command(main, f"model={model}", "input=images", f"output={threshold}")
         assert answer.code == 0, answer.text
         table = table_of(Path(str(threshold)))
@@ -135,6 +137,7 @@ def test_numbers_that_are_none_decide_nothing(command, model, tmp_path):
     weights = torch.load(model, weights_only=True)
     weights["head.weight"] *= np.nan
     torch.save(weights, model)
+    sign_model(model.with_suffix(".json"))
     assert command(main, f"model={model}", "input=images", "output=out").code == 0
     table = table_of(Path("out"))
     assert set(table["flag"]) == {"unreadable"}

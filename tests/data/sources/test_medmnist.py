@@ -171,7 +171,7 @@ def test_an_archive_named_npy_and_a_pipe_are_no_arrays(tmp_path):
     np.savez(tmp_path / "a.npz", **arrays())
     (tmp_path / "a.npz").rename(tmp_path / "a.npy")
     os.mkfifo(tmp_path / "b.npy")
-    for name, problem in (("a", "cannot be read as an array"), ("b", "there is no such array")):
+    for name, problem in (("a", "cannot be read as an array"), ("b", "a named pipe, not a file")):
         with pytest.raises(DataError, match=problem):
             load_array(tmp_path / f"{name}.npy")
 
