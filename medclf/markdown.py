@@ -3,13 +3,14 @@
 import re
 from collections.abc import Sequence
 
+_SPACE = re.compile(r"\s+")
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, signs that reorder text, and halves of surrogate pairs."""
 
 
 def visible(text: str) -> str:
     """Return one line without control characters and without signs that change the direction of writing."""
-    return _HIDDEN.sub("\ufffd", " ".join(text.split()))
+    return _HIDDEN.sub("\ufffd", _SPACE.sub(" ", text))
 
 
 def plain(text: str) -> str:

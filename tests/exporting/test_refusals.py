@@ -118,7 +118,7 @@ def test_a_network_that_cannot_be_exported_is_one_message(export, tmp_path, monk
     write_model(tmp_path / "models", CLASSES, {"_target_": f"own_networks.{network}"})
     monkeypatch.delitem(sys.modules, "own_networks")
     words = ["model=models/best.pth", f"format={name}"]
-    assert "code that is not medclf's; if it is yours, add trust_code=true" in one_line(export(*words))
+    assert "if you trust it, add trust_code=true" in one_line(export(*words))
     assert "own_networks" not in sys.modules
     said = one_line(export(*words, "trust_code=true"))
     assert f"format={name}: the network cannot be exported: " in said
