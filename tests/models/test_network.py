@@ -195,11 +195,11 @@ MISFITS = {
     ),
     "network that is no ResNet": (
         config("resnet18") | {"backbone": {"_target_": "medclf.models.backbones.ResNet", "name": "vgg11"}},
-        "model.backbone.name=vgg11: Input should be 'resnet18'",
+        "model.backbone.name=vgg11: must be one of 'resnet18'",
     ),
     "hidden layer of nothing": (
         config(_target_="medclf.models.heads.MLPHead", hidden=[4, 0]),
-        "model.head.hidden.1=0: Input should be greater than or equal to 1",
+        "model.head.hidden.1=0: must be at least 1",
     ),
     "unknown argument": (config(dropuot=0.5), "dropuot"),
     "backbone that gives no features": (
