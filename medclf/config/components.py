@@ -123,8 +123,8 @@ def _validate_foreign(key: str, node: Mapping[str, Any], known: Components, trus
     target = str(node[TARGET])
     if not trust_code:
         raise ConfigError(
-            f"{key}.{TARGET}={shown(target)}: this class is not part of medclf; {did_you_mean(target, known)}Known: "
-            f"{listed(known, 40)}. Importing it runs its code: if you trust it, add trust_code=true"
+            f"{key}.{TARGET}={shown(target)}: this class is not part of medclf; {did_you_mean(target, known)}importing "
+            f"it runs its code: if you trust it, add trust_code=true. Known: {_listed_classes(known)}"
         )
     if not all(part.isidentifier() for part in target.split(".")) or "." not in target:
         raise ConfigError(
@@ -133,6 +133,15 @@ def _validate_foreign(key: str, node: Mapping[str, Any], known: Components, trus
     for name in node:
         if name != TARGET and not _is_argument(name):
             raise ConfigError(f"{key}.{name}: cannot be an argument; leave it out: ~{key}.{name}")
+
+
+def _listed_classes(known: Components) -> str:
+    """The classes by module: ``torch.optim.{Adam,SGD}``."""
+    modules: dict[str, list[str]] = {}
+    for target in known:
+        module, _, name = target.rpartition(".")
+        modules.setdefault(module, []).append(name)
+    return listed(f"{module}.{{{','.join(names)}}}" for module, names in modules.items())
 
 
 def _is_argument(name: Any) -> bool:

@@ -30,7 +30,7 @@ def curve(folder, tag):
     return [event.value for event in events.Scalars(f"time/{tag}")]
 
 
-@pytest.mark.parametrize("words", [[], [SLOW]])
+@pytest.mark.parametrize("words", [[], ["trust_code=true", SLOW]])
 def test_every_epoch_is_logged_and_the_whole_is_said(train, tmp_path, words):
     answer = train(*TINY_PHANTOM, *words, "hydra.run.dir=run")
     assert answer.code == 0, answer.text
@@ -99,7 +99,7 @@ def test_more_processes_are_advised_where_waiting_is_long_and_cores_are_free(run
 
 def test_a_run_says_it_too(train, monkeypatch):
     monkeypatch.setattr("medclf.training.pace.os.cpu_count", lambda: 16)
-    answer = train(*TINY_PHANTOM, SLOW, "trainer.max_epochs=1", "hydra.run.dir=many")
+    answer = train(*TINY_PHANTOM, SLOW, "trust_code=true", "trainer.max_epochs=1", "hydra.run.dir=many")
     assert f"{HINT}2" in answer.out
     monkeypatch.setattr("medclf.training.pace.os.cpu_count", lambda: 2)
-    assert HINT not in train(*TINY_PHANTOM, SLOW, "trainer.max_epochs=1", "hydra.run.dir=two").out
+    assert HINT not in train(*TINY_PHANTOM, SLOW, "trust_code=true", "trainer.max_epochs=1", "hydra.run.dir=two").out
