@@ -121,6 +121,7 @@ def test_two_jobs_in_one_folder_are_refused(train, tmp_path):
 def test_a_killed_sweep_goes_on_where_it_was(train, tmp_path):
     kill = f"+callbacks.kill={{_target_: stops.Kill, epoch: 2, done: '{tmp_path / 'killed'}'}}"
     words = ["-m", *TINY_PHANTOM, "seed=0,1", "trainer.max_epochs=4", "callbacks.last_checkpoint.seconds=0", kill]
+    words.append("trust_code=true")
     killed = train_process(*words, cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parent)})
     assert killed.code == -signal.SIGKILL, killed.text
     assert statuses(tmp_path) == ["running"]

@@ -71,7 +71,7 @@ def test_random_draws_a_new_point_when_it_goes_on(train, tmp_path):
 def test_a_killed_search_goes_on_with_the_trial_that_it_was_at(train, tmp_path):
     kill = f"+callbacks.kill={{_target_: stops.Kill, epoch: 2, done: '{tmp_path / 'killed'}'}}"
     words = ["-m", "hpo=bayes", *TINY_PHANTOM, "trainer.max_epochs=4", "callbacks.last_checkpoint.seconds=0", kill]
-    words.append("hydra.sweeper.n_trials=2")
+    words += ["hydra.sweeper.n_trials=2", "trust_code=true"]
     killed = train_process(*words, cwd=tmp_path, env={"PYTHONPATH": str(Path(__file__).parents[1])})
     assert killed.code == -signal.SIGKILL, killed.text
     assert records(tmp_path) == ["running"]

@@ -140,14 +140,14 @@ def interrupted(train, epoch, *words):
     before = signal.getsignal(signal.SIGINT)
     try:
         stop = f"+callbacks.stop={{_target_: {__name__}.InterruptInEpoch, epoch: {epoch}}}"
-        assert train(*TINY_PHANTOM, *words, stop, "hydra.run.dir=run").code == 130
+        assert train(*TINY_PHANTOM, *words, stop, "trust_code=true", "hydra.run.dir=run").code == 130
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_a_run_that_was_stopped_before_its_first_step_begins_again(train, tmp_path):
     interrupted(train, -1)
-    answer = train("resume=run")
+    answer = train("resume=run", "trust_code=true")
     assert answer.code == 0, answer.text
     assert "Nothing was trained in run yet" in answer.out
     assert metrics(tmp_path / "run")["test"]["n"] == 16
@@ -170,7 +170,7 @@ def test_backbone_learns_from_its_epoch_on_also_after_a_resume(train, tmp_path, 
     published, at_two = torch.load(weights, weights_only=True), backbone_of(checkpoint(tmp_path / "run"))
     assert len(at_two) == 6
     assert moved(at_two, published) == []
-    answer = train("resume=run")
+    answer = train("resume=run", "trust_code=true")
     assert answer.code == 0, answer.text
     assert "Epoch 2: the backbone learns too" in answer.out
     last = checkpoint(tmp_path / "run")
