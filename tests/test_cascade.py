@@ -287,7 +287,7 @@ def test_stages_that_do_not_go_together(join):
     assert "stage2=other: its classes are normal, lesion" in typed("stage1=first", "stage2=other")
     assert "stage1=nowhere: there is no such folder" in typed("stage1=nowhere", "stage2=second")
     assert "stage2=images: is no run folder" in typed("stage1=first", "stage2=images")
-    assert "stage2: is missing; type stage2=VALUE" in typed("stage1=first")
+    assert "stage2: is missing; set it: stage2=VALUE" in typed("stage1=first")
     assert "target=2: " in typed("stage1=first", "stage2=second", "target=2")
     answer = join("stage1=first", "stage2=second", "output=images")
     assert "output=images: already holds something" in answer.err

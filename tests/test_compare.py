@@ -82,7 +82,7 @@ def test_the_options_reach_the_comparison(compare):
         (["a", "b", "--operating-point", "youden"], "every one of these runs brings its own"),
         (["a", "b", "--operating-point", "best"], "invalid choice: 'best'"),
         (["a", "b", "--metrics", "acuracy"], "did you mean 'accuracy'?"),
-        (["a", "b", "--resamples", "10"], "'10' is no whole number of 100 or more"),
+        (["a", "b", "--resamples", "10"], "--resamples: 10 must be a whole number from 100 to 1000000"),
         (["a", "b", "--output", "a"], "--output a: already holds something"),
         (["a", "b", "--output", "a/run.json/out", *FEW], "--output a/run.json/out: cannot be written"),
         ([], "the following arguments are required: RUN"),

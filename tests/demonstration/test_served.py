@@ -181,8 +181,8 @@ def test_without_the_extra(finished, command, monkeypatch):
     [
         (["run=nothing"], "run=nothing: there is no such folder"),
         (["port=80"], "say which model"),
-        (["run=.", "port=99999"], "port=99999: Input should be less than or equal to 65535"),
-        (["run=.", "max_mb=0"], "max_mb=0: Input should be greater than 0"),
+        (["run=.", "port=99999"], "port=99999: must be at most 65535"),
+        (["run=.", "max_mb=0"], "max_mb=0: must be above 0"),
         (["run=.", "share=true"], "share: there is no such key"),
     ],
 )

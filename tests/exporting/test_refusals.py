@@ -54,7 +54,7 @@ def test_a_file_that_is_there_stays(export, tmp_path, file):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["format=tensorrt"], "format=tensorrt: is none of 'onnx', 'torch' or 'openvino'"),
+        (["format=tensorrt"], "format=tensorrt: must be one of 'onnx', 'torch' or 'openvino'"),
         (["output=net.pt"], "output=net.pt: format=onnx makes a file that ends in .onnx"),
         (["output=models/best.pth/net.onnx"], "models/best.pth is a file, so no folder can be made there"),
         (["images=nowhere"], "images=nowhere: there is no such folder"),

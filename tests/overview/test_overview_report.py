@@ -262,7 +262,7 @@ def test_folds_that_do_not_make_a_whole_are_not_joined(report, change, said):
         (["all", "--where", "model.nam=cnn"], "did you mean 'model.name'?"),
         (["all", "--where", "model.name"], "is not KEY=VALUE"),
         (["all", "--where", "model.name=vit"], "leaves no run; values of model.name are cnn"),
-        (["all", "--resamples", "10"], "'10' is no whole number of 100 or more"),
+        (["all", "--resamples", "10"], "--resamples: 10 must be a whole number from 100 to 1000000"),
         (["all", "--output", "all"], "--output all: already holds something"),
         (["all", *FEW, "--output", "all/a/run.json/out"], "cannot be written"),
         ([], "the following arguments are required: FOLDER"),

@@ -190,8 +190,8 @@ def test_bad_input(predict, tmp_path, typed, said):
         (["grad_cam=perhaps"], "grad_cam=perhaps"),
         (["batch_size=0"], "batch_size=0"),
         (["sheets=3"], "sheets: there is no such key; did you mean 'sheet'?"),
-        (["tta=rotate"], "tta=rotate: is none of 'none' or 'flip'"),
-        (["precision=64-true"], "precision=64-true: is none of"),
+        (["tta=rotate"], "tta=rotate: must be one of 'none' or 'flip'"),
+        (["precision=64-true"], "precision=64-true: must be one of"),
         (["accelerator=tpu"], "accelerator=tpu: there is no such device here"),
     ],
 )
