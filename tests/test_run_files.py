@@ -12,8 +12,8 @@ from compared import make_run, predictions
 from medclf.comparison.result import compared
 from medclf.errors import DataError
 from medclf.evaluation.predictions import save_predictions
-from medclf.markdown import plain, table, visible
 from medclf.overview.collect import entries
+from medclf.plain_text import plain, table, visible
 from medclf.run_files import digests, read_config, read_metrics, read_record, verify
 from medclf.runs import Run
 

@@ -14,7 +14,7 @@ from medclf.evaluation.predictions import Predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.figures.differences import differences_picture
 from medclf.files import write_bytes, write_csv, write_text
-from medclf.markdown import plain, table
+from medclf.plain_text import plain, table
 from medclf.terminal import printable
 
 

@@ -7,11 +7,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from medclf.demonstration.answer import Answer
 from medclf.demonstration.figures import Figure
 from medclf.demonstration.kinds import SAID
+from medclf.plain_text import in_html
 from medclf.prediction.facts import Facts
 
 TEMPLATES = Environment(
     loader=PackageLoader("medclf.demonstration", "page"),
     autoescape=select_autoescape(default=True),
+    finalize=in_html,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,

@@ -21,6 +21,7 @@ from medclf.overview.words import (
     summary,
     title,
 )
+from medclf.plain_text import in_html
 
 
 def page(result: Overview, pictures: Sequence[Picture], files: Mapping[str, bytes]) -> str:
@@ -34,6 +35,7 @@ def page(result: Overview, pictures: Sequence[Picture], files: Mapping[str, byte
     environment = Environment(
         loader=PackageLoader("medclf.overview"),
         autoescape=select_autoescape(["html.j2"]),
+        finalize=in_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from medclf.errors import listed
-from medclf.markdown import plain, table
 from medclf.overview.collect import EMPTY, Entry
 from medclf.overview.pooled import Mean, Resampler, value_of
 from medclf.overview.settings import Setting, settings_of, training_seconds
+from medclf.plain_text import plain, table
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc_macro")
 LONGEST = 48

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from medclf.comparison.differences import Difference
 from medclf.comparison.words import conclusion, p_value
 from medclf.evaluation.estimates import Estimate
-from medclf.markdown import plain, table
 from medclf.overview.collect import finished
 from medclf.overview.folds import OutOfFold
 from medclf.overview.paired import Compared
 from medclf.overview.result import Overview
 from medclf.overview.table import READING, cells_of, unfinished_text
+from medclf.plain_text import plain, table
 
 
 def text(result: Overview) -> str:

@@ -19,8 +19,8 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.markdown import plain
 from medclf.plain_data import write_yaml
+from medclf.plain_text import plain
 from medclf.prediction.again import own_images
 from medclf.prediction.composite import facts_of, write_composite
 from medclf.prediction.digests import file_digest

@@ -19,7 +19,7 @@ from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
 from medclf.figures.style import Picture
 from medclf.files import write_text
-from medclf.markdown import plain, visible
+from medclf.plain_text import in_html, plain
 from medclf.reporting.about import About
 from medclf.reporting.limits import limits
 
@@ -60,17 +60,12 @@ def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("medclf.reporting"),
         autoescape=select_autoescape(["html.j2"]),
-        finalize=_in_markdown if name.endswith(".md") else _in_html,
+        finalize=_in_markdown if name.endswith(".md") else in_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template(f"{name}.j2")
-
-
-def _in_html(value: Any) -> Any:
-    """Return text without control characters; the template escapes the rest."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _in_markdown(value: Any) -> Any:

@@ -1,7 +1,10 @@
-"""Text from data inside Markdown: it stays text, whatever it holds."""
+"""Text from data inside Markdown and HTML: it stays text, whatever it holds."""
 
 import re
 from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
 
 _SPACE = re.compile(r"\s+")
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -11,6 +14,11 @@ _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 def visible(text: str) -> str:
     """Return one line without control characters and without signs that change the direction of writing."""
     return _HIDDEN.sub("\ufffd", _SPACE.sub(" ", text))
+
+
+def in_html(value: Any) -> Any:
+    """Return what a template of HTML shows of a value; escaping is left to the template, and markup stays as it is."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def plain(text: str) -> str:
