@@ -300,7 +300,7 @@ def test_stages_that_do_not_go_together(join):
     edit("second/fingerprints.csv", lambda found: found.assign(sha256="0" + found["sha256"]))
     assert "have no picture in common" in typed("stage1=first", "stage2=second")
     Path("second/run.json").write_text(json.dumps({"status": "failed"}), encoding="utf-8")
-    assert "stage2=second: is no run that has finished (its status: failed)" in typed("stage1=first", "stage2=second")
+    assert "stage2=second: has not finished (failed)" in typed("stage1=first", "stage2=second")
     Path("second/checkpoints/best.json").unlink()
     assert "stage2=second: has not finished (failed) and has no model" in typed("stage1=first", "stage2=second")
 

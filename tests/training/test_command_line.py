@@ -46,7 +46,7 @@ def test_ctrl_c_and_going_on(tmp_path):
     command = [sys.executable, "-m", "medclf.train", *TINY_PHANTOM, "trainer.max_epochs=100000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 200
-    while not list(tmp_path.rglob("last.ckpt")) and time.monotonic() < deadline:
+    while not list((tmp_path / "runs").rglob("last.ckpt")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=200)
