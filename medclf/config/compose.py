@@ -20,6 +20,8 @@ from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.search.plugins import plugin_missing
 
+STACKED_GROUPS = ("callbacks",)
+"""Groups of which several choices may be made at once: callbacks=[ema,early_stopping]."""
 OPTIONAL_GROUPS = ("experiment", "hpo", "hpo/space", "launcher", "local")
 """Groups of which nothing need be chosen."""
 REASONS = {
@@ -92,9 +94,9 @@ class Composer:
         if nothing:
             raise ConfigError(f"{item.input_line}: needs one of {listed(options, 50)}, such as {group}={options[0]}")
         value = item.value()
-        if isinstance(value, list):
+        if isinstance(value, list) and not (group in STACKED_GROUPS and all(isinstance(name, str) for name in value)):
             raise ConfigError(f"{group}={shown(value)}: takes one choice; valid: {listed(options, 50)}")
-        if not isinstance(value, str | dict):
+        if not isinstance(value, str | dict | list):
             raise ConfigError(f"{group}={shown(value)}: there is no such {group}; valid: {listed(options, 50)}")
 
     def _required(self) -> set[str]:
