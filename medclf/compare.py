@@ -2,9 +2,10 @@
 
 import argparse
 
-from medclf.config.arguments import Parser, a_path, new_folder, run, say, whole_number
+from medclf.config.arguments import Parser, a_path, new_folder, run, whole_number
 from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
 from medclf.errors import ConfigError, listed
+from medclf.terminal import say
 from medclf.write_errors import reason
 
 RULES = ("half", "youden", "sensitivity", "specificity", "cost")

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medclf.config.schema import Dataset, Evaluation
 from medclf.errors import DataError
-from medclf.plain_data import read_yaml
+from medclf.plain_data import read_json, read_yaml
 from medclf.prediction.digests import file_digest
-from medclf.runs import Run, read_json
+from medclf.runs import Run
 
 DIGESTS = "files_sha256"
 """Entry of run.json: the SHA-256 of the files that a finished run leaves, by name."""

@@ -16,8 +16,7 @@ from filelock import FileLock, Timeout
 
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.files import remove_leftovers
-from medclf.plain_data import read_json as read_json
-from medclf.plain_data import write_json as write_json
+from medclf.plain_data import read_json, write_json
 from medclf.quoting import command, override
 from medclf.terminal import printable
 from medclf.write_errors import reason, remedy, write_error

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from medclf.config.schema import Config, Dataset
 from medclf.errors import ConfigError, MedclfError, listed
 from medclf.files import write_text
-from medclf.runs import Run, claimed, read_json, unwritable
+from medclf.plain_data import read_json
+from medclf.runs import Run, claimed, unwritable
 from medclf.terminal import printable, say
 
 log = logging.getLogger(__name__)

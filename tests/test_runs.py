@@ -8,7 +8,8 @@ from left import locked
 
 from medclf import files
 from medclf.errors import ConfigError, DataError
-from medclf.runs import Run, claimed, is_used, unfinished, write_json
+from medclf.plain_data import write_json
+from medclf.runs import Run, claimed, is_used, unfinished
 
 
 def test_a_folder_has_one_run(tmp_path):

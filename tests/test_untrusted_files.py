@@ -26,6 +26,7 @@ from medclf.demonstration.figures import figures_of
 from medclf.errors import MedclfError
 from medclf.evaluation.reading import load_predictions
 from medclf.overview.collect import entries
+from medclf.plain_data import read_json, write_json
 from medclf.prediction.again import own_dataset
 from medclf.prediction.composite import check_model
 from medclf.prediction.facts import model_file, read_facts
@@ -33,7 +34,7 @@ from medclf.prediction.model import load_model
 from medclf.prediction.stages import read_stages
 from medclf.reporting.about import about_run
 from medclf.reporting.ensemble import _config
-from medclf.runs import Run, read_json, write_json
+from medclf.runs import Run
 from medclf.training.checkpoint_io import whole_checkpoint
 from medclf.training.trainer import build_trainer
 

@@ -102,10 +102,5 @@ def own_folder(command: str) -> Path:
 
 def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
     """Parse what was typed and do the work; what a user can mend ends it with one line and exit code 2."""
-    with told():
+    with terminal.command():
         work(parser.parse_args())
-
-
-told = terminal.command
-say = terminal.say
-INTERRUPTED = terminal.INTERRUPTED

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medclf.config.arguments import told
 from medclf.config.field_types import path_text
 from medclf.config.messages import shown, validation_messages
 from medclf.config.schema import Checked, Strict
 from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.terminal import command
 
 
 def run(kind: type[Checked], work: Callable[[Checked], None], words: Sequence[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def run(kind: type[Checked], work: Callable[[Checked], None], words: Sequence[st
     if not typed or {"-h", "--help"} & set(typed):
         sys.stdout.write(help_of(kind))
         return
-    with told():
+    with command():
         work(parsed(kind, typed))
 
 

@@ -16,9 +16,9 @@ from medclf.exporting.formats import FormatName
 from medclf.exporting.graph import capture
 from medclf.exporting.samples import NOISE, samples_of
 from medclf.exporting.verify import Verified, verify
+from medclf.plain_data import write_json
 from medclf.prediction.engine import Engine
 from medclf.prediction.model import Model
-from medclf.runs import write_json
 from medclf.terminal import say
 
 SHOWN = 300

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medclf.errors import DataError
 from medclf.files import written_whole
+from medclf.plain_data import write_json
 from medclf.prediction.digests import NOVELTY, model_digests, model_files, verify_digests
 from medclf.prediction.facts import FORMAT, Facts, network_of, read_facts
-from medclf.runs import PACKAGES, versions, write_json
+from medclf.runs import PACKAGES, versions
 
 if TYPE_CHECKING:
     from medclf.evaluation.evaluate import Evaluation  # pandas, for which a mistake on the command line need not wait

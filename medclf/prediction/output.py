@@ -1,6 +1,5 @@
 """What a prediction leaves in its folder, and how it goes on where it broke off. Imports no torch."""
 
-import hashlib
 import logging
 import shlex
 import sys
@@ -11,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from medclf.config.arguments import INTERRUPTED
 from medclf.errors import ConfigError
 from medclf.files import remove_leftovers
+from medclf.plain_data import read_json, write_json
+from medclf.prediction.digests import file_digest
 from medclf.prediction.inputs import Images
 from medclf.prediction.rows import Rows
 from medclf.prediction.stamps import Stamps
-from medclf.runs import is_used, now, read_json, versions, write_json
+from medclf.runs import is_used, now, versions
+from medclf.terminal import INTERRUPTED
 from medclf.write_errors import reason, remedy
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings
         images: found by ``input``.
     """
     return {
-        "best_json_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "best_json_sha256": file_digest(path),
         "input": str(Path(config.input).absolute()),
         "images": len(images),
         "paths_sha256": images.digest(),

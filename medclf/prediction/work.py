@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medclf.config.arguments import say
 from medclf.data.decoding_budget import decoding
 from medclf.prediction.engine import Engine, Found, Seen
 from medclf.prediction.facts import Facts
@@ -18,6 +17,7 @@ from medclf.prediction.output import Output, Settings
 from medclf.prediction.rows import UNLIKE, UNREADABLE, Row, Rows, header_of
 from medclf.prediction.stamps import Stamps, stamp
 from medclf.prediction.stream import Part, predict_stream
+from medclf.terminal import say
 from medclf.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import pandas as pd
 
 from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
-from medclf.config.arguments import say
 from medclf.config.file_limits import MOST_MEGAPIXELS
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen import seen_by_network
@@ -19,7 +18,7 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.plain_data import write_yaml
+from medclf.plain_data import read_json, write_json, write_yaml
 from medclf.plain_text import plain
 from medclf.prediction.again import own_images
 from medclf.prediction.composite import facts_of, write_composite
@@ -36,7 +35,8 @@ from medclf.reporting.beside import Beside, beside_stages
 from medclf.reporting.ensemble import AGAIN, monitored
 from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests
-from medclf.runs import Run, read_json, write_json
+from medclf.runs import Run
+from medclf.terminal import say
 from medclf.training.arithmetic import device_of
 from medclf.write_errors import reason
 

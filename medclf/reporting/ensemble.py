@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from medclf.comparison.sources import Source, read_all
-from medclf.config.arguments import say
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen_before import join_fingerprints
 from medclf.errors import ConfigError, DataError
@@ -23,6 +22,7 @@ from medclf.reporting.judge import images_of
 from medclf.reporting.outcome import write_outcome
 from medclf.run_files import digests, read_config, read_record
 from medclf.runs import Run
+from medclf.terminal import say
 from medclf.write_errors import reason
 
 AGAIN = "type the command again with another folder for its output"

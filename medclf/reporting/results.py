@@ -6,8 +6,8 @@ from typing import Any
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.summary import as_json, metrics_frame, number
 from medclf.files import write_csv
+from medclf.plain_data import write_json
 from medclf.reporting.about import About
-from medclf.runs import write_json
 
 
 def save_results(evaluation: Evaluation, about: About, folder: Path) -> None:

@@ -20,9 +20,9 @@ from medclf.data.seen_before import save_fingerprints
 from medclf.data.table import PARTS, ImageTable
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.subgroups import check_subgroups
-from medclf.plain_data import read_yaml, write_yaml
+from medclf.plain_data import read_json, read_yaml, write_yaml
 from medclf.process import Terminated
-from medclf.runs import Run, is_main_process, read_json
+from medclf.runs import Run, is_main_process
 from medclf.training.arithmetic import precision_of
 from medclf.training.build import build_module
 from medclf.training.checkpoint_io import whole_checkpoint

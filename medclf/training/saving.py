@@ -10,9 +10,9 @@ from medclf.data.table import ImageTable
 from medclf.evaluation.evaluate import Evaluation
 from medclf.files import written_whole
 from medclf.models.state import plain_state
+from medclf.plain_data import write_json
 from medclf.prediction.composite import facts_of
 from medclf.prediction.digests import model_digests
-from medclf.runs import write_json
 from medclf.training.module import ClassifierModule
 
 

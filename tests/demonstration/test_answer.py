@@ -14,8 +14,9 @@ from medclf.data.pixels import UnreadableImageError
 from medclf.demonstration.answer import answer, warmed_up
 from medclf.demonstration.figures import figures_of
 from medclf.demonstration.pages import answered, page_of, refused
+from medclf.plain_data import read_json
 from medclf.prediction.facts import read_facts
-from medclf.runs import Run, read_json
+from medclf.runs import Run
 
 
 @pytest.fixture(scope="module")
