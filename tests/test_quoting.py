@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from medclf.config.compose import parse
+from medclf.config.overrides import parse
 from medclf.quoting import command, override
 
 NAMES = [

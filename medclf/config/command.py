@@ -17,10 +17,11 @@ from omegaconf import DictConfig
 
 from medclf import sweeps, terminal
 from medclf.config import devices, resolvers
-from medclf.config.compose import Composer, jobs, parse, quoted
+from medclf.config.compose import Composer, quoted
 from medclf.config.flags import check_flags
 from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
 from medclf.config.hydra_checks import check_hydra, check_trust
+from medclf.config.overrides import jobs, key_of, parse
 from medclf.config.paths import conf_dir
 from medclf.config.resuming import config_of_first_process, resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, Strict, validated
@@ -94,7 +95,7 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
 
 def typed_keys(group: str) -> frozenset[str]:
     """The keys of a group that were typed for this job; ``GROUP`` itself where it was chosen as a whole."""
-    names = [item.get_key_element() for item in parse(list(HydraConfig.get().overrides.task))]
+    names = [key_of(item) for item in parse(list(HydraConfig.get().overrides.task))]
     return frozenset(name.removeprefix(f"{group}.") for name in names if name == group or name.startswith(f"{group}."))
 
 
@@ -174,7 +175,7 @@ def _check_folder(node: DictConfig, config: Strict, multirun: bool) -> None:
 
 
 def _typed_folder(overrides: list[str]) -> str | None:
-    typed = {item.get_key_element(): item for item in parse(overrides)}
+    typed = {key_of(item): item for item in parse(overrides)}
     return str(typed["hydra.run.dir"].value()) if "hydra.run.dir" in typed else None
 
 
@@ -190,7 +191,7 @@ def _refuse_used(folder: Path, kind: str = "run") -> None:
 def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
     """The configuration of the run to be resumed, or None; sys.argv is left with no more than Hydra needs for it."""
     typed: list[str] = arguments.overrides
-    parsed = {item.get_key_element(): item for item in parse(typed)}
+    parsed = {key_of(item): item for item in parse(typed)}
     if "resume" not in parsed or parsed["resume"].value() is None:
         return None
     if arguments.multirun:

@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from medclf.config.config_files import check_folder, options_of, refuse_unreadable, yaml_message
 from medclf.config.limits import MAX_NAME
 from medclf.config.messages import shown
-from medclf.config.overrides import jobs as jobs
-from medclf.config.overrides import parse as parse
+from medclf.config.overrides import parse
 from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.search.plugins import plugin_missing

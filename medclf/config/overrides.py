@@ -41,14 +41,20 @@ def parse(overrides: list[str]) -> list[Override]:
     return parsed
 
 
+def key_of(item: Override) -> str:
+    """Return the key or group that an override is about, without the ``+``, ``++`` or ``~`` in front of it."""
+    key = str(item.key_or_group)
+    return key if item.package is None else f"{key}@{item.package}"
+
+
 def _check_path(item: Override) -> None:
     """Refuse the path of a folder that cannot exist; those of other keys are the schema's to check."""
     value = item.value()
-    if item.get_key_element() in FOLDERS and isinstance(value, str):
+    if key_of(item) in FOLDERS and isinstance(value, str):
         try:
             path_text(value)
         except ValueError as error:
-            raise ConfigError(f"{item.get_key_element()}={shown(value)}: {error}") from error
+            raise ConfigError(f"{key_of(item)}={shown(value)}: {error}") from error
 
 
 def jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:

@@ -10,7 +10,8 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from medclf.config.components import EXPRESSION
-from medclf.config.compose import Composer, did_you_mean_key, parse, quoted
+from medclf.config.compose import Composer, did_you_mean_key, quoted
+from medclf.config.overrides import key_of, parse
 from medclf.config.schema import Config, validated_content
 from medclf.errors import ConfigError, DataError
 from medclf.plain_data import read_json, read_yaml
@@ -46,8 +47,8 @@ def resumed_config(run: Run, typed: list[str], composer: Composer) -> Config:
     content = read_yaml(run.config)
     # about the command, not the run: what was saved does not count
     content |= {"resume": str(run.folder), "resume_from": "last", "trust_code": False}
-    overrides = [item for item in parse(typed) if not item.get_key_element().startswith("hydra.")]
-    overrides = [item for item in overrides if item.get_key_element() != "resume"]
+    overrides = [item for item in parse(typed) if not key_of(item).startswith("hydra.")]
+    overrides = [item for item in overrides if key_of(item) != "resume"]
     groups = _groups(overrides, composer)
     if groups:
         _replace_groups(content, groups, _typed_before(run), composer)
@@ -113,9 +114,9 @@ def _groups(overrides: list[Override], composer: Composer) -> list[Override]:
     """The overrides that choose the config of a group."""
     choices: Any = composer.compose([]).hydra.runtime.choices
     known = {str(group) for group in choices}
-    found = [item for item in overrides if item.get_key_element() in known and not isinstance(item.value(), dict)]
+    found = [item for item in overrides if key_of(item) in known and not isinstance(item.value(), dict)]
     for item in found:
-        if item.get_key_element() in WHOLE_RECIPES:
+        if key_of(item) in WHOLE_RECIPES:
             raise ConfigError(f"{item.input_line}: cannot be changed when a run is resumed; leave it out")
     return found
 
@@ -133,7 +134,7 @@ def _typed_before(run: Run) -> list[str]:
 def _replace_groups(content: Content, groups: list[Override], before: list[str], composer: Composer) -> None:
     composed: Any = OmegaConf.to_container(_task_node(composer, groups), resolve=True)
     for item in groups:
-        group = item.get_key_element().replace("/", ".")
+        group = key_of(item).replace("/", ".")
         kept = {key: _get(content, key) for key in before if key.startswith(f"{group}.")}
         _set(content, group, _get(composed, group))
         for key, value in kept.items():
@@ -148,7 +149,7 @@ def _task_node(composer: Composer, groups: list[Override]) -> Any:
 
 def _apply(content: Content, item: Override) -> None:
     """Set, add or delete one value, as Hydra would."""
-    key = item.get_key_element()
+    key = key_of(item)
     if item.is_sweep_override():
         raise ConfigError(f"{item.input_line}: has several values, and one run is resumed; type one")
     if EXPRESSION in str(item.input_line):

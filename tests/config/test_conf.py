@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 
 from medclf.config import resolvers
 from medclf.config.checks import check
-from medclf.config.compose import Composer, jobs
+from medclf.config.compose import Composer
+from medclf.config.overrides import jobs
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
 

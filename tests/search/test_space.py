@@ -5,7 +5,8 @@ from conftest import TINY_PHANTOM
 
 from medclf.config import resolvers
 from medclf.config.checks import check
-from medclf.config.compose import Composer, jobs
+from medclf.config.compose import Composer
+from medclf.config.overrides import jobs
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
 from medclf.search.plugins import plugin_missing
