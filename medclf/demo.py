@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from medclf.config import words
-from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 from medclf.config.schema import Strict
 from medclf.errors import ConfigError
 from medclf.prediction.composite import check_model
@@ -32,7 +32,10 @@ class DemoConfig(Strict):
     port: int = Field(7860, ge=0, le=65535, description="where the page is, http://127.0.0.1:PORT; 0: any that is free")
     max_mb: float = Field(20, gt=0, le=1024, description="a larger file is refused")
     max_megapixels: float = Field(
-        MAX_MEGAPIXELS, gt=0, le=MOST_MEGAPIXELS, description="an image of more millions of pixels is not decoded"
+        DEFAULT_MAX_MEGAPIXELS,
+        gt=0,
+        le=HIGHEST_MAX_MEGAPIXELS,
+        description="an image of more millions of pixels is not decoded",
     )
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medclf.regular_files import NotRegularFileError, open_regular
+
 _npy: Any = np.lib.format  # typed in some of NumPy's releases only
 _DAMAGE = (OSError, EOFError, KeyError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError,
            NotImplementedError, zipfile.BadZipFile, zlib.error)  # fmt: skip
@@ -27,15 +29,15 @@ def read_arrays(path: Path, kinds: Mapping[str, str], max_bytes: int) -> dict[st
     Raises:
         ValueError: with what is wrong: a missing array, a damaged one, one of another type, or too large.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError("not a regular file")
     found, left = {}, max_bytes
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             for name, kind in kinds.items():
                 content = _content(archive, f"{name}.npy", left)
                 left -= len(content)
                 found[name] = _array(name, content, kind)
+    except NotRegularFileError as error:
+        raise ValueError(error.strerror) from error
     except _DAMAGE as error:
         raise ValueError("damaged, or not an .npz file") from error
     return found
@@ -58,8 +60,8 @@ def _array(name: str, content: bytes, kind: str) -> NDArray[Any]:
     read = _npy.read_array_header_1_0 if major == 1 else _npy.read_array_header_2_0
     shape, fortran, dtype = read(file)
     rest = content[file.tell() :]
-    if dtype.kind not in kind or fortran:
+    if dtype.kind not in kind:
         raise ValueError(f"the array {name} has the type {dtype}")
     if any(side < 0 for side in shape) or prod(shape) * dtype.itemsize != len(rest):
         raise ValueError(f"the array {name} does not have the size that its header gives")
-    return np.frombuffer(rest, dtype).reshape(shape)
+    return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")

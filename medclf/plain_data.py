@@ -12,6 +12,7 @@ import yaml
 
 from medclf.errors import DataError
 from medclf.files import written_whole
+from medclf.regular_files import open_regular
 
 MAX_BYTES = 2**26
 """A larger JSON or YAML file is not read."""
@@ -95,9 +96,7 @@ def _write(path: Path, text: str) -> None:
 
 def _text(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a named pipe would be waited for
-            raise DataError(f"{path}: is not a regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise DataError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, which no file of medclf is")

@@ -21,16 +21,16 @@ def in_html(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def plain(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Return one line of text in which a reader of Markdown finds no tag, link, image or code."""
     return visible(text).replace("<", "&lt;").replace("`", "'").replace("](", "]\\(")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; what would end a cell is escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
 
 
 def _cell(text: str) -> str:
-    return plain(text).replace("|", "\\|")
+    return in_markdown(text).replace("|", "\\|")

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from medclf.config import words
 from medclf.config.arguments import own_folder, refuse_unwritable
-from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
 from medclf.config.schema import Accelerator, Strict, TestTime
 from medclf.prediction.composite import check_model
@@ -37,7 +37,10 @@ class PredictConfig(Strict):
         0, ge=0, le=MAX_SHEET, description="how many of the first images are shown on pages, with what was predicted"
     )
     max_megapixels: float = Field(
-        MAX_MEGAPIXELS, gt=0, le=MOST_MEGAPIXELS, description="an image of more millions of pixels is not decoded"
+        DEFAULT_MAX_MEGAPIXELS,
+        gt=0,
+        le=HIGHEST_MAX_MEGAPIXELS,
+        description="an image of more millions of pixels is not decoded",
     )
     grad_cam: bool = Field(False, description="a picture of each image with what spoke for its class")
     accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from medclf.config.messages import file_message
 from medclf.config.schema import Dataset, Evaluation
 from medclf.errors import DataError
 from medclf.plain_data import read_json, read_yaml
@@ -206,7 +207,7 @@ def read_config(run: Run) -> dict[str, Any]:
     composite = isinstance(model, dict) and model.get("members")
     _check(run.config, content, StoredComposite if composite else StoredConfig)
     for group, schema in (("dataset", Dataset), ("evaluation", Evaluation)):
-        _check(run.config, content.get(group), schema, f"{group}.")
+        _check(run.config, content.get(group), schema, group)
     return content
 
 
@@ -250,14 +251,5 @@ def _check(path: Path, content: Any, schema: type[BaseModel], prefix: str = "") 
     try:
         schema.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = prefix + ".".join(str(part) for part in first["loc"])
-        problem = _problem(key.rstrip("."), dict(first))
+        problem = file_message(error, schema, prefix)
         raise DataError(f"{path}: {problem}; copy the file again from the run") from error
-
-
-def _problem(key: str, item: dict[str, Any]) -> str:
-    if item["type"] == "missing":
-        return f"{key} is missing"
-    shown = "" if isinstance(item["input"], dict | list) else f"={item['input']!s:.60}"
-    return f"{key or 'the file'}{shown}: {item['msg'].removeprefix('Value error, ')}"

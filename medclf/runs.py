@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.files import remove_leftovers
 from medclf.plain_data import read_json, write_json
-from medclf.quoting import command, override
+from medclf.quoting import command_line, override
 from medclf.terminal import printable
-from medclf.write_errors import reason, remedy, write_error
+from medclf.write_errors import reason, remedy, unwritable, write_error
 
 LOCK = ".lock"
 RESERVED_BYTES = 2**16
@@ -72,10 +72,14 @@ class Run:
         here = Path.cwd()
         return (self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder).as_posix()
 
-    @property
-    def resume_command(self) -> str:
-        """The command that resumes the run, to be pasted into a shell."""
-        return command("train", override("resume", self.shown))
+    def resume_command(self, trust_code: bool = False) -> str:
+        """Return the command that resumes the run, to be pasted into a shell.
+
+        Args:
+            trust_code: whether the run needs ``trust_code=true``.
+        """
+        trust = ["trust_code=true"] if trust_code else []
+        return command_line("train", override("resume", self.shown), *trust)
 
     @contextmanager
     def at_work(self, resumed: bool = False, again: str | None = None) -> Iterator[dict[str, Any]]:
@@ -120,7 +124,7 @@ class Run:
         elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(self.folder.absolute())
         return DataError(
             f"{named if elsewhere else self.shown}: cannot be written: {reason(cause)}; {remedy(reason(cause))}, "
-            f"then: {again or self.resume_command}"
+            f"then: {again or self.resume_command()}"
         )
 
     def _record_end(self, error: BaseException) -> None:
@@ -177,7 +181,7 @@ def claimed(folder: Path, key: str) -> Iterator[None]:
     except Timeout as error:
         raise ConfigError(f"{key}={shown}: another process is at work there; wait for it, or end it") from error
     except OSError as error:
-        raise ConfigError(unwritable(key, folder, error)) from error
+        raise ConfigError(unwritable(key, Run(folder).shown, error)) from error
     try:
         yield
     finally:
@@ -187,12 +191,6 @@ def claimed(folder: Path, key: str) -> Iterator[None]:
 @cache
 def _lock_of(folder: Path) -> FileLock:
     return FileLock(folder / LOCK)
-
-
-def unwritable(key: str, folder: Path, error: OSError) -> str:
-    """Return the message about a folder, named by a key, that cannot be written."""
-    name = override(key, Run(folder).shown)
-    return f"{name}: cannot be written: {reason(error)}; name another: {key}=FOLDER"
 
 
 def is_used(folder: Path) -> bool:

@@ -11,16 +11,16 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from medclf.config.schema import Config, Dataset
+from medclf.config.schema import Config, Dataset, plain_content
 from medclf.errors import ConfigError, MedclfError, listed
 from medclf.files import write_text
 from medclf.plain_data import read_json
-from medclf.runs import Run, claimed, unwritable
+from medclf.runs import Run, claimed
 from medclf.terminal import printable, say
+from medclf.write_errors import unwritable
 
 log = logging.getLogger(__name__)
 JOBS = "MEDCLF_SWEEP"
@@ -38,8 +38,7 @@ def identity(*, _root_: DictConfig) -> str:
     """Eight hex digits of all that a job's outcome depends on: its configuration, its images and their split."""
     from medclf.data.dataset import examine, table_of
 
-    node = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ELSEWHERE[""]])
-    content: Any = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    content = plain_content(_root_, without=ELSEWHERE[""])
     dataset = Dataset.model_validate(content["dataset"])
     table = table_of(examine(dataset, progress=False), dataset)
     for group, keys in ELSEWHERE.items():
@@ -65,7 +64,7 @@ def begin(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise ConfigError(unwritable("hydra.sweep.dir", folder, error)) from error
+        raise ConfigError(unwritable("hydra.sweep.dir", Run(folder).shown, error)) from error
     os.environ[JOBS] = str(path)
 
 

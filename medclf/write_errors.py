@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from medclf.quoting import override
+
 NO_SPACE = "no space left"
 EVERYWHERE = {
     errno.ENOSPC: NO_SPACE,
@@ -35,6 +37,11 @@ def reason(error: Exception) -> str:
         known = {**EVERYWHERE, **AT_A_PATH}
         return known.get(error.errno or 0) or error.strerror or str(error)
     return NO_SPACE if _is_full_database(error) else str(error)
+
+
+def unwritable(key: str, folder: str | Path, error: Exception) -> str:
+    """Return the message about a folder, given by a key of the configuration, that cannot be written."""
+    return f"{override(key, str(folder))}: cannot be written: {reason(error)}; name another: {key}=FOLDER"
 
 
 def remedy(problem: str) -> str:

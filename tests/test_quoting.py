@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from medclf.config.overrides import parse
-from medclf.quoting import command, override
+from medclf.quoting import command_line, override
 
 NAMES = [
     "runs/a", "a b", "it's", 'a "b"', "a=1", "[a]", "Gefäß", "a,b", "null", "TRUE", "1", "1e5", "1_000", "a\\b", "a\\",
@@ -15,7 +15,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_survives_shell_and_hydra(name):
-    *_, word = shlex.split(command("train", override("resume", name)))
+    *_, word = shlex.split(command_line("train", override("resume", name)))
     (read,) = parse([word])
     assert read.value() == name
 
@@ -28,6 +28,6 @@ def test_an_expression_is_not_resolved():
 
 
 def test_a_plain_name_is_not_quoted():
-    assert command("train", override("resume", "runs/busi/cnn/seed0_1")) == (
+    assert command_line("train", override("resume", "runs/busi/cnn/seed0_1")) == (
         "python -m medclf.train resume=runs/busi/cnn/seed0_1"
     )

@@ -13,7 +13,7 @@ from medclf.comparison.result import compared
 from medclf.errors import DataError
 from medclf.evaluation.predictions import save_predictions
 from medclf.overview.collect import entries
-from medclf.plain_text import plain, table, visible
+from medclf.plain_text import in_markdown, markdown_table, visible
 from medclf.run_files import digests, read_config, read_metrics, read_record, verify
 from medclf.runs import Run
 
@@ -42,12 +42,18 @@ def change(path, key, value):
 WRONG = [
     (read_record, "record", "status", ..., "run.json: status is missing"),
     (read_record, "record", "command", "rm -rf", "run.json: command=rm -rf: "),
-    (read_record, "record", "versions", {"torch": [1]}, "run.json: versions.torch: "),
+    (read_record, "record", "versions", {"torch": [1]}, "run.json: versions.torch=[1]: must be text"),
     (read_metrics, "metrics", "operating_point.threshold", 7, "metrics.json: operating_point.threshold=7: "),
-    (read_metrics, "metrics", "test.interval_95.accuracy", [0.5], "metrics.json: test.interval_95.accuracy: "),
+    (
+        read_metrics,
+        "metrics",
+        "test.interval_95.accuracy",
+        [0.5],
+        "test.interval_95.accuracy=[0.5]: must have at least 2",
+    ),
     (read_metrics, "metrics", "test.accuracy", "<b>", "metrics.json: test.accuracy"),
     (read_metrics, "metrics", "monitor_value", "abc", "metrics.json: monitor_value=abc: "),
-    (read_config, "config", "model.name", {"$": 1}, "config.yaml: model.name: "),
+    (read_config, "config", "model.name", {"$": 1}, "config.yaml: model.name={$: 1}: must be text"),
     (read_config, "config", "model", ..., "config.yaml: model is missing"),
     (read_config, "config", "trainer.max_epochs", "${oc.env:HOME}", "config.yaml: trainer.max_epochs=${oc.env:HOME}: "),
     (read_config, "config", "dataset.image_size", "big", "config.yaml: dataset.image_size=big: "),
@@ -116,13 +122,13 @@ def test_names_stay_text_in_markdown(tmp_path, monkeypatch):
     for sign in ("<script", "](http", "\x1b", "\n# $"):
         assert sign not in text
     report.save(found, text, Path("out"))  # draws the names too
-    cells = table(["a"], [[NAME]]).splitlines()[2]
+    cells = markdown_table(["a"], [[NAME]]).splitlines()[2]
     assert cells.replace("\\|", "").count("|") == 2
 
 
 def test_a_line_of_text():
     assert visible("a\r\n b\x00\u202ec") == "a b\ufffd\ufffdc"
-    assert plain("0.5 [0.1, 0.9]") == "0.5 [0.1, 0.9]"
+    assert in_markdown("0.5 [0.1, 0.9]") == "0.5 [0.1, 0.9]"
 
 
 def test_a_table_of_too_many_classes_is_refused(tmp_path, monkeypatch):

@@ -14,21 +14,21 @@ from medclf.evaluation.predictions import Predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.figures.differences import differences_picture
 from medclf.files import write_bytes, write_csv, write_text
-from medclf.plain_text import plain, table
+from medclf.plain_text import in_markdown, markdown_table
 from medclf.terminal import printable
 
 
 def text(result: Comparison) -> str:
     """The comparison in Markdown: the metrics of each classifier, each pair's differences and conclusions, cautions."""
-    origins = [f"- {plain(label)}: {plain(origin)}" for label, origin in result.origins.items()]
+    origins = [f"- {in_markdown(label)}: {in_markdown(origin)}" for label, origin in result.origins.items()]
     parts = [_overview(result), "\n".join(origins)]
     for pair in result.pairs:
         rows = [row for row in result.differences if (row.first, row.second) == pair]
         parts += [
             _pair_table(rows, len(result.pairs)),
-            "\n".join(plain(line) for line in sentences(rows, len(result.pairs))),
+            "\n".join(in_markdown(line) for line in sentences(rows, len(result.pairs))),
         ]
-    return "\n\n".join([*parts, "\n".join(f"- {plain(line)}" for line in cautions(result))]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"- {in_markdown(line)}" for line in cautions(result))]) + "\n"
 
 
 def _overview(result: Comparison) -> str:
@@ -38,8 +38,8 @@ def _overview(result: Comparison) -> str:
         (title, *(_estimate(metrics.overall[name]) for metrics in result.found.values()))
         for title, name in _overview_rows(test)
     ]
-    head = f"- **Classes:** `{plain(str(numbers))}`\n- **Test Data Size:** `{len(test)}`\n\n"
-    return head + table(("Metric", *result.found), rows) + _reasons(result)
+    head = f"- **Classes:** `{in_markdown(str(numbers))}`\n- **Test Data Size:** `{len(test)}`\n\n"
+    return head + markdown_table(("Metric", *result.found), rows) + _reasons(result)
 
 
 def _overview_rows(test: Predictions) -> list[tuple[str, str]]:
@@ -56,7 +56,7 @@ def _overview_rows(test: Predictions) -> list[tuple[str, str]]:
 def _reasons(result: Comparison) -> str:
     shown = [(title, label, metrics.overall[name].reason) for title, name in _overview_rows(result.test)
              for label, metrics in result.found.items()]  # fmt: skip
-    return "".join("\n\n" + plain(f"{title} of {label}: {reason}") for title, label, reason in shown if reason)
+    return "".join("\n\n" + in_markdown(f"{title} of {label}: {reason}") for title, label, reason in shown if reason)
 
 
 def _pair_table(rows: Sequence[Difference], pairs: int) -> str:
@@ -69,7 +69,7 @@ def _pair_table(rows: Sequence[Difference], pairs: int) -> str:
         values = [_valued(value, math.nan, math.nan) for value in (row.first_value, row.second_value)]
         cells.append([row.metric, *values, difference, *p_values, row.test, str(row.n)])
     head = ["Metric", first, second, f"{second} minus {first}", "p", *corrected, "Test", "n"]
-    return f"## {plain(second)} against {plain(first)}\n\n{table(head, cells)}"
+    return f"## {in_markdown(second)} against {in_markdown(first)}\n\n{markdown_table(head, cells)}"
 
 
 def _estimate(found: Estimate) -> str:

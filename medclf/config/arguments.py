@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 
 from medclf import terminal
 from medclf.config.field_types import path_text
+from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
 from medclf.config.messages import shown
-from medclf.errors import ConfigError
+from medclf.errors import ConfigError, listed
 from medclf.runs import is_used
+from medclf.write_errors import reason
 
 
 class _Once(argparse.Action):
@@ -93,6 +95,39 @@ def refuse_unwritable(key: str, folder: Path) -> None:
         raise ConfigError(f"{key}{folder}: cannot be written: {there} is a file; name a folder elsewhere")
     if not os.access(there, os.W_OK):
         raise ConfigError(f"{key}{folder}: cannot be written: {there} is not writable; name a folder elsewhere")
+
+
+def add_bootstrap_options(parser: Parser) -> None:
+    """Add ``--resamples`` and ``--seed``."""
+    parser.add_argument(
+        "--resamples",
+        type=whole_number(100, MAX_RESAMPLES),
+        default=2000,
+        metavar="N",
+        help="of the bootstrap (default 2000)",
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="of the bootstrap (default 0)"
+    )
+
+
+def write_results(folder: Path, text: str, save: Callable[[Path], None]) -> None:
+    """Save results to the folder of ``--output``, then print them and the names of the files.
+
+    Args:
+        folder: where they go.
+        text: to print.
+        save: writes the files into the folder.
+
+    Raises:
+        ConfigError: where the folder cannot be written.
+    """
+    try:
+        save(folder)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be written: {reason(error)}; name a folder elsewhere") from error
+    files = listed(sorted(file.name for file in folder.iterdir()))
+    terminal.say(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
 
 
 def own_folder(command: str) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from medclf.config.component_schema import ComponentConfig, Components
+from medclf.config.component_schema import ComponentConfig, Components, NoArguments
 from medclf.config.field_types import Mode, NonNegative, Share, plain_name
 from medclf.config.limits import MAX_GALLERY, MAX_NAME, MAX_STEPS
 
@@ -57,10 +57,6 @@ def _version(value: Any) -> Any:
 
 
 NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_plain_name_or_empty)]
-
-
-class NoArguments(ComponentConfig):
-    """Takes no arguments."""
 
 
 class BestCheckpointConfig(ComponentConfig):

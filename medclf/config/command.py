@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 
 from medclf import sweeps, terminal
 from medclf.config import devices, resolvers
-from medclf.config.compose import Composer, quoted
+from medclf.config.compose import Composer
 from medclf.config.flags import check_flags
 from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
 from medclf.config.hydra_checks import check_hydra, check_trust
@@ -26,9 +26,10 @@ from medclf.config.paths import conf_dir
 from medclf.config.resuming import config_of_first_process, resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, Strict, validated
 from medclf.errors import ConfigError
-from medclf.runs import claimed, is_main_process, is_used, unwritable
+from medclf.quoting import override
+from medclf.runs import Run, claimed, is_main_process, is_used
 from medclf.search.space import with_space
-from medclf.write_errors import write_error
+from medclf.write_errors import unwritable, write_error
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
@@ -82,7 +83,7 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
     with claimed(line.folder, "hydra.run.dir" if line.resumed is None else "resume"):
         if line.resumed is None:
             _refuse_used(line.folder)
-            sys.argv.append(f"hydra.run.dir={quoted(line.folder.as_posix())}")
+            sys.argv.append(override("hydra.run.dir", line.folder.as_posix()))
         try:
             yield
         except OSError as error:
@@ -90,7 +91,7 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
             named = Path(str(getattr(cause, "filename", None) or line.folder)).absolute()
             if not isinstance(cause, OSError) or not named.is_relative_to(line.folder.absolute()):
                 raise
-            raise ConfigError(unwritable("hydra.run.dir", line.folder, cause)) from error
+            raise ConfigError(unwritable("hydra.run.dir", Run(line.folder).shown, cause)) from error
 
 
 def typed_keys(group: str) -> frozenset[str]:
@@ -198,10 +199,10 @@ def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
         raise ConfigError("resume: resumes one run; leave out -m")
     run = run_to_resume(str(parsed["resume"].value()))
     config = resumed_config(run, typed, composer)
-    place = quoted(run.folder.as_posix())
+    place = run.folder.as_posix()
     # what Hydra wrote when the run began stays as it is
     kept = [text for text in typed if text.startswith(("hydra.", "trust_code="))]
-    overrides = [*kept, f"resume={place}", f"hydra.run.dir={place}", "hydra.output_subdir=null"]
+    overrides = [*kept, override("resume", place), override("hydra.run.dir", place), "hydra.output_subdir=null"]
     sys.argv = [sys.argv[0], *(item for item in sys.argv[1:] if item not in typed), *overrides]
     arguments.overrides = overrides
     return config

@@ -22,4 +22,8 @@ class ComponentConfig(BaseModel):
         return arguments
 
 
+class NoArguments(ComponentConfig):
+    """Takes no arguments."""
+
+
 Components = Mapping[str, type[ComponentConfig]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,6 +17,7 @@ from medclf.config.messages import shown
 from medclf.config.overrides import parse
 from medclf.config.paths import conf_dir
 from medclf.errors import ConfigError, did_you_mean, listed
+from medclf.quoting import quoted
 from medclf.search.plugins import plugin_missing
 
 STACKED_GROUPS = ("callbacks",)
@@ -161,11 +162,6 @@ def _reason(error: Exception) -> str:
     key, value, reason = merging.groups()
     reasons = [ours for part, ours in REASONS.items() if part in reason]
     return f"{key}={shown(value)}: {(reasons or [reason.splitlines()[0]])[0]}"
-
-
-def quoted(text: str) -> str:
-    """Return text as a quoted value of an override, in which nothing is an expression."""
-    return str(QuotedString(text.replace("${", "\\${"), Quote.single).with_quotes())
 
 
 def _url(folder: str) -> str:

@@ -8,8 +8,7 @@ import yaml
 from medclf.config.limits import MAX_FILE_BYTES, MAX_FILE_DEPTH, MAX_FILE_VALUES, MAX_FILES
 from medclf.config.messages import shown
 from medclf.errors import ConfigError
-
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from medclf.plain_data import LOADER
 
 
 def check_folder(folder: Path) -> None:

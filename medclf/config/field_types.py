@@ -84,6 +84,17 @@ def not_boolean(value: Any) -> Any:
     return value
 
 
+def not_null(value: Any) -> Any:
+    """Return a value that is not null.
+
+    Raises:
+        ValueError: for null.
+    """
+    if value is None:
+        raise ValueError("must not be null")
+    return value
+
+
 Text = Annotated[str, BeforeValidator(text_item)]
 PathText = Annotated[Text, AfterValidator(path_text)]
 Name = Annotated[Text, AfterValidator(plain_name)]
@@ -98,7 +109,7 @@ def _has_target(node: dict[str, Any]) -> dict[str, Any]:
 
 
 Target = Annotated[dict[str, Any], AfterValidator(_has_target)]
-"""A node that Hydra instantiates: ``_target_`` and the arguments of what it names."""
+"""A node that names a class by its import path, ``_target_``, beside the arguments that it is built with."""
 
 
 def _class_weights(value: Any) -> Any:

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from medclf.errors import ConfigError
 
-MAX_MEGAPIXELS = 135.0
+DEFAULT_MAX_MEGAPIXELS = 135.0
 """Default of ``dataset.max_megapixels`` and ``max_megapixels``: millions of pixels an image may have, about
 11,600 x 11,600. Checked against the header, before pixels are decoded."""
 
-MOST_MEGAPIXELS = 2000.0
+HIGHEST_MAX_MEGAPIXELS = 2000.0
 """Highest value that ``max_megapixels`` accepts."""
 
 MAX_FILE_BYTES = 2**28

@@ -60,8 +60,16 @@ def validation_messages(error: ValidationError, schema: type[BaseModel], prefix:
     return "\n".join(dict.fromkeys(lines))
 
 
+def file_message(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
+    """Return what is wrong with the first wrong value of a file; arguments as ``validation_messages``."""
+    first: dict[str, Any] = dict(error.errors(include_url=False)[0])
+    if first["type"] == "missing":
+        return f"{_key(first['loc'], prefix)} is missing"
+    return _line(first, schema, prefix)
+
+
 def _key(location: Sequence[Any], prefix: str) -> str:
-    return ".".join(([prefix] if prefix else []) + [str(part) for part in location if part != "[key]"])
+    return ".".join(([prefix] if prefix else []) + [shown(str(part)) for part in location if part != "[key]"])
 
 
 def _lacking(parent: str, found: list[dict[str, Any]], prefix: str) -> str:
@@ -113,7 +121,7 @@ def _line(item: dict[str, Any], schema: type[BaseModel], prefix: str) -> str:
     for name, bound in item.get("ctx", {}).items():
         what = what.replace(f"<{name}>", shown(bound))
     if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole node: the message names its keys
-        return f"{key}: {what}"
+        return f"{key}: {what}" if key else what
     return f"{key}={shown(item['input'])}: {what}"
 
 

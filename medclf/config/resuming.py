@@ -1,18 +1,15 @@
 """Resuming a run: its saved configuration as plain data, with what was typed now on top."""
 
-import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
 
 from medclf.config.components import EXPRESSION
-from medclf.config.compose import Composer, did_you_mean_key, quoted
+from medclf.config.compose import Composer, did_you_mean_key
 from medclf.config.overrides import key_of, parse
-from medclf.config.schema import Config, validated_content
+from medclf.config.schema import Config, plain_content, validated_content
 from medclf.errors import ConfigError, DataError
 from medclf.plain_data import read_json, read_yaml
 from medclf.runs import Run, refuse_finished, unfinished
@@ -132,7 +129,7 @@ def _typed_before(run: Run) -> list[str]:
 
 
 def _replace_groups(content: Content, groups: list[Override], before: list[str], composer: Composer) -> None:
-    composed: Any = OmegaConf.to_container(_task_node(composer, groups), resolve=True)
+    composed = plain_content(composer.compose([str(item.input_line) for item in groups]))
     for item in groups:
         group = key_of(item).replace("/", ".")
         kept = {key: _get(content, key) for key in before if key.startswith(f"{group}.")}
@@ -140,11 +137,6 @@ def _replace_groups(content: Content, groups: list[Override], before: list[str],
         for key, value in kept.items():
             if value is not None:
                 _set(content, key, value)
-
-
-def _task_node(composer: Composer, groups: list[Override]) -> Any:
-    node = composer.compose([str(item.input_line) for item in groups])
-    return OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
 
 
 def _apply(content: Content, item: Override) -> None:
@@ -197,13 +189,6 @@ def _keys(content: Content, prefix: str = "") -> Iterator[str]:
         yield f"{prefix}{key}"
         if isinstance(value, dict):
             yield from _keys(value, f"{prefix}{key}.")
-
-
-def resume_line(run: Run, trust_code: bool) -> str:
-    """Return the line that resumes a run, to be pasted into a shell."""
-    plain = re.fullmatch(r"[\w./-]+", run.shown, re.ASCII)
-    words = [f"resume={run.shown if plain else quoted(run.shown)}", *(["trust_code=true"] if trust_code else [])]
-    return shlex.join(["python", "-m", "medclf.train", *words])
 
 
 def run_to_resume(name: str) -> Run:

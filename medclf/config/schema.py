@@ -1,6 +1,7 @@
 """What a composed configuration must look like. Types, ranges and unknown keys are checked here, all in one message."""
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,7 +23,7 @@ from medclf.config.field_types import (
     not_boolean,
 )
 from medclf.config.field_types import Fraction as Fraction
-from medclf.config.file_limits import MAX_MEGAPIXELS, MOST_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 from medclf.config.messages import validation_messages
 from medclf.config.trainer_schema import Accelerator as Accelerator
 from medclf.config.trainer_schema import Precision as Precision
@@ -134,7 +135,7 @@ class Dataset(Form):
     duplicates: Duplicates
     on_unreadable: Literal["error", "drop"]
     # a default, so that runs of earlier releases still resume
-    max_megapixels: Annotated[float, Field(gt=0, le=MOST_MEGAPIXELS)] = MAX_MEGAPIXELS
+    max_megapixels: Annotated[float, Field(gt=0, le=HIGHEST_MAX_MEGAPIXELS)] = DEFAULT_MAX_MEGAPIXELS
     splits: Splits
     store: PathText
     normalization: Literal["imagenet", "dataset"]
@@ -294,16 +295,29 @@ def validated(node: DictConfig, kind: type[Checked]) -> Checked:
     Raises:
         ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
     """
+    return validated_content(plain_content(node), kind)
+
+
+def plain_content(node: DictConfig, without: Collection[str] = ("hydra",)) -> dict[str, Any]:
+    """Return a composed configuration as plain data, its expressions resolved.
+
+    Args:
+        node: composed by Hydra.
+        without: keys of the first level to leave out.
+
+    Raises:
+        ConfigError: for a key without a value, and an expression that cannot be resolved.
+    """
     try:
-        task = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
-        content = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
+        task = OmegaConf.masked_copy(node, [str(key) for key in node if key not in without])
+        content: Any = OmegaConf.to_container(task, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: has no value; set it: {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {_reason(error)}") from error
     except RecursionError as error:
         raise ConfigError("the configuration is nested too deeply") from error
-    return validated_content(content, kind)
+    return content  # type: ignore[no-any-return]
 
 
 def validated_content(content: Any, kind: type[Checked]) -> Checked:

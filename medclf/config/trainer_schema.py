@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from medclf.config.callback_schemas import check_duration
+from medclf.config.field_types import not_null
 from medclf.config.limits import MAX_DEVICES, MAX_NODES, MAX_STEPS, MAX_TEXT
 
 Precision = Literal[
@@ -27,12 +28,6 @@ def _batches(value: Any) -> Any:
     if value is None or _is_whole(value, 0) or (type(value) is float and 0 <= value <= 1):
         return value
     raise ValueError("must be a whole number of batches, or a share of them from 0.0 to 1.0")
-
-
-def _given(value: Any) -> Any:
-    if value is None:
-        raise ValueError("must not be null")
-    return value
 
 
 def _interval(value: Any) -> Any:
@@ -71,7 +66,7 @@ Flag = bool | None
 
 
 class TrainerConfig(BaseModel):
-    """The arguments of lightning.Trainer. What they must be to each other is checked in ``training_checks``."""
+    """The arguments of lightning.Trainer. What they must be to each other is checked in ``trainer_checks``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_max_length=MAX_TEXT)
 
@@ -89,7 +84,7 @@ class TrainerConfig(BaseModel):
     limit_val_batches: Batches
     limit_test_batches: Batches
     limit_predict_batches: Batches
-    overfit_batches: Annotated[Any, AfterValidator(_batches), AfterValidator(_given)]
+    overfit_batches: Annotated[Any, AfterValidator(_batches), AfterValidator(not_null)]
     val_check_interval: Annotated[Any, AfterValidator(_interval)]
     check_val_every_n_epoch: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None
     num_sanity_val_steps: Endless | None

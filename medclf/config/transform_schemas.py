@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from medclf.config.component_schema import ComponentConfig, Components
-from medclf.config.field_types import NonNegative, Positive, Probability
+from medclf.config.component_schema import ComponentConfig, Components, NoArguments
+from medclf.config.field_types import NonNegative, Positive, Probability, not_null
 from medclf.config.limits import MAX_IMAGE_SIZE
 
 Interpolation = Literal["nearest", "bilinear"]
@@ -32,12 +32,6 @@ def _number_or_range(low: float, high: float, example: str, lengths: tuple[int, 
         return value
 
     return AfterValidator(check)
-
-
-def _given(value: Any) -> Any:
-    if value is None:
-        raise ValueError("must not be null")
-    return value
 
 
 def _fill(value: Any) -> Any:
@@ -68,7 +62,7 @@ def _side(value: Any) -> Any:
 
 
 Fill = Annotated[Any, AfterValidator(_fill)]
-Degrees = Annotated[Any, AfterValidator(_given), _number_or_range(-360, 360, "[-10,10]")]
+Degrees = Annotated[Any, AfterValidator(not_null), _number_or_range(-360, 360, "[-10,10]")]
 Factor = Annotated[Any, _number_or_range(0, 100, "[0.8,1.2]")]
 Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_increasing)]
 Areas = Annotated[list[Probability], Field(min_length=2, max_length=2), AfterValidator(_increasing)]
@@ -84,10 +78,6 @@ class WithEnums(ComponentConfig):
         transforms = import_module("torchvision.transforms")  # which --help does not pay
         enums = {"interpolation": transforms.InterpolationMode, "policy": transforms.AutoAugmentPolicy}
         return {name: enums[name](value) if name in enums else value for name, value in arguments.items()}
-
-
-class NoArguments(ComponentConfig):
-    """Takes no arguments."""
 
 
 class RandomConfig(ComponentConfig):
@@ -186,7 +176,7 @@ class GaussianBlurConfig(ComponentConfig):
     """Arguments of ``GaussianBlur``."""
 
     kernel_size: Annotated[Any, AfterValidator(_kernel)]
-    sigma: Annotated[Any, AfterValidator(_given), _number_or_range(0.01, 100, "[0.1,2.0]")] = Field([0.1, 2.0])
+    sigma: Annotated[Any, AfterValidator(not_null), _number_or_range(0.01, 100, "[0.1,2.0]")] = Field([0.1, 2.0])
 
 
 class GaussianNoiseConfig(ComponentConfig):
@@ -208,7 +198,7 @@ class RandomErasingConfig(RandomConfig):
 class JPEGConfig(ComponentConfig):
     """Arguments of ``JPEG``."""
 
-    quality: Annotated[Any, AfterValidator(_given), _number_or_range(1, 100, "[30,90]")]
+    quality: Annotated[Any, AfterValidator(not_null), _number_or_range(1, 100, "[30,90]")]
 
 
 class GrayscaleConfig(ComponentConfig):

@@ -85,7 +85,7 @@ class CheckedArray:
         return values.view(self.dtype).reshape(self.shape[1:])
 
     def is_row(self, row: int, content: Any) -> bool:
-        """Whether bytes are those that were written as a row."""
+        """Return whether bytes are those that were written as a row."""
         return zlib.crc32(content, row) == int(self._checksums[row])
 
     def check_rows(self) -> None:

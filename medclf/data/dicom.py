@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.data.decoding_budget import DECODING, decoding, reserve
 from medclf.data.pixels import UnreadableImageError, to_eight_bits, validate_size
 
@@ -16,7 +16,7 @@ Values = NDArray[np.generic]
 Transform = Callable[[Values], Values]
 
 
-def decode_dicom(content: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[NDArray[np.uint8], str]:
+def decode_dicom(content: bytes, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> tuple[NDArray[np.uint8], str]:
     """Decode a single-frame DICOM image to 8 bits.
 
     Grey values pass the rescale slope and intercept, then the VOI LUT or window that the file gives (DICOM PS3.3 C.11),

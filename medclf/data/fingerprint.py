@@ -13,12 +13,12 @@ from pathlib import Path
 import imagehash
 from tqdm import tqdm
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError, validate_size
 from medclf.data.reading import is_array_item, read_bytes, read_image
 from medclf.errors import DataError, listed
-from medclf.write_errors import reason
+from medclf.write_errors import unwritable
 
 log = logging.getLogger(__name__)
 DATABASE = "fingerprints.sqlite"
@@ -49,7 +49,7 @@ class Fingerprint:
 
 
 def fingerprints(
-    root: Path, paths: Sequence[str], store: Path, progress: bool = True, max_megapixels: float = MAX_MEGAPIXELS
+    root: Path, paths: Sequence[str], store: Path, progress: bool = True, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> list[Fingerprint]:
     """The fingerprints of images, in order; files that have not changed since the last time are not read again.
 
@@ -116,10 +116,10 @@ def _is_damaged(error: sqlite3.DatabaseError) -> bool:
 def _unusable(store: Path, error: Exception) -> str:
     if "locked" in str(error):
         return f"dataset.store={store}: {DATABASE} has been in use by another process for {PATIENCE} s; try again"
-    return f"dataset.store={store}: cannot be written: {reason(error)}; name another folder: dataset.store=FOLDER"
+    return unwritable("dataset.store", store, error)
 
 
-def fingerprint(root: Path, path: str, max_megapixels: float = MAX_MEGAPIXELS) -> Fingerprint:
+def fingerprint(root: Path, path: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Fingerprint:
     """Read one image whole and take its fingerprint."""
     try:
         with decoding():

@@ -24,7 +24,7 @@ from medclf.config.schema import Phantom
 from medclf.errors import DataError
 from medclf.files import folder_written_whole, remove_abandoned, write_text
 from medclf.plain_data import read_json
-from medclf.write_errors import reason
+from medclf.write_errors import unwritable
 
 SETTINGS = "phantom.json"
 CLASSES = ("organ_absent", "organ_present")
@@ -54,9 +54,7 @@ def ensure_phantom(root: Path, config: Phantom) -> bool:
             _write(aside, config)
     except OSError as error:
         if not root.exists():
-            raise DataError(
-                f"dataset.root={root}: cannot be written: {reason(error)}; set dataset.root=FOLDER"
-            ) from error
+            raise DataError(unwritable("dataset.root", root, error)) from error
         _check_same(root, config)  # another process was first
     return True
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 
 BLOCK = 2**20
 """Values converted at a time, so that the float64 copy of an image is never held whole."""
@@ -15,7 +15,7 @@ class UnreadableImageError(Exception):
     """A file that is not an image, is damaged, or is of a kind that is not read."""
 
 
-def validate_size(width: int, height: int, max_megapixels: float = MAX_MEGAPIXELS, bits: int = 8) -> None:
+def validate_size(width: int, height: int, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, bits: int = 8) -> None:
     """Raise if an image has no pixels or too many; call before they are decoded.
 
     Args:

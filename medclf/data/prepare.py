@@ -16,7 +16,7 @@ from medclf.data.table import COLUMNS, ImageTable
 from medclf.errors import DataError
 from medclf.file_names import distinct_file_names, safe_file_name
 from medclf.files import folder_written_whole, remove_abandoned
-from medclf.write_errors import reason
+from medclf.write_errors import unwritable
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def download(config: Dataset) -> None:
         with folder_written_whole(root) as aside:
             shutil.copytree(fetched, aside, dirs_exist_ok=True)
     except OSError as error:
-        raise DataError(f"dataset.root={root}: cannot be written: {reason(error)}; set dataset.root=FOLDER") from error
+        raise DataError(unwritable("dataset.root", root, error)) from error
 
 
 def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
@@ -95,7 +95,7 @@ def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
             pixels = store[row].numpy().transpose(1, 2, 0).squeeze()
             Image.fromarray(np.ascontiguousarray(pixels)).save(path)
     except OSError as error:
-        raise DataError(f"export={folder}: cannot be written: {error}") from error
+        raise DataError(unwritable("export", folder, error)) from error
 
 
 def _free_name(folder: Path, name: str, taken: set[Path]) -> Path:

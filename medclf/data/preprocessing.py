@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.config.schema import Clahe, Form
 from medclf.data.decoding_budget import decoding
 from medclf.data.reading import DecodedImage, read_image
@@ -44,7 +44,7 @@ def read_preprocessed(
     config: Form,
     at_least: int | None = None,
     content: bytes | None = None,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
 ) -> tuple[NDArray[np.uint8], str]:
     """Decode and preprocess an image, holding its share of the memory that threads have for large images.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medclf.config.file_limits import MAX_FILE_BYTES, MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, MAX_FILE_BYTES
 from medclf.data.decoding_budget import DECODING, READING, decoding, reserve
 from medclf.data.image_headers import format_of, validate_header, validate_scans, validate_tags
 from medclf.data.kinds import FORMATS, is_dicom
@@ -60,7 +60,7 @@ def is_array_item(path: str) -> bool:
     return ARRAY_ITEM.fullmatch(path) is not None
 
 
-def read_bytes(root: Path, path: str, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+def read_bytes(root: Path, path: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> bytes:
     """Return what identifies an image: its file's bytes, or the pixels of ``ARRAYS.npy#INDEX``.
 
     Raises:
@@ -93,7 +93,7 @@ def decode(
     grey: bool,
     at_least: int | None = None,
     content: bytes | None = None,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
 ) -> Image.Image:
     """Decode an image to 8 bits, ``L`` or ``RGB``.
 
@@ -120,7 +120,7 @@ def read_image(
     grey: bool,
     at_least: int | None = None,
     content: bytes | None = None,
-    max_megapixels: float = MAX_MEGAPIXELS,
+    max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     keep_grey: bool = False,
 ) -> DecodedImage:
     """Decode an image as ``decode`` does, and return the facts of its file with it.

@@ -4,14 +4,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.config.schema import Form
 from medclf.data.pixels import UnreadableImageError
 from medclf.data.preprocessing import read_preprocessed
 
 
 def seen_by_network(
-    root: Path, config: Form, max_megapixels: float = MAX_MEGAPIXELS
+    root: Path, config: Form, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> Callable[[str], NDArray[np.uint8] | None]:
     """A function from the path of an image to what the network sees of it, (channels, size, size), before augmentation.
 

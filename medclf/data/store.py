@@ -30,7 +30,7 @@ from medclf.data.reading import read_bytes
 from medclf.data.table import ImageTable
 from medclf.errors import DataError
 from medclf.files import remove_abandoned, written_whole
-from medclf.write_errors import reason
+from medclf.write_errors import unwritable
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -153,13 +153,8 @@ def open_store(table: ImageTable, config: Dataset, progress: bool = True) -> Ima
         path.parent.mkdir(parents=True, exist_ok=True)
         _build(path, source, progress)
     except OSError as error:
-        raise DataError(unwritable_store(config.store, error)) from error
+        raise DataError(unwritable("dataset.store", config.store, error)) from error
     return ImageStore(path, source)
-
-
-def unwritable_store(store: str | Path, error: Exception) -> str:
-    """Return the message about a store that cannot be written."""
-    return f"dataset.store={store}: cannot be written: {reason(error)}; name another folder: dataset.store=FOLDER"
 
 
 def _key(table: ImageTable, config: Dataset) -> str:

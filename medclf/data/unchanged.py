@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from medclf.config.file_limits import MOST_MEGAPIXELS
+from medclf.config.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.csv_tables import read_frame
 from medclf.data.decoding_budget import decoding
 from medclf.data.pixels import UnreadableImageError
@@ -49,6 +49,6 @@ def _refuse(wrong: list[str], count: int, root: Path, how: str) -> None:
 def _sha256(root: Path, path: str) -> str | None:
     try:
         with decoding():
-            return hashlib.sha256(read_bytes(root, path, MOST_MEGAPIXELS)).hexdigest()
+            return hashlib.sha256(read_bytes(root, path, HIGHEST_MAX_MEGAPIXELS)).hexdigest()
     except UnreadableImageError:
         return None

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.demonstration.kinds import name_for
 from medclf.demonstration.sentences import likeness, percent, threshold_of, why
 from medclf.prediction.engine import Engine
@@ -50,7 +50,7 @@ class Answer:
     seconds: float
 
 
-def warmed_up(path: Path, accelerator: str, trust_code: bool, max_megapixels: float = MAX_MEGAPIXELS) -> Engine:
+def warmed_up(path: Path, accelerator: str, trust_code: bool, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Engine:
     """A model that has answered once, so that the first image takes no longer than the next.
 
     Args:

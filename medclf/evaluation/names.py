@@ -16,6 +16,9 @@ HEADLINE_BINARY = (
     "average_precision_positive", "mcc", "brier",
 )  # fmt: skip
 
+MAX_SHOWN_CLASSES = 20
+"""Classes whose metrics a table, a plot or a sentence shows; the CSV files have them all."""
+
 
 def metric_names(num_classes: int) -> tuple[str, ...]:
     """Names of the metrics that an epoch logs of a set with so many classes, in the order in which they are shown."""

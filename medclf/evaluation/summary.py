@@ -7,10 +7,8 @@ from typing import Any
 import pandas as pd
 
 from medclf.evaluation.estimates import Estimate, Metrics
-from medclf.evaluation.names import headline_names
+from medclf.evaluation.names import MAX_SHOWN_CLASSES, headline_names
 
-MAX_CLASSES = 20
-"""Classes whose metrics are printed; ``metrics.csv`` has them all."""
 PER_CLASS = ("sensitivity", "specificity", "ppv", "f1", "auroc")
 COLUMNS = ["split", "metric", "class", "value", "low", "high", "n", "method", "reason"]
 
@@ -23,7 +21,7 @@ def metrics_table(metrics: Metrics, split: str) -> str:
     names = [name for name in headline_names(len(metrics.per_class)) if name in metrics.overall]
     rows = {name: metrics.overall[name] for name in names}
     rows |= {name: value for name, value in metrics.overall.items() if name.endswith("_at_prevalence")}
-    if 2 < len(metrics.per_class) <= MAX_CLASSES:
+    if 2 < len(metrics.per_class) <= MAX_SHOWN_CLASSES:
         rows |= {f"{name} of {label}": own[name] for label, own in metrics.per_class.items() for name in PER_CLASS}
     width = max(map(len, rows), default=0)
     lines = [f"{split + ' metric':<{width}}    value   95 % interval       n"]
@@ -33,7 +31,7 @@ def metrics_table(metrics: Metrics, split: str) -> str:
         for name, value in rows.items()
         if value.reason
     ]
-    if len(metrics.per_class) > MAX_CLASSES:
+    if len(metrics.per_class) > MAX_SHOWN_CLASSES:
         lines.append(f"  The metrics of each of the {len(metrics.per_class)} classes: metrics.csv")
     return "\n".join(lines)
 

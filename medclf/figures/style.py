@@ -13,14 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from medclf.evaluation.names import MAX_SHOWN_CLASSES
 from medclf.files import write_bytes, write_csv
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Told apart by colour-blind people too (Okabe and Ito 2008)."""
 STYLES = ("-", "--", "-.", ":")
 GREY = "#767676"
-MAX_CLASSES = 20
-"""Classes that one plot shows; the tables and CSV files have them all."""
 DPI = 120
 
 
@@ -83,10 +82,12 @@ def shown_classes(counts: NDArray[np.int64]) -> tuple[list[int], str]:
     Args:
         counts: images of each class, shape (classes,); the most frequent classes are shown.
     """
-    if len(counts) <= MAX_CLASSES:
+    if len(counts) <= MAX_SHOWN_CLASSES:
         return list(range(len(counts))), ""
-    frequent = np.argsort(-counts, kind="stable")[:MAX_CLASSES]
-    note = f" The {MAX_CLASSES} most frequent of {len(counts)} classes; the CSV file of the same name has them all."
+    frequent = np.argsort(-counts, kind="stable")[:MAX_SHOWN_CLASSES]
+    note = (
+        f" The {MAX_SHOWN_CLASSES} most frequent of {len(counts)} classes; the CSV file of the same name has them all."
+    )
     return sorted(int(at) for at in frequent), note
 
 

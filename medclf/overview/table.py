@@ -10,7 +10,7 @@ from medclf.errors import listed
 from medclf.overview.collect import EMPTY, Entry
 from medclf.overview.pooled import Mean, Resampler, value_of
 from medclf.overview.settings import Setting, settings_of, training_seconds
-from medclf.plain_text import plain, table
+from medclf.plain_text import in_markdown, markdown_table
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc_macro")
 LONGEST = 48
@@ -22,7 +22,7 @@ def leaderboard(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> s
     settings = settings_of(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
     head, rows = cells_of(settings, metrics)
     # nothing refers to their numbers here
-    parts = [table(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
+    parts = [markdown_table(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
     return "\n\n".join([*parts, READING, *unfinished_text(entries)]) + "\n"
 
 
@@ -110,7 +110,7 @@ def _cause(entry: Entry) -> str:
 def unfinished_text(entries: Sequence[Entry]) -> list[str]:
     """A paragraph and a list of them, or nothing."""
     lines = [
-        f"- {plain(run)}: {plain(status)}" + (f": {plain(cause)}" if cause else "")
+        f"- {in_markdown(run)}: {in_markdown(status)}" + (f": {in_markdown(cause)}" if cause else "")
         for run, status, cause in unfinished(entries)
     ]
     return ["Not finished, and in no figure:", "\n".join(lines)] if lines else []

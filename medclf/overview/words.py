@@ -11,21 +11,26 @@ from medclf.overview.folds import OutOfFold
 from medclf.overview.paired import Compared
 from medclf.overview.result import Overview
 from medclf.overview.table import READING, cells_of, unfinished_text
-from medclf.plain_text import plain, table
+from medclf.plain_text import in_markdown, markdown_table
 
 
 def text(result: Overview) -> str:
     """The overview in Markdown."""
-    parts = [f"# {plain(title(result))}", plain(summary(result))]
+    parts = [f"# {in_markdown(title(result))}", in_markdown(summary(result))]
     if result.settings:
-        parts += [table(*cells_of(result.settings, result.metrics, result.columns)), *map(plain, best_lines(result))]
+        parts += [
+            markdown_table(*cells_of(result.settings, result.metrics, result.columns)),
+            *map(in_markdown, best_lines(result)),
+        ]
     for pairs in by_best(result):
-        parts += [f"## {plain(heading(pairs))}", table(*difference_cells(pairs))]
-        parts.append("\n".join(f"- {plain(line)}" for line in conclusions(pairs)))
+        parts += [f"## {in_markdown(heading(pairs))}", markdown_table(*difference_cells(pairs))]
+        parts.append("\n".join(f"- {in_markdown(line)}" for line in conclusions(pairs)))
     if result.joined:
-        parts += ["## Out of fold", FOLDS, table(*fold_cells(result))]
+        parts += ["## Out of fold", FOLDS, markdown_table(*fold_cells(result))]
     parts += unfinished_text(result.entries)
-    return "\n\n".join([*parts, "## How to read it", "\n".join(f"- {plain(line)}" for line in notes(result))]) + "\n"
+    return (
+        "\n\n".join([*parts, "## How to read it", "\n".join(f"- {in_markdown(line)}" for line in notes(result))]) + "\n"
+    )
 
 
 FOLDS = (

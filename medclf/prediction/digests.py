@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from medclf.errors import DataError
+from medclf.regular_files import open_regular
 
 PIECE = 2**22
 """Bytes of a file that are in memory at once."""
@@ -20,7 +21,7 @@ def file_digest(path: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while piece := file.read(PIECE):
                 digest.update(piece)
     except OSError as error:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.file_limits import MAX_MEGAPIXELS
+from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.config.schema import Form, Precision, TestTime
 from medclf.data.preprocessing import enough, preprocess, read_preprocessed
 from medclf.models.folding import folded
@@ -60,7 +60,7 @@ class Engine:
         accelerator: str = "auto",
         precision: Precision | None = None,
         tta: TestTime = "none",
-        max_megapixels: float = MAX_MEGAPIXELS,
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
     ) -> None:
         self.model = model
         self.max_megapixels = max_megapixels

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from medclf import __version__
 from medclf.config.components import BACKBONES, HEADS, validate_component
+from medclf.config.limits import MAX_CLASSES
+from medclf.config.messages import file_message
 from medclf.config.schema import Form
 from medclf.errors import ConfigError, DataError, listed
 from medclf.plain_data import read_json
@@ -18,7 +20,6 @@ from medclf.runs import Run
 
 FORMAT = 2
 """Changes when an older medclf could not use the model correctly. 2: with the SHA-256 of the model's files."""
-MAX_CLASSES = 1000
 MAX_MEMBERS = 64
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -170,11 +171,7 @@ def read_facts(path: Path) -> Facts:
     try:
         return Facts.model_validate(content, strict=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        given = "" if isinstance(first["input"], dict | list) else f"={first['input']}"
-        what = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        raise DataError(f"{path}: {f'{key}{given}: ' if key else ''}{what}; it does not describe a model") from error
+        raise DataError(f"{path}: {file_message(error, Facts)}; it does not describe a model") from error
 
 
 def _check_format(path: Path, content: dict[str, Any]) -> None:

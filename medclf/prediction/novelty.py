@@ -1,22 +1,24 @@
 """Whether an image is unlike the training images: a photograph, or an X-ray given to a model of ultrasound."""
 
-import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medclf.errors import DataError
 from medclf.files import written_whole
+from medclf.npz_arrays import read_arrays
 
 FALSE_ALARMS = 0.05
 """The share of validation images that may be called unlike the training images."""
-DAMAGE = (OSError, EOFError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, BadZipFile, zlib.error)
-"""What reading a damaged archive raises."""
 ARRAYS = ("mean", "components", "variance")
+NUMBERS = ("rest", "threshold")
 COUNTS = ("map_values", "false_alarms", "validation", "test_alarms", "test")
+KINDS = {**dict.fromkeys((*ARRAYS, *NUMBERS), "f"), **dict.fromkeys(COUNTS, "iu")}
+"""Kinds of the dtype of each array in the file."""
+MAX_BYTES = 2**29
+"""Size of the arrays together: over ten times that of 2,048 features with as many components."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,16 @@ class Novelty:
             DataError: for a file that is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                mean, components, variance = (np.asarray(file[name], np.float32) for name in ARRAYS)
-                if components.shape != (*mean.shape, *variance.shape):
-                    raise ValueError("its parts do not fit each other")
-                rest, threshold = (float(file[name]) for name in ("rest", "threshold"))
-                counts = {name: int(file[name]) for name in COUNTS}
-                return cls(mean, components, variance, rest, threshold=threshold, **counts)
-        except DAMAGE as error:
+            arrays = read_arrays(path, KINDS, MAX_BYTES)
+            mean, components, variance = (np.asarray(arrays[name], np.float32) for name in ARRAYS)
+            if components.shape != (*mean.shape, *variance.shape):
+                raise ValueError("its parts do not fit each other")
+            if any(arrays[name].shape for name in (*NUMBERS, *COUNTS)):
+                raise ValueError("it has a list where one number is due")
+            rest, threshold = (float(arrays[name]) for name in NUMBERS)
+            counts = {name: int(arrays[name]) for name in COUNTS}
+            return cls(mean, components, variance, rest, threshold=threshold, **counts)
+        except ValueError as error:
             raise DataError(f"{path}: cannot be read: {error}; it tells what is unlike the training images") from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.file_limits import MOST_MEGAPIXELS
+from medclf.config.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.config.schema import EvaluateConfig
 from medclf.errors import DataError
 from medclf.prediction.engine import Engine
@@ -29,7 +29,7 @@ def engine_of(run: Run, config: EvaluateConfig) -> Engine:
     keep_freed_memory()
     model = load_model(run.best_facts, config.trust_code)
     # a run's own images are known to be those that it accepted
-    most = MOST_MEGAPIXELS if config.dataset is None else config.dataset.max_megapixels
+    most = HIGHEST_MAX_MEGAPIXELS if config.dataset is None else config.dataset.max_megapixels
     return Engine(model, config.accelerator, config.precision, config.tta, most)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from medclf.comparison import report as comparison_report
 from medclf.comparison.words import sentences
-from medclf.config.file_limits import MOST_MEGAPIXELS
+from medclf.config.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.config.schema import Evaluation as Config
 from medclf.data.seen import seen_by_network
 from medclf.data.seen_before import join_fingerprints
@@ -19,7 +19,7 @@ from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.plain_data import read_json, write_json, write_yaml
-from medclf.plain_text import plain
+from medclf.plain_text import in_markdown
 from medclf.prediction.again import own_images
 from medclf.prediction.composite import facts_of, write_composite
 from medclf.prediction.digests import file_digest
@@ -71,7 +71,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         write_yaml(run.config, config)
         name = config["dataset"]["name"]
         _save_model(stages, name, run)
-        engine = Engine(load_model(run.best_facts, trust_code), accelerator, max_megapixels=MOST_MEGAPIXELS)
+        engine = Engine(load_model(run.best_facts, trust_code), accelerator, max_megapixels=HIGHEST_MAX_MEGAPIXELS)
         facts["device"] = str(engine.device)
         table = _table(engine, root, judged.images, config)
         evaluation = evaluate(table, Config.model_validate(config["evaluation"]), gate=stages.gate)
@@ -147,7 +147,8 @@ def _table(engine: Engine, root: Path, images: pd.DataFrame, config: dict[str, A
 
 def _save_beside(about: About, folder: Path) -> None:
     for beside in about.beside:
-        text = f"# {plain(beside.title)}\n\n{plain(beside.words)}\n\n{comparison_report.text(beside.comparison)}"
+        head = f"# {in_markdown(beside.title)}\n\n{in_markdown(beside.words)}"
+        text = f"{head}\n\n{comparison_report.text(beside.comparison)}"
         comparison_report.save(beside.comparison, text, folder / beside.folder)
 
 

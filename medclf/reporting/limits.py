@@ -6,8 +6,8 @@ import numpy as np
 
 from medclf.errors import listed
 from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.names import MAX_SHOWN_CLASSES
 from medclf.evaluation.predictions import Predictions
-from medclf.figures.style import MAX_CLASSES
 from medclf.reporting.about import About
 
 FEW_PATIENTS = 30
@@ -29,7 +29,7 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
     if about.novelty is not None:
         lines.append(about.novelty)
     named = (f"{label} {(test.target == at).mean():.0%}" for at, label in enumerate(test.classes))
-    shares = listed(named, MAX_CLASSES)
+    shares = listed(named, MAX_SHOWN_CLASSES)
     lines.append(
         f"PPV, NPV and accuracy hold for the shares of the test images ({shares}); elsewhere they differ "
         "(evaluation.prevalence=P gives them at another share)."
@@ -47,7 +47,7 @@ def _small_classes(test: Predictions) -> list[str]:
     patients = {label: len(np.unique(test.groups[test.target == at])) for at, label in enumerate(test.classes)}
     absent = [label for label, count in patients.items() if count == 0]
     few = {label: count for label, count in patients.items() if 0 < count < FEW_PATIENTS}
-    if len(absent) + len(few) <= MAX_CLASSES:
+    if len(absent) + len(few) <= MAX_SHOWN_CLASSES:
         return [
             f"No test image is of class {label}: of it nothing can be said."
             if label in absent

@@ -19,7 +19,7 @@ from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.names import headline_names
 from medclf.figures.style import Picture
 from medclf.files import write_text
-from medclf.plain_text import in_html, plain
+from medclf.plain_text import in_html, in_markdown
 from medclf.reporting.about import About
 from medclf.reporting.limits import limits
 
@@ -72,7 +72,7 @@ def _in_markdown(value: Any) -> Any:
     """Return text that is no Markdown and ends no cell of a table; what the template marks as safe stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return plain(value).replace("|", "\\|")
+    return in_markdown(value).replace("|", "\\|")
 
 
 def context(evaluation: Evaluation, about: About) -> dict[str, Any]:

@@ -96,5 +96,5 @@ def unwritable_checkpoint(path: Path, error: Exception) -> str:
     """Return the message about a checkpoint of a run that cannot be written, with the command that resumes the run."""
     run = Run(path.parent.parent)
     why = reason(write_error(error, run.folder) or error)
-    then = f"{remedy(why)}, then: {run.resume_command}"
+    then = f"{remedy(why)}, then: {run.resume_command()}"
     return f"{run.shown}: cannot be written: {why}; earlier checkpoints are kept; {then}"

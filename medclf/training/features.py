@@ -14,11 +14,11 @@ from tqdm import tqdm
 
 from medclf.data.checked_array import CheckedArray, DamagedArrayError, write_checked
 from medclf.data.datamodule import ImageDataset
-from medclf.data.store import unwritable_store
 from medclf.data.views import Views
 from medclf.errors import DataError
 from medclf.files import written_whole
 from medclf.models.network import Network
+from medclf.write_errors import unwritable
 
 log = logging.getLogger(__name__)
 FORMAT = 3
@@ -65,7 +65,7 @@ def open_features(
         with written_whole(path) as file:
             write_checked(file, features.shape, np.float32, (view.tobytes() for view in features))
     except OSError as error:
-        raise DataError(unwritable_store(folder, error)) from error
+        raise DataError(unwritable("dataset.store", folder, error)) from error
     return _opened(path)
 
 

@@ -9,7 +9,6 @@ import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.config.devices import check_cores, check_shares
-from medclf.config.resuming import resume_line
 from medclf.config.schema import Config
 from medclf.config.trainer_checks import check_batches
 from medclf.data.audit import audit_findings
@@ -61,7 +60,7 @@ def train_and_test(config: Config, folder: Path) -> float:
     if not is_main_process():
         log.setLevel(logging.WARNING)
         return _train_and_test(_with_precision(config, run), run, {})
-    with run.at_work(resumed, resume_line(run, config.trust_code)) as facts, whole_events(run.folder):
+    with run.at_work(resumed, run.resume_command(config.trust_code)) as facts, whole_events(run.folder):
         return _train_and_test(_with_precision(config, run), run, facts)
 
 
@@ -158,7 +157,7 @@ def _fit(
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM
-        log.info("Interrupted. To go on: %s", resume_line(run, config.trust_code))
+        log.info("Interrupted. To go on: %s", run.resume_command(config.trust_code))
         if isinstance(stop, SIGTERMException | Terminated):
             raise SystemExit(TERMINATED) from None
         raise KeyboardInterrupt from None

@@ -205,7 +205,7 @@ class FullDisk(io.FileIO):
 def test_disk_that_fills_up(two_classes, monkeypatch):
     table, config = prepared(two_classes)
     monkeypatch.setattr(module.os, "fdopen", FullDisk)
-    with pytest.raises(DataError, match=r"dataset\.store=.*no space left; name another folder: dataset\.store=FOLDER"):
+    with pytest.raises(DataError, match=r"dataset\.store=.*no space left; name another: dataset\.store=FOLDER"):
         open_store(table, config, progress=False)
     assert arrays_and_remains(two_classes) == []
 

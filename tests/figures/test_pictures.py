@@ -14,12 +14,13 @@ from pictured import CASES, evaluated, history, seen
 from medclf.comparison.differences import Difference
 from medclf.errors import DataError
 from medclf.evaluation import curves
+from medclf.evaluation.names import MAX_SHOWN_CLASSES
 from medclf.figures.confusion import confusion_picture
 from medclf.figures.differences import differences_picture
 from medclf.figures.draw import GradCam, pictures_of
 from medclf.figures.history import history_picture
 from medclf.figures.pages import gallery, prediction_grid
-from medclf.figures.style import MAX_CLASSES, line_of, plain, save
+from medclf.figures.style import line_of, plain, save
 from medclf.figures.subgroups import MOST, subgroup_picture
 from medclf.npz_arrays import read_arrays
 
@@ -238,13 +239,13 @@ def test_of_many_classes_plots_show_the_most_frequent_and_their_data_all():
         width, height = picture.figure.get_size_inches()
         assert width < 25 and height < 25, picture.name
         if picture.name in ("roc_curve", "precision_recall_curve", "score_histogram"):
-            assert len(names(picture)) == MAX_CLASSES
+            assert len(names(picture)) == MAX_SHOWN_CLASSES
             assert picture.data["class"].nunique() == 60
         if picture.name != "reliability":
             assert "The 20 most frequent of 60 classes" in picture.caption
     confusion = confusion_picture(evaluation.test, "test")
     assert confusion.data.shape == (60, 60)
-    assert len(confusion.figure.axes[0].get_yticks()) == MAX_CLASSES
+    assert len(confusion.figure.axes[0].get_yticks()) == MAX_SHOWN_CLASSES
 
 
 def test_a_comparison_of_many_pairs_is_no_endless_picture():

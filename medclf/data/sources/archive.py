@@ -30,6 +30,8 @@ from medclf.data.zip_members import (
 )
 from medclf.errors import DataError, listed
 from medclf.files import folder_written_whole, remove_abandoned
+from medclf.plain_data import read_json
+from medclf.write_errors import reason
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".npz")
@@ -68,10 +70,9 @@ def extract(archive: Path, target: Path) -> None:
         except OSError as error:
             if has_record(target):
                 return  # another process was first
-            reason = error.strerror or "input/output error"
             raise DataError(
-                f"{archive}: cannot be extracted to {target}: {reason}; move the archive to a folder with space where "
-                "you may write"
+                f"{archive}: cannot be extracted to {target}: {reason(error)}; move the archive to a folder with "
+                "space where you may write"
             ) from error
 
 
@@ -102,15 +103,13 @@ def has_record(folder: Path) -> bool:
 
 def _record(folder: Path) -> dict[str, Any] | None:
     try:
-        with (folder / RECORD).open("rb") as file:
-            content = json.loads(file.read(2**16))
-    except (OSError, ValueError, RecursionError):
+        return read_json(folder / RECORD)
+    except DataError:
         return None
-    return content if isinstance(content, dict) else None
 
 
 def _stamp(archive: Path) -> dict[str, int]:
-    """Return what tells without reading an archive that it has not changed."""
+    """Return the size and time of an archive, which change when it is replaced."""
     status = archive.stat()
     return {"bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 

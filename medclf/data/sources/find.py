@@ -65,7 +65,7 @@ def extract_archive(config: Dataset) -> None:
         return
     if not is_extracted(config):
         extract(archive, image_root(config))
-        is_extracted(config)  # what another process extracted first may be of another archive
+        check_extracted(archive, image_root(config))  # what another process extracted first may be of another archive
     elif not has_record(image_root(config)):
         folder = image_root(config)
         again = f"rm -r {shlex.quote(str(folder))}"
