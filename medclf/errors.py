@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MAX_LISTED_LENGTH = 300
+"""Characters of an item that a message lists."""
+
 
 class MedclfError(Exception):
     """Something the user can mend. The message says what is wrong, where, and how to mend it."""
@@ -23,7 +26,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def listed(items: Iterable[object], limit: int = 20) -> str:
-    """Items joined by commas, the first ``limit`` of them, with a count of the rest."""
-    words = [str(item).replace("\n", "\\n") for item in items]  # a name must not look like the next line
+    """Return items joined by commas, the first ``limit`` of them, with a count of the rest; long ones are cut."""
+    words = [_cut(str(item)).replace("\n", "\\n") for item in items]  # a name must not look like the next line
     rest = f" and {len(words) - limit} more" if len(words) > limit else ""
     return ", ".join(words[:limit]) + rest
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LISTED_LENGTH else f"{text[:MAX_LISTED_LENGTH]}…"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 ABANDONED_SECONDS = 24 * 3600
 """An unfinished file of another machine is removed once nothing has been written to it for this long."""
+ROWS = 10_000
+"""Rows of a table that are written at once."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UNFINISHED = re.compile(r"\.(?P<target>.+?)-(?:(?P<machine>[0-9a-f]{8})-)?[a-z0-9_]{8}", re.DOTALL)
 """The name of an unfinished file; versions before this one left out the machine."""
@@ -77,10 +79,6 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         if lock is not None:
             os.close(lock)
     _sync_folder(folder.parent)
-
-
-ROWS = 10_000
-"""Rows of a table that are written at once."""
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,6 @@
 """JSON and YAML as plain data: nothing in it is imported, resolved or built, and its size and depth are bounded.
 
-YAML is read without aliases and with its basic types alone, so that a small file cannot unfold to a large one.
+YAML is read without aliases and with its basic types alone, so that a small file cannot expand to a large one.
 """
 
 import json

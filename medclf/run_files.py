@@ -217,7 +217,7 @@ def check_keys(path: Path, flat: dict[str, Any]) -> None:
 
 
 def digests(run: Run) -> dict[str, dict[str, str]]:
-    """Return the entry of run.json that tells later whether the files of a run are still its own."""
+    """Return the entry of run.json by which a file of the run that was changed or swapped is found later."""
     files = (run.predictions, run.splits, run.metrics)
     return {DIGESTS: {file.name: file_digest(file) for file in files if file.is_file()}}
 

@@ -12,7 +12,7 @@ from medclf.plain_data import LOADER
 
 
 def check_folder(folder: Path) -> None:
-    """Raise if a folder of configurations is not there, or holds a file that would unfold to more than memory takes.
+    """Raise if a folder of configurations is not there, or holds a file that would expand to more than memory takes.
 
     Raises:
         ConfigError: naming the folder or the file.
@@ -33,7 +33,7 @@ def check_folder(folder: Path) -> None:
         except RecursionError as error:
             raise ConfigError(f"{path}: is nested more than {MAX_FILE_DEPTH} levels deep") from error
         if node is not None and _size(node, path, ()) > MAX_FILE_VALUES:
-            raise ConfigError(f"{path}: its aliases unfold to more than {MAX_FILE_VALUES} values")
+            raise ConfigError(f"{path}: its aliases expand to more than {MAX_FILE_VALUES} values")
 
 
 def refuse_unreadable(folders: Sequence[Path]) -> None:

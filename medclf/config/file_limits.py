@@ -70,7 +70,7 @@ BYTES_PER_CELL = 16
 """A CSV file may have this many bytes for each cell that it may hold: 160 MB by default."""
 
 ARCHIVE_RATIO = Limit("MEDCLF_MAX_ARCHIVE_RATIO", 200)
-"""How many times its size an archive may unfold to. Deflate shrinks photographs a few times, masks a hundred times."""
+"""How many times its size an archive may expand to. Deflate shrinks photographs a few times, masks a hundred times."""
 
 ARCHIVE_MEMBERS = Limit("MEDCLF_MAX_ARCHIVE_MEMBERS", 1_500_000)
 """Members of an archive. RadImageNet has 1.35 million images; a member costs about 700 bytes of memory."""

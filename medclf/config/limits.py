@@ -61,6 +61,6 @@ MAX_FILES = 10_000
 MAX_FILE_BYTES = 2**20
 """Size of a configuration file."""
 MAX_FILE_VALUES = 100_000
-"""Values in a configuration file, aliases unfolded."""
+"""Values in a configuration file, aliases expanded."""
 MAX_FILE_DEPTH = 40
 """Levels of nesting in a configuration file."""

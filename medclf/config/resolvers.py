@@ -10,7 +10,7 @@ def monitor_mode(monitor: str) -> Literal["min", "max"]:
 
 
 def _mode(monitor: Any) -> Literal["min", "max"]:
-    """What is no name of a metric is refused by the schema, which tells the key."""
+    """Return a mode for anything: a monitor that is no text is refused by the schema, which names its key."""
     return monitor_mode(monitor) if isinstance(monitor, str) else "max"
 
 

@@ -75,7 +75,7 @@ def config_of_first_process(run: Run, trust_code: bool) -> Config:
 
 
 def check_same(run: Run, config: Config) -> None:
-    """Raise if a run would go on with another network, or with images in another form or order.
+    """Raise if a run would be continued with another network, or with images in another form or order.
 
     Raises:
         ConfigError: with every key that differs, its value now and then.

@@ -140,7 +140,7 @@ def findings(examined: Examined, config: Dataset) -> list[str]:
         lines.append(_unreadable(examined.unreadable, sum(examined.counts.values()), config))
     noted = [f"{image.path}: {one.note}" for image, one in zip(found.images, examined.prints, strict=True) if one.note]
     if noted:
-        lines.append(_with_lines(f"Images read with a reservation: {len(noted)}", noted))
+        lines.append(_with_lines(f"Images of which something is ignored: {len(noted)}", noted))
     if examined.conflicts:
         done = CONFLICTS[config.duplicates.on_conflict]
         shown = listed((" = ".join(paths) for paths in examined.conflicts), 5)

@@ -29,7 +29,7 @@ def prepare_dataset(config: PrepareConfig, folder: Path) -> None:
         folder: gets ``splits.csv``.
 
     Raises:
-        DataError: for what is missing or wrong, with where the set can be had.
+        DataError: for what is missing or wrong; the message says where to get the dataset.
     """
     dataset = config.dataset
     if config.download and dataset.kaggle is not None and not Path(dataset.root).exists():

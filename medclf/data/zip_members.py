@@ -1,4 +1,4 @@
-"""Members of zip archives from anywhere: within limits, and never held to be what the archive says of them."""
+"""Members of zip archives from anywhere: within limits, and checked rather than taken for what the archive says."""
 
 import bz2
 import lzma
@@ -32,7 +32,7 @@ METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED, ZIP_BZIP2, ZIP_LZMA})
 ENCRYPTED = 0x1 | 0x40
 """Flag bits of the zip format (PKWARE APPNOTE 4.4.4): encrypted, strongly encrypted."""
 STEP = 2**20
-"""Bytes that are read, or unfolded to, at once."""
+"""Bytes that are read, or expanded to, at once."""
 DIRECTORY_ENTRY = b"PK\x01\x02"
 END, END64, LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 END_SIZE, END64_SIZE, LOCATOR64_SIZE = 22, 56, 20
@@ -74,7 +74,7 @@ def is_encrypted(member: ZipInfo) -> bool:
 
 
 def is_bomb(member: ZipInfo, archive_size: int) -> bool:
-    """Return whether a member unfolds to more than any image does.
+    """Return whether a member expands to more than any image does.
 
     Args:
         member: of an archive.
@@ -84,22 +84,22 @@ def is_bomb(member: ZipInfo, archive_size: int) -> bool:
     return member.file_size > SMALL_MEMBER and member.file_size > ARCHIVE_RATIO.value * stored
 
 
-def most_unfolded(archive_size: int) -> int:
-    """Return how many bytes an archive of this size may unfold to."""
+def max_expanded_size(archive_size: int) -> int:
+    """Return how many bytes an archive of this size may expand to."""
     return max(SMALL_ARCHIVE, ARCHIVE_RATIO.value * archive_size)
 
 
 def check_expansion(path: Path, members: Sequence[ZipInfo], archive_size: int) -> None:
-    """Refuse an archive whose members together unfold to more than images do.
+    """Refuse an archive whose members together expand to more than images do.
 
     Raises:
         DataError: with the ratio, and the line that allows it.
     """
     size = sum(member.file_size for member in members)
-    if size > most_unfolded(archive_size):
+    if size > max_expanded_size(archive_size):
         ratio = -(-size // max(archive_size, 1))
         raise DataError(
-            f"{path}: unfolds to {ratio:,} times its size, over {ARCHIVE_RATIO.value}, and may be a zip bomb; "
+            f"{path}: expands to {ratio:,} times its size, over {ARCHIVE_RATIO.value}, and may be a zip bomb; "
             f"{ARCHIVE_RATIO.remedy(ratio)}"
         )
 
@@ -180,10 +180,10 @@ def read_in_steps(file: ZipFile, member: ZipInfo, step: int = STEP) -> Iterator[
 
 
 def _unpacked(file: ZipFile, member: ZipInfo, step: int) -> Iterator[bytes]:
-    """Yield what a member unfolds to: zipfile would unfold all that it reads, of BZIP2 a million times as much."""
+    """Yield what a member expands to: zipfile would expand all that it reads, of BZIP2 a million times as much."""
     packed = copy(member)
     packed.compress_type, packed.file_size = ZIP_STORED, member.compress_size
-    del packed.CRC  # of what is unfolded; zipfile checks none then
+    del packed.CRC  # of what is expanded; zipfile checks none then
     left = member.file_size
     with file.open(packed) as content:
         unpacker = bz2.BZ2Decompressor() if member.compress_type == ZIP_BZIP2 else _lzma_unpacker(content)

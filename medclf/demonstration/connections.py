@@ -50,7 +50,7 @@ class BoundedConnection(H11Protocol):
         """Read on; what is not HTTP closes the connection."""
         try:
             super().data_received(data)
-        except Exception as error:  # h11 raises where a client goes on after its request was refused
+        except Exception as error:  # h11 raises if the client keeps sending after its request was refused
             log.debug("closed a connection that does not speak HTTP: %s", error)
             self.drop()
         self._follow()

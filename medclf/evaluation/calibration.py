@@ -33,7 +33,7 @@ def fit_temperature(validation: Predictions) -> Temperature:
         return Temperature(1.0, "1, since validation has no images of two classes to fit it on")
     own = validation.probabilities[np.arange(len(validation)), validation.target]
     if (np.sort(validation.probabilities)[:, -2] < own).all():
-        return Temperature(1.0, "1, since every validation image is classified rightly, and then the surer the better")
+        return Temperature(1.0, "1, since every validation image is classified correctly: the surer, the better")
 
     def loss(log_temperature: float) -> float:
         scaled = with_temperature(validation.probabilities, float(np.exp(log_temperature)))

@@ -25,7 +25,7 @@ MAX_BYTES = 2**29
 
 @dataclass(frozen=True)
 class GradCam:
-    """Grad-CAM maps of some test images, shape (n, size, size), values 0 to 1; whether each was classified rightly."""
+    """Grad-CAM maps of some test images, shape (n, size, size), 0 to 1, and whether each was classified correctly."""
 
     paths: list[str]
     right: list[bool]

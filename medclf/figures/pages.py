@@ -59,7 +59,7 @@ class Named(NamedTuple):
 
     @property
     def colour(self) -> str:
-        """Whether it was classified rightly."""
+        """Return whether it was classified correctly."""
         return RIGHT if self.true_class == self.predicted_class else WRONG
 
 

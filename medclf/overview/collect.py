@@ -150,7 +150,7 @@ def _config(run: Run) -> dict[str, Any]:
 def _metrics(run: Run) -> dict[str, Any]:
     metrics = read_metrics(run)
     if metrics.get("test") is None:
-        raise DataError(f"{run.metrics}: is no file of metrics of a run: 'test' is missing or no such thing")
+        raise DataError(f"{run.metrics}: is no file of metrics of a run: 'test' is missing")
     return metrics
 
 

@@ -81,7 +81,7 @@ class Work:
 
         Args:
             rows: get them.
-            stamps: get what tells later whether an image was replaced.
+            stamps: get size and time of each image, by which one that is replaced later is noticed.
             batch_size: images at once.
             overlays: folder for a picture of each readable image; None: none is drawn.
         """
@@ -89,9 +89,9 @@ class Work:
         for part in predict_stream(self.engine, self.see, len(self.images), batch_size, begin=before):
             if overlays is not None:
                 self._show(part, overlays)
-            told = self._rows(part)
-            stamps.add([self.seen_as.pop(row) for row in sorted(told)])
-            rows.add([[self.images.shown(row), *told[row]] for row in sorted(told)])
+            found = self._rows(part)
+            stamps.add([self.seen_as.pop(row) for row in sorted(found)])
+            rows.add([[self.images.shown(row), *found[row]] for row in sorted(found)])
         count, taken = len(rows) - before, time.perf_counter() - begin
         return f"{count} images in {taken:.1f} s, {count / taken:.1f} a second"
 
@@ -104,17 +104,17 @@ class Work:
 
     def _rows(self, part: Part) -> dict[int, Row]:
         model = self.engine.model
-        told = {row: _unreadable(model, reason) for row, reason in part.unreadable.items()}
+        rows = {row: _unreadable(model, reason) for row, reason in part.unreadable.items()}
         if part.found is not None:
-            told |= {row: _told(model, part.found, at) for at, row in enumerate(part.rows)}
-        return told
+            rows |= {row: _row(model, part.found, at) for at, row in enumerate(part.rows)}
+        return rows
 
 
 def _skipped(images: Images) -> str:
     return "".join(f"skipped: {path} is {kind}, not a file\n" for path, kind in images.skipped.items())
 
 
-def _told(model: Model, found: Found, at: int) -> Row:
+def _row(model: Model, found: Found, at: int) -> Row:
     """What is said of an image, from its predicted class on."""
     probabilities, distance = found.probabilities[at].tolist(), float(found.distance[at])
     if not np.isfinite(probabilities).all():

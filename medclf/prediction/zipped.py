@@ -37,7 +37,7 @@ class Zipped:
         """Open an archive, which stays open.
 
         Raises:
-            DataError: if it is damaged, two of its images have one name, or they unfold to more than images do.
+            DataError: if it is damaged, two of its images have one name, or they expand to more than images do.
         """
         images = cls(open_zip(path), path.stat().st_size)
         names = Counter(member.filename for member in images.members)
@@ -65,7 +65,7 @@ class Zipped:
         if member.file_size > most:
             raise UnreadableImageError(f"{member.file_size} bytes, over {most}: no picture of one image")
         if is_bomb(member, self._size):
-            raise UnreadableImageError(f"unfolds to over {ARCHIVE_RATIO.value} times its size: a bomb?")
+            raise UnreadableImageError(f"expands to over {ARCHIVE_RATIO.value} times its size: a bomb?")
         try:
             with self._lock:
                 return self._read(member, most)

@@ -49,7 +49,7 @@ def _small_classes(test: Predictions) -> list[str]:
     few = {label: count for label, count in patients.items() if 0 < count < FEW_PATIENTS}
     if len(absent) + len(few) <= MAX_SHOWN_CLASSES:
         return [
-            f"No test image is of class {label}: of it nothing can be said."
+            f"No test image is of class {label}, so its performance cannot be estimated."
             if label in absent
             else f"Only {patients[label]} test patients are of class {label}: its intervals are wide, and rough."
             for label in patients

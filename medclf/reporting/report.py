@@ -22,6 +22,7 @@ from medclf.files import write_text
 from medclf.plain_text import in_html, in_markdown
 from medclf.reporting.about import About
 from medclf.reporting.limits import limits
+from medclf.terminal import printable
 
 FAILURES = ("misclassified", "grad_cam_wrong")
 MAX_NAMES = 30
@@ -102,6 +103,7 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "failures": FAILURES,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", about.command)), default=0)),
+        "command": printable(about.command),
         "shown": _shown,
         "isnan": math.isnan,
         "number": _number,

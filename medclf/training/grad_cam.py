@@ -58,7 +58,7 @@ def grad_cam_of(test: Predictions, seen: Seen, activation: Activation, count: in
         test: predictions.
         seen: gives the images.
         activation: gives the maps, of the weights that were tested.
-        count: of images that were classified rightly, drawn at random, and of those that were not, the most confident.
+        count: of correctly classified images, drawn at random, and of wrongly classified ones, the most confident.
         seed: of the draw.
 
     Returns:

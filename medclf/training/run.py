@@ -166,7 +166,7 @@ def _fit(
     except RESTORING as error:
         if checkpoint is None or module.has_started:
             raise
-        raise DataError(f"{checkpoint}: cannot be resumed from, for it is damaged; start the run again") from error
+        raise DataError(f"{checkpoint}: is damaged, so the run cannot be resumed; start it again") from error
     seconds = time.perf_counter() - begin
     log.info("Trained %d epochs in %.1f s.", trainer.current_epoch, seconds)
     return round(seconds, 3)

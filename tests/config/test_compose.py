@@ -70,10 +70,10 @@ FILES = {
     "runs code": ("name: !!python/object/apply:os.system [true]\n", "bad.yaml, line 1: not valid YAML"),
     "alias of itself": ("a: &x [*x]\n", "bad.yaml, line 1: an alias that holds itself"),
     "deep": (f"a: {'[' * 2000}{']' * 2000}\n", "is nested more than 40 levels deep"),
-    "unfolds": (
+    "expands": (
         "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
         + "".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 10)}]\n" for at in range(1, 9)),
-        "its aliases unfold to more than 100000 values",
+        "its aliases expand to more than 100000 values",
     ),
 }
 

@@ -88,7 +88,7 @@ def test_validation_without_a_mistake(own):
     target = np.array([0, 1] * 20)
     found = fit_temperature(predictions(np.where(np.eye(2)[target] == 1, own, 1 - own), target))
     assert found.value == 1
-    assert found.words.startswith("1, since every validation image is classified rightly")
+    assert found.words.startswith("1, since every validation image is classified correctly")
 
 
 def test_the_end_of_what_is_tried():

@@ -31,7 +31,7 @@ METHODS = pytest.mark.parametrize("compression", [ZIP_STORED, ZIP_DEFLATED, ZIP_
 
 
 @METHODS
-def test_no_more_is_unfolded_than_the_directory_says(tmp_path, compression):
+def test_no_more_is_expanded_than_the_directory_says(tmp_path, compression):
     beginning = bytes(128) + b"DICM" + bytes(868)
     path = zipped(tmp_path / "x.zip", ("lie", beginning + bytes(60 * 2**20)), compression=compression)
     with_directory_field(path, 24, 1000)

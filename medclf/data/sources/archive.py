@@ -23,8 +23,8 @@ from medclf.data.zip_members import (
     is_bomb,
     is_encrypted,
     is_folder,
+    max_expanded_size,
     member_path,
-    most_unfolded,
     open_zip,
     read_in_steps,
 )
@@ -134,7 +134,7 @@ def _check(archive: Path, members: list[ZipInfo], archive_size: int, target: Pat
     bombs = [member.filename for member in members if is_bomb(member, archive_size)]
     if bombs:
         raise DataError(
-            f"{archive}: members unfold to over {ARCHIVE_RATIO.value} times their size and may be zip bombs: "
+            f"{archive}: members expand to over {ARCHIVE_RATIO.value} times their size and may be zip bombs: "
             f"{listed(bombs)}; nothing is extracted"
         )
     check_expansion(archive, members, archive_size)
@@ -150,8 +150,8 @@ def _ignores_case(archive: Path) -> bool:
 
 
 def _write_all(file: ZipFile, members: list[ZipInfo], folder: Path, archive: Path, archive_size: int) -> None:
-    """Write all members, and count what they unfold to, whatever the archive says of it."""
-    left = most_unfolded(archive_size)
+    """Write all members, and count what they expand to, whatever the archive says of it."""
+    left = max_expanded_size(archive_size)
     for member in tqdm(members, f"Extracting {archive.name}", leave=False):
         try:
             left -= _write(file, member, folder / member_path(member), left)
@@ -160,7 +160,7 @@ def _write_all(file: ZipFile, members: list[ZipInfo], folder: Path, archive: Pat
                 raise
             raise DataError(f"{archive}: {member.filename} is damaged; copy or download the archive again") from error
         if left < 0:
-            raise DataError(f"{archive}: unfolds to over {ARCHIVE_RATIO.value} times its size; nothing is extracted")
+            raise DataError(f"{archive}: expands to over {ARCHIVE_RATIO.value} times its size; nothing is extracted")
 
 
 def _write(file: ZipFile, member: ZipInfo, path: Path, most: int) -> int:

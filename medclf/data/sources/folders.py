@@ -55,7 +55,7 @@ def image_paths(root: Path, skipped: dict[str, list[str]] | None = None) -> Iter
 
     Args:
         root: the folder.
-        skipped: gets the path of every other file, by the end of its name, or by what it is.
+        skipped: gets the path of every other file by suffix, or by kind where it is no regular file.
 
     Raises:
         DataError: for a folder that cannot be read.

@@ -154,8 +154,8 @@ def changed(path, name, **fields):
     path.write_bytes(content)
 
 
-def test_a_member_that_unfolds_to_more_than_the_directory_says(tmp_path):
-    """Little of it is unfolded; all of it took up to 2.9 GB."""
+def test_a_member_that_expands_to_more_than_the_directory_says(tmp_path):
+    """Little of it is expanded; all of it took up to 2.9 GB."""
     path = tmp_path / "hip" / NAME
     pack(path)
     with ZipFile(path, "a", ZIP_DEFLATED) as file:
@@ -173,7 +173,7 @@ def test_what_is_written_is_counted_whatever_the_directory_says(tmp_path, monkey
     pack(tmp_path / "hip" / NAME)
     zeros(tmp_path / "hip" / NAME, 80, 2**20)
     monkeypatch.setattr(archive, "check_expansion", lambda *arguments: None)
-    assert "unfolds to over 200 times its size" in refused(tmp_path / "hip")
+    assert "expands to over 200 times its size" in refused(tmp_path / "hip")
 
 
 def test_too_many_members(tmp_path, monkeypatch):
