@@ -43,13 +43,16 @@ def test_two_runs_at_once(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a console, not to a process")
 def test_ctrl_c_and_going_on(tmp_path):
-    command = [sys.executable, "-m", "medclf.train", *TINY_PHANTOM, "trainer.max_epochs=100000"]
+    command = [sys.executable, "-m", "medclf.train", *TINY_PHANTOM, "trainer.max_epochs=10000"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    deadline = time.monotonic() + 200
-    while not list((tmp_path / "runs").rglob("last.ckpt")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=200)
+    try:
+        deadline = time.monotonic() + 200
+        while not list((tmp_path / "runs").rglob("last.ckpt")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=200)
+    finally:
+        process.kill()
     assert process.returncode == 130
     (run,) = (path.parent for path in tmp_path.rglob("run.json"))
     assert status(run) == "interrupted"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import lightning
@@ -233,7 +234,7 @@ def test_a_frozen_backbones_features_are_computed_once_for_all_processes(torchru
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a console, not to processes")
 def test_ctrl_c_and_sigterm_end_both_processes_and_both_go_on(tmp_path):
     run = workplace(tmp_path) / "run"
-    words = [*WORDS, "hydra.run.dir=run", "trainer.max_epochs=100000", "callbacks.last_checkpoint.seconds=0"]
+    words = [*WORDS, "hydra.run.dir=run", "trainer.max_epochs=10000", "callbacks.last_checkpoint.seconds=0"]
     code, out = stopped(words, run, signal.SIGINT)
     assert code == 130, out
     assert out.count("To go on: python -m medclf.train resume=run") == 1
@@ -259,14 +260,18 @@ def stopped(words: list[str], run: Path, by: signal.Signals) -> tuple[int, str]:
         [sys.executable, "-m", "medclf.train", *words],
         cwd=run.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 200
-    while not (last.is_file() and last.stat().st_mtime_ns > before) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    # Ctrl-C goes to all processes of a terminal, what a cluster or a person kills may be the first alone
-    (os.killpg if by is signal.SIGINT else os.kill)(process.pid, by)
-    out, _ = process.communicate(timeout=200)
-    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
-    assert_gone(process.pid)
+    try:
+        deadline = time.monotonic() + 200
+        while not (last.is_file() and last.stat().st_mtime_ns > before) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        # Ctrl-C goes to all processes of a terminal, what a cluster or a person kills may be the first alone
+        (os.killpg if by is signal.SIGINT else os.kill)(process.pid, by)
+        out, _ = process.communicate(timeout=200)
+        assert json.loads((run / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+        assert_gone(process.pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     return process.returncode, out
 
 
