@@ -58,8 +58,8 @@ def plain_decoding(root: Path) -> dict[str, float]:
 
 
 def _config(root: Path, store: Path) -> object:
-    from medclf.config import resolvers
-    from medclf.config.compose import Composer
+    from medclf.cli import resolvers
+    from medclf.config.composition import Composer
     from medclf.config.schema import Config, validated
 
     resolvers.register()
@@ -73,7 +73,7 @@ def start(root: Path, store: Path) -> dict[str, float]:
 
     from medclf.data.augmentation import build_augmentation
     from medclf.data.datamodule import ImageDataModule
-    from medclf.data.dataset import load_image_table
+    from medclf.data.scan import load_image_table
 
     config = _config(root, store)
     before = _peak()

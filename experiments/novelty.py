@@ -23,11 +23,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from medclf.prediction.engine import Engine, Seen
-from medclf.prediction.model import load_model
-from medclf.prediction.novelty import averaged
-from medclf.runs import Run
-from medclf.training.novelty import FITTED, fitted
+from medclf.inference.loading import load_model
+from medclf.inference.ood import averaged
+from medclf.inference.ood_fitting import FITTED, fitted
+from medclf.inference.predictor import Engine, Seen
+from medclf.utils.run_dir import Run
 
 MOST, BATCH, COMPONENTS = 200, 32, 64
 SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -18,12 +18,12 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from medclf.config.paths import conf_dir
-from medclf.errors import DataError, MedclfError
 from medclf.evaluation.curves import confusion_matrix
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.predictions import Predictions, split_of
-from medclf.evaluation.reading import load_predictions
-from medclf.figures.confusion import confusion_matrix_figure
+from medclf.evaluation.predictions_io import load_predictions
+from medclf.plots.confusion import confusion_matrix_figure
+from medclf.utils.errors import DataError, MedclfError
 
 HERE = Path(__file__).parent
 KEPT = ("metrics.json", "predictions.csv", "run.json")

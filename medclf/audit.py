@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from medclf.config import command
-from medclf.config.checks import check_dataset
+from medclf.cli import hydra_app
 from medclf.config.schema import AuditConfig
+from medclf.config.validation import check_dataset
 
 
 def check(config: AuditConfig) -> None:
     """Refuse a config whose parts do not fit, and a root that is not there. Raises ConfigError or DataError."""
-    from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
+    from medclf.data.sources.discovery import check_root  # NumPy, which --help does not pay
 
     check_dataset(config.dataset)
     check_root(config.dataset)
@@ -17,14 +17,14 @@ def check(config: AuditConfig) -> None:
 
 def audit(config: AuditConfig, folder: Path) -> None:
     """Print the audit of a dataset and leave it, with a table and pictures, in a folder."""
-    from medclf.data.audit_report import audit_dataset
+    from medclf.reporting.audit_report import audit_dataset
 
     audit_dataset(config.dataset, folder)
 
 
 def main() -> None:
     """Run the command line."""
-    command.run(audit, "audit", AuditConfig, check)
+    hydra_app.run(audit, "audit", AuditConfig, check)
 
 
 if __name__ == "__main__":

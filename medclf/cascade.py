@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from medclf.config import words
-from medclf.config.arguments import new_folder
+from medclf.cli import key_value
+from medclf.cli.common import new_folder
 from medclf.config.schema import Accelerator, Fraction, Strict
 
 
@@ -30,18 +30,18 @@ class CascadeConfig(Strict):
 
 def main() -> None:
     """Run the command line."""
-    words.run(CascadeConfig, cascade)
+    key_value.run(CascadeConfig, cascade)
 
 
 def cascade(config: CascadeConfig) -> None:
     """Join, judge, and leave a folder. Raises ConfigError or DataError before that is made."""
     folder = new_folder(None if config.output is None else Path(config.output), "cascade", "output=")
 
-    from medclf.prediction.stages import read_stages  # pandas, which --help does not pay
+    from medclf.composites.stages import read_stages  # pandas, which --help does not pay
 
     stages = read_stages(config.stage1, config.stage2, config.trust_code)
 
-    from medclf.reporting.cascade import conclude_cascade  # torch and Matplotlib likewise
+    from medclf.composites.cascade import conclude_cascade  # torch and Matplotlib likewise
 
     conclude_cascade(stages, folder, config.target, config.accelerator, config.trust_code)
 

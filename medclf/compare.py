@@ -2,7 +2,7 @@
 
 import argparse
 
-from medclf.config.arguments import Parser, a_path, add_bootstrap_options, new_folder, run, write_results
+from medclf.cli.common import Parser, a_path, add_bootstrap_options, new_folder, run, write_results
 
 RULES = ("half", "youden", "sensitivity", "specificity", "cost")
 """Those of ``medclf.evaluation.operating_point``, which imports what --help does not pay."""
@@ -29,13 +29,14 @@ def compare(typed: argparse.Namespace) -> None:
     """Compare, print, and leave a folder. Raises ConfigError or DataError before that is made."""
     folder = new_folder(typed.output, "compare")
 
-    from medclf.comparison import report, result  # pandas and Matplotlib, which --help does not pay
+    from medclf.comparison import compare  # pandas and Matplotlib, which --help does not pay
+    from medclf.reporting import comparison_report
 
-    found = result.compared(
+    found = compare.compared(
         typed.runs, typed.metrics, typed.positive, typed.operating_point, typed.resamples, typed.seed
     )
-    text = report.text(found)
-    write_results(folder, text, lambda target: report.save(found, text, target))
+    text = comparison_report.text(found)
+    write_results(folder, text, lambda target: comparison_report.save(found, text, target))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from medclf.config import words
-from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
+from medclf.cli import key_value
 from medclf.config.schema import Strict
-from medclf.errors import ConfigError
-from medclf.prediction.composite import check_model
-from medclf.prediction.facts import model_file
-from medclf.process import importing
+from medclf.inference.metadata import model_file
+from medclf.inference.model_files import check_model
+from medclf.utils.errors import ConfigError
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
+from medclf.utils.process import importing
 
 
 class DemoConfig(Strict):
@@ -46,15 +46,15 @@ def work(config: DemoConfig) -> None:
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise ConfigError(f'the page needs {" and ".join(missing)}: python -m pip install "medclf[demo]"')
-    from medclf.demonstration.figures import figures_of
-    from medclf.demonstration.serving import address, listen, serve
+    from medclf.web_demo.headline_metrics import figures_of
+    from medclf.web_demo.server import address, listen, serve
 
     figures = figures_of(path, facts)
     with listen(config.port) as listening:
         with importing():
-            from medclf.demonstration.answer import answer, warmed_up
-            from medclf.demonstration.app import build_app  # torch: once the port is known to be free
-            from medclf.demonstration.pages import page_of
+            from medclf.web_demo.answer import answer, warmed_up
+            from medclf.web_demo.app import build_app  # torch: once the port is known to be free
+            from medclf.web_demo.page import page_of
 
         engine = warmed_up(path, config.accelerator, config.trust_code, config.max_megapixels)
         app = build_app(partial(answer, engine), page_of(facts, figures, config.max_mb), config.max_mb)
@@ -65,7 +65,7 @@ def work(config: DemoConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    words.run(DemoConfig, work)
+    key_value.run(DemoConfig, work)
 
 
 if __name__ == "__main__":

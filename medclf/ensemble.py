@@ -2,7 +2,7 @@
 
 import argparse
 
-from medclf.config.arguments import Parser, a_path, new_folder, run
+from medclf.cli.common import Parser, a_path, new_folder, run
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def ensemble(typed: argparse.Namespace) -> None:
     """Average, evaluate, and leave a folder. Raises ConfigError or DataError before that is made."""
     folder = new_folder(typed.output, "ensemble")
 
-    from medclf.reporting.ensemble import conclude_ensemble  # pandas and Matplotlib, which --help does not pay
+    from medclf.composites.ensemble import conclude_ensemble  # pandas and Matplotlib, which --help does not pay
 
     conclude_ensemble(typed.runs, folder)
 

@@ -3,19 +3,19 @@
 import sys
 from pathlib import Path
 
-from medclf.config import command
-from medclf.config.checks import check_evaluate
+from medclf.cli import hydra_app
 from medclf.config.schema import EvaluateConfig
+from medclf.config.validation import check_evaluate
 
 
 def check(config: EvaluateConfig) -> None:
     """Refuse what cannot be judged. Raises ConfigError or DataError."""
     check_evaluate(config)
     if config.dataset is not None:
-        from medclf.data.sources.find import check_root  # NumPy, which --help does not pay
+        from medclf.data.sources.discovery import check_root  # NumPy, which --help does not pay
 
         check_root(config.dataset)
-    from medclf.reporting.checks import check_images, check_predicting, check_predictions  # pandas likewise
+    from medclf.reporting.validation import check_images, check_predicting, check_predictions  # pandas likewise
 
     check_predictions(config)
     check_images(config)
@@ -24,16 +24,16 @@ def check(config: EvaluateConfig) -> None:
 
 def evaluate(config: EvaluateConfig, folder: Path) -> None:
     """Leave figures, pictures and a report in a folder."""
-    from medclf.reporting.judge import judge  # pandas and Matplotlib: once the config is known to be right
+    from medclf.reporting.run_evaluation import judge  # pandas and Matplotlib: once the config is known to be right
 
-    judge(config, folder, command.typed_keys("evaluation"))
+    judge(config, folder, hydra_app.typed_keys("evaluation"))
 
 
 def main() -> None:
     """Run the command line."""
     # Hydra takes an entry that conf/ does not have only with a plus, and the names of classes it cannot have
     sys.argv[1:] = [f"++{word}" if word.startswith(("class_map.", "class_map=")) else word for word in sys.argv[1:]]
-    command.run(evaluate, "evaluate", EvaluateConfig, check)
+    hydra_app.run(evaluate, "evaluate", EvaluateConfig, check)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from medclf.config import words
+from medclf.cli import key_value
 from medclf.config.schema import Strict
 from medclf.exporting.folder import images_below
 from medclf.exporting.formats import FormatName, check_installed, files_of
-from medclf.prediction.composite import check_model
-from medclf.prediction.facts import model_file
-from medclf.process import importing
+from medclf.inference.metadata import model_file
+from medclf.inference.model_files import check_model
+from medclf.utils.process import importing
 
 
 class ExportConfig(Strict):
@@ -51,16 +51,16 @@ def export(config: ExportConfig) -> None:
     if config.images is not None:
         images_below(config.images)
     with importing():
-        from medclf.exporting import write  # torch: once what was typed is known to be right
-        from medclf.prediction.model import load_model
+        from medclf.exporting import export  # torch: once what was typed is known to be right
+        from medclf.inference.loading import load_model
 
-    verified = write.export(load_model(path, config.trust_code), config.format, files, config.images, config.tolerance)
-    write.tell(files, verified, config.format)
+    verified = export.export(load_model(path, config.trust_code), config.format, files, config.images, config.tolerance)
+    export.tell(files, verified, config.format)
 
 
 def main() -> None:
     """Run the command line."""
-    words.run(ExportConfig, export)
+    key_value.run(ExportConfig, export)
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from medclf.config import words
-from medclf.config.arguments import own_folder, refuse_unwritable
-from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
+from medclf.cli import key_value
+from medclf.cli.common import own_folder, refuse_unwritable
 from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
 from medclf.config.schema import Accelerator, Strict, TestTime
-from medclf.prediction.composite import check_model
-from medclf.prediction.facts import model_file
-from medclf.process import importing, leave
+from medclf.inference.metadata import model_file
+from medclf.inference.model_files import check_model
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
+from medclf.utils.process import importing, leave
 
 
 class PredictConfig(Strict):
@@ -54,8 +54,8 @@ def predict(config: PredictConfig) -> None:
     """Leave predictions in a folder. Raises ConfigError or DataError before that is made."""
     path = model_file(config.run, config.model)
     facts = check_model(path, config.trust_code)
-    from medclf.prediction.inputs import find, refuse_output_within  # NumPy, which --help does not pay
-    from medclf.prediction.output import Output, settings_of
+    from medclf.inference.inputs import find, refuse_output_within  # NumPy, which --help does not pay
+    from medclf.inference.output import Output, settings_of
 
     images = find(config.input)
     output = Output(own_folder("predict") if config.output is None else Path(config.output))
@@ -64,14 +64,14 @@ def predict(config: PredictConfig) -> None:
     settings = settings_of(config, path, images)
     output.refuse_other(settings)
     with importing():
-        from medclf.prediction.work import predict_all  # torch: once what was typed is known to be right
+        from medclf.inference.batch_predict import predict_all  # torch: once what was typed is known to be right
 
     predict_all(config, path, facts, images, output, settings)
 
 
 def main() -> None:
     """Run the command line."""
-    words.run(PredictConfig, predict)
+    key_value.run(PredictConfig, predict)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from medclf.config import command
-from medclf.config.checks import check_dataset
+from medclf.cli import hydra_app
 from medclf.config.schema import PrepareConfig
+from medclf.config.validation import check_dataset
 
 
 def check(config: PrepareConfig) -> None:
@@ -12,8 +12,8 @@ def check(config: PrepareConfig) -> None:
 
     Raises ConfigError or DataError.
     """
-    from medclf.data.checks import check_export  # pandas, which --help does not pay
-    from medclf.data.sources.find import check_root
+    from medclf.data.dataset_validation import check_export  # pandas, which --help does not pay
+    from medclf.data.sources.discovery import check_root
 
     check_dataset(config.dataset)
     check_export(config)
@@ -23,14 +23,14 @@ def check(config: PrepareConfig) -> None:
 
 def prepare(config: PrepareConfig, folder: Path) -> None:
     """Download where that is possible and needed, extract, build the image store, export where asked."""
-    from medclf.data.prepare import prepare_dataset
+    from medclf.data.preparation import prepare_dataset
 
     prepare_dataset(config, folder)
 
 
 def main() -> None:
     """Run the command line."""
-    command.run(prepare, "prepare", PrepareConfig, check)
+    hydra_app.run(prepare, "prepare", PrepareConfig, check)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import argparse
 
-from medclf.config.arguments import Parser, a_path, add_bootstrap_options, new_folder, run, write_results
+from medclf.cli.common import Parser, a_path, add_bootstrap_options, new_folder, run, write_results
 
 
 def main() -> None:
@@ -26,11 +26,15 @@ def report(typed: argparse.Namespace) -> None:
     """Report, print, and leave a folder. Raises ConfigError or DataError before that is made."""
     folder = new_folder(typed.output, "report")
 
-    from medclf.overview import result, saving, words  # pandas and Matplotlib, which --help does not pay
+    from medclf.overview import (
+        markdown,  # pandas and Matplotlib, which --help does not pay
+        overview,
+        write,
+    )
 
-    found = result.overview(typed.folders, typed.metrics, typed.columns, typed.where, typed.resamples, typed.seed)
-    text = words.text(found)
-    write_results(folder, text, lambda target: saving.save(found, text, target))
+    found = overview.overview(typed.folders, typed.metrics, typed.columns, typed.where, typed.resamples, typed.seed)
+    text = markdown.text(found)
+    write_results(folder, text, lambda target: write.save(found, text, target))
 
 
 if __name__ == "__main__":

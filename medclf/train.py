@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from medclf.config import command
+from medclf.cli import hydra_app
 from medclf.config.schema import Config
-from medclf.process import importing, leave
+from medclf.utils.process import importing, leave
 
 
 def check(config: Config) -> None:
     """Refuse what cannot be trained. Raises ConfigError or DataError."""
-    from medclf.config.checks import check as check_config
-    from medclf.data.checks import check_images  # pandas, which --help does not pay
+    from medclf.config.validation import check as check_config
+    from medclf.data.dataset_validation import check_images  # pandas, which --help does not pay
 
     check_config(config)
     check_images(config)
@@ -26,7 +26,7 @@ def train(config: Config, folder: Path) -> float:
 
 def main() -> None:
     """Run the command line."""
-    command.run(train, "train", Config, check)
+    hydra_app.run(train, "train", Config, check)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medclf.comparison.aligned import aligned
-from medclf.comparison.differences import compare
+from medclf.comparison.alignment import aligned
+from medclf.comparison.paired_tests import compare
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.predictions import predictions_table, save_predictions, split_of
 

@@ -22,8 +22,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup leaves it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-from medclf.config import resolvers
-from medclf.config.compose import Composer
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, Dataset, validated
 
 resolvers.register()

@@ -9,7 +9,7 @@ from pathlib import Path
 WRITE = """
 import sys
 from pathlib import Path
-from medclf.files import written_whole
+from medclf.utils.atomic_write import written_whole
 with written_whole(Path(sys.argv[1])) as file:
     file.write(b"half of it")
     file.flush()
@@ -43,7 +43,7 @@ def leave_unfinished(path: Path) -> Path:
 HOLD = """
 import sys
 from pathlib import Path
-from medclf.runs import claimed
+from medclf.utils.run_dir import claimed
 with claimed(Path(sys.argv[1]), "hydra.run.dir"):
     print("held", flush=True)
     sys.stdin.read()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from medclf.config.compose import Composer
+from medclf.config.composition import Composer
 from medclf.config.schema import EvaluateConfig, validated
 from medclf.evaluation.evaluate import evaluate
 

@@ -2,9 +2,9 @@
 
 import json
 
-from medclf.prediction.digests import file_digest, model_digests
-from medclf.run_files import digests
-from medclf.runs import Run
+from medclf.config.run_files import digests
+from medclf.utils.file_digests import file_digest, model_digests
+from medclf.utils.run_dir import Run
 
 
 def change(path, **values):

@@ -17,10 +17,10 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from medclf import cascade, compare, evaluate, report, train
 from medclf.config.paths import conf_dir
-from medclf.data.reading import decode
-from medclf.figures.draw import GradCam
-from medclf.prediction.engine import Engine
-from medclf.prediction.model import load_model
+from medclf.data.image_io import decode
+from medclf.inference.loading import load_model
+from medclf.inference.predictor import Engine
+from medclf.plots.run_plots import GradCam
 
 WORDS = [*TINY, "dataset=folder", "dataset.root=images", "dataset.duplicates.near=null", "evaluation.resamples=100"]
 LESION = ["dataset.classes=[normal,lesion]", "dataset.class_folders={normal: normal, lesion: [benign, malignant]}"]

@@ -10,7 +10,7 @@ import pytest
 from compared import FOUR, make_run, predictions
 
 from medclf import compare as entry
-from medclf.comparison import result
+from medclf.comparison import compare as comparison
 from medclf.evaluation import operating_point
 
 FEW = ("--resamples", "200")
@@ -105,7 +105,7 @@ def test_ctrl_c(compare, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(result, "read_all", interrupted)
+    monkeypatch.setattr(comparison, "read_all", interrupted)
     answer = compare(make_run("a"), make_run("b", seed=1))
     assert (answer.code, answer.err.strip()) == (130, "interrupted")
 

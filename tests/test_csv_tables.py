@@ -5,9 +5,9 @@ import tracemalloc
 
 import pytest
 
-from medclf.config.file_limits import TABLE_CELLS
-from medclf.csv_tables import read_csv, read_frame, read_numbers
-from medclf.errors import ConfigError, DataError
+from medclf.utils.csv_tables import read_csv, read_frame, read_numbers
+from medclf.utils.errors import ConfigError, DataError
+from medclf.utils.file_limits import TABLE_CELLS
 
 
 @pytest.fixture

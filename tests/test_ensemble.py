@@ -14,8 +14,8 @@ from signed import sign_run
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from medclf import compare, ensemble, evaluate
-from medclf.prediction.engine import Engine
-from medclf.prediction.model import load_model
+from medclf.inference.loading import load_model
+from medclf.inference.predictor import Engine
 
 WORDS = [*TINY_PHANTOM, "trainer.max_epochs=1", "evaluation=default", "evaluation.resamples=200",
          "evaluation.grad_cam=0", "evaluation.operating_point=youden"]  # fmt: skip

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medclf.file_names import LONGEST, distinct_file_names, safe_file_name
+from medclf.utils.file_names import LONGEST, distinct_file_names, safe_file_name
 
 HARMLESS = [
     "benign",

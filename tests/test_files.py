@@ -7,8 +7,8 @@ import time
 import pytest
 from left import leave_unfinished, unfinished, writing
 
-from medclf import files
-from medclf.files import folder_written_whole, remove_abandoned, write_text, written_whole
+from medclf.utils import atomic_write
+from medclf.utils.atomic_write import folder_written_whole, remove_abandoned, write_text, written_whole
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows does not remove a file that is open")
 
@@ -66,7 +66,7 @@ def test_a_file_of_another_machine_is_removed_only_when_it_is_old(tmp_path, hour
 
 @posix
 def test_a_folder_that_a_killed_process_left_is_removed(tmp_path):
-    left = tmp_path / f".phantom-{files._machine()}-ab_12345"
+    left = tmp_path / f".phantom-{atomic_write._machine()}-ab_12345"
     (left / "train").mkdir(parents=True)
     assert remove_abandoned(tmp_path, "phantom") == [left]
     assert not left.exists()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from medclf.process import importing
+from medclf.utils.process import importing
 
 
 def test_the_collector_rests_while_imports_run_and_works_again_after_an_error():
@@ -21,7 +21,7 @@ def test_the_collector_rests_while_imports_run_and_works_again_after_an_error():
 
 def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
     code = (
-        "import atexit, sys, torch; from medclf.process import leave; atexit.register(print, 'at the end')\n"
+        "import atexit, sys, torch; from medclf.utils.process import leave; atexit.register(print, 'at the end')\n"
         "class Slow:\n    def __del__(self):\n        print('taken apart')\n"
         "sys.kept = Slow(); print('buffered', end=' '); leave()"
     )
@@ -39,14 +39,14 @@ def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
     ],
 )
 def test_who_is_not_alone_ends_as_ever(others):
-    code = f"{others}\nfrom medclf.process import leave; leave(); print('is still here')"
+    code = f"{others}\nfrom medclf.utils.process import leave; leave(); print('is still here')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "is still here\n"), done.stderr
 
 
 WAIT = """
 import os, sys, time
-from medclf import terminal
+from medclf.utils import terminal
 with terminal.command():
     try:
         {before}

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from medclf.config.overrides import parse
-from medclf.quoting import command_line, override
+from medclf.utils.quoting import command_line, override
 
 NAMES = [
     "runs/a", "a b", "it's", 'a "b"', "a=1", "[a]", "Gefäß", "a,b", "null", "TRUE", "1", "1e5", "1_000", "a\\b", "a\\",

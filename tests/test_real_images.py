@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from medclf.config import resolvers
-from medclf.config.compose import Composer
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, Dataset, validated
-from medclf.data.dataset import load_image_table
-from medclf.data.sources.find import find_images
-from medclf.data.store import open_store
+from medclf.data.image_cache import open_store
+from medclf.data.scan import load_image_table
+from medclf.data.sources.discovery import find_images
 
 resolvers.register()
 DATA = Path(os.environ["MEDCLF_DATA"]).absolute() if os.environ.get("MEDCLF_DATA") else None

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclf.data.pixels import UnreadableImageError
-from medclf.data.reading import decode
+from medclf.data.image_io import decode
+from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.data.sources.folders import image_paths
 from medclf.data.sources.medmnist import load_array
-from medclf.errors import ConfigError, DataError
-from medclf.prediction.inputs import find
-from medclf.regular_files import NotRegularFileError, open_regular
+from medclf.inference.inputs import find
+from medclf.utils.errors import ConfigError, DataError
+from medclf.utils.regular_files import NotRegularFileError, open_regular
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have other special files")
 

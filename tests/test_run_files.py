@@ -9,13 +9,13 @@ import pytest
 import yaml
 from compared import make_run, predictions
 
-from medclf.comparison.result import compared
-from medclf.errors import DataError
+from medclf.comparison.compare import compared
+from medclf.config.run_files import digests, read_config, read_metrics, read_record, verify
 from medclf.evaluation.predictions import save_predictions
-from medclf.overview.collect import entries
-from medclf.plain_text import in_markdown, markdown_table, visible
-from medclf.run_files import digests, read_config, read_metrics, read_record, verify
-from medclf.runs import Run
+from medclf.overview.runs import entries
+from medclf.utils.errors import DataError
+from medclf.utils.run_dir import Run
+from medclf.utils.text_escaping import in_markdown, markdown_table, visible
 
 
 @pytest.fixture
@@ -112,16 +112,16 @@ NAME = "<script>alert(1)</script> `x` [a](http://b) | \x1b[31m\n# $\\frac$"
 
 def test_names_stay_text_in_markdown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    from medclf.comparison import report
+    from medclf.reporting import comparison_report
 
     for index, name in enumerate((NAME, "other")):
         folder = Path(make_run(f"run{index}", seed=index))
         (folder / "config.yaml").write_text(yaml.safe_dump({"model": {"name": name}, "seed": index}))
     found = compared([Path("run0"), Path("run1")], None, None, None, 100, 0)
-    text = report.text(found)
+    text = comparison_report.text(found)
     for sign in ("<script", "](http", "\x1b", "\n# $"):
         assert sign not in text
-    report.save(found, text, Path("out"))  # draws the names too
+    comparison_report.save(found, text, Path("out"))  # draws the names too
     cells = markdown_table(["a"], [[NAME]]).splitlines()[2]
     assert cells.replace("\\|", "").count("|") == 2
 
@@ -132,9 +132,9 @@ def test_a_line_of_text():
 
 
 def test_a_table_of_too_many_classes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("medclf.evaluation.reading.MAX_CLASSES", 3)
+    monkeypatch.setattr("medclf.evaluation.predictions_io.MAX_CLASSES", 3)
     save_predictions(predictions(classes=("a", "b", "c", "d")), tmp_path / "four.csv")
-    from medclf.evaluation.reading import load_predictions
+    from medclf.evaluation.predictions_io import load_predictions
 
     with pytest.raises(DataError, match=r"four\.csv: has 4 classes, over the limit of 3"):
         load_predictions(tmp_path / "four.csv")

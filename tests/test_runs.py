@@ -6,10 +6,10 @@ import shlex
 import pytest
 from left import locked
 
-from medclf import files
-from medclf.errors import ConfigError, DataError
-from medclf.plain_data import write_json
-from medclf.runs import Run, claimed, is_used, unfinished
+from medclf.utils import atomic_write
+from medclf.utils.errors import ConfigError, DataError
+from medclf.utils.plain_data import write_json
+from medclf.utils.run_dir import Run, claimed, is_used, unfinished
 
 
 def test_a_folder_has_one_run(tmp_path):
@@ -69,7 +69,7 @@ def full_disk(monkeypatch):
             if (run.folder / ".reserve").exists():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(files.os, "fsync", sync)
+        monkeypatch.setattr(atomic_write.os, "fsync", sync)
 
     return fill
 
@@ -80,7 +80,7 @@ def test_a_full_disk_is_one_message_and_the_record_tells_how_the_run_ended(tmp_p
     run = Run(tmp_path / name)
     with pytest.raises(DataError) as caught, run.at_work():
         full_disk(run)
-        files.write_text(run.folder / "report.html", "text")
+        atomic_write.write_text(run.folder / "report.html", "text")
     said, _, command = str(caught.value).partition(", then: ")
     assert said == f"{name}: cannot be written: no space left; free some"
     assert shlex.split(command)[:3] == ["python", "-m", "medclf.train"]

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from medclf import terminal
-from medclf.terminal import printable
+from medclf.utils import terminal
+from medclf.utils.terminal import printable
 
 SPEAK = """
 import logging, sys
-from medclf import terminal
-from medclf.errors import ConfigError
+from medclf.utils import terminal
+from medclf.utils.errors import ConfigError
 with terminal.command():
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     for number in range(int(sys.argv[1])):

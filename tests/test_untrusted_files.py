@@ -18,25 +18,25 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from medclf.comparison.sources import read_all
-from medclf.config import components
-from medclf.config.compose import Composer
-from medclf.config.resuming import check_same, resumed_config, run_to_resume
+from medclf.composites.ensemble import _config
+from medclf.composites.stages import read_stages
+from medclf.config import component_registry
+from medclf.config.composition import Composer
+from medclf.config.resume import check_same, resumed_config, run_to_resume
 from medclf.config.schema import Config, validated
-from medclf.demonstration.figures import figures_of
-from medclf.errors import MedclfError
-from medclf.evaluation.reading import load_predictions
-from medclf.overview.collect import entries
-from medclf.plain_data import read_json, write_json
-from medclf.prediction.again import own_dataset
-from medclf.prediction.composite import check_model
-from medclf.prediction.facts import model_file, read_facts
-from medclf.prediction.model import load_model
-from medclf.prediction.stages import read_stages
-from medclf.reporting.about import about_run
-from medclf.reporting.ensemble import _config
-from medclf.runs import Run
-from medclf.training.checkpoint_io import whole_checkpoint
+from medclf.evaluation.predictions_io import load_predictions
+from medclf.inference.loading import load_model
+from medclf.inference.metadata import model_file, read_facts
+from medclf.inference.model_files import check_model
+from medclf.inference.run_images import own_dataset
+from medclf.overview.runs import entries
+from medclf.reporting.run_summary import about_run
+from medclf.training.checkpointing import whole_checkpoint
 from medclf.training.trainer import build_trainer
+from medclf.utils.errors import MedclfError
+from medclf.utils.plain_data import read_json, write_json
+from medclf.utils.run_dir import Run
+from medclf.web_demo.headline_metrics import figures_of
 
 SENTINEL = "medclf_attack"
 """Name of the module that payloads would import, and of the file that they would create."""
@@ -169,7 +169,7 @@ def poison(folder, name, draw):
 
 def as_if_written(folder):
     """Make the digests those of the changed files: whoever sends a run can do so too."""
-    from medclf.prediction.digests import file_digest, model_digests
+    from medclf.utils.file_digests import file_digest, model_digests
 
     facts, record = folder / "checkpoints/best.json", folder / "run.json"
     for path, change in ((facts, {"sha256": model_digests(facts)}), (record, {"best_json_sha256": file_digest(facts)})):
@@ -257,9 +257,9 @@ def test_the_attack_works_where_a_file_is_given_to_omegaconf(tmp_path, monkeypat
 def test_without_the_check_of_components_the_module_would_be_imported(run, monkeypatch):
     facts = json.loads((run / "checkpoints/best.json").read_text(encoding="utf-8"))
     node = {"backbone": facts["model"]["backbone"], "head": {"_target_": f"{SENTINEL}.run"}}
-    monkeypatch.setattr(components, "validate_component", lambda *_: None)
+    monkeypatch.setattr(component_registry, "validate_component", lambda *_: None)
     with WATCH.watching() as seen, pytest.raises(MedclfError, match="cannot be imported"):
-        components.build_component("model.head", node["head"], {}, trust_code=False)
+        component_registry.build_component("model.head", node["head"], {}, trust_code=False)
     assert any(line.startswith("import") for line in seen)
 
 

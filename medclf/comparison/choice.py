@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from medclf.comparison.aligned import aligned
+from medclf.comparison.alignment import aligned
 from medclf.comparison.sources import Source
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Evaluation, validated
-from medclf.errors import ConfigError, DataError, did_you_mean, listed
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.operating_point import OperatingPoint, choose
 from medclf.evaluation.predictions import Predictions, classes_of, split_of
+from medclf.utils.errors import ConfigError, DataError, did_you_mean, listed
 
 BINARY = (
     "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "f1_positive", "auroc_macro", "brier",

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medclf.errors import DataError
-from medclf.evaluation.reading import load_predictions
-from medclf.plain_data import flat, read_yaml
-from medclf.run_files import check_keys, read_metrics, verify
-from medclf.runs import Run
+from medclf.config.run_files import check_keys, read_metrics, verify
+from medclf.evaluation.predictions_io import load_predictions
+from medclf.utils.errors import DataError
+from medclf.utils.plain_data import flat, read_yaml
+from medclf.utils.run_dir import Run
 
 
 @dataclass(frozen=True)

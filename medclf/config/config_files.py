@@ -7,8 +7,8 @@ import yaml
 
 from medclf.config.limits import MAX_FILE_BYTES, MAX_FILE_DEPTH, MAX_FILE_VALUES, MAX_FILES
 from medclf.config.messages import shown
-from medclf.errors import ConfigError
-from medclf.plain_data import LOADER
+from medclf.utils.errors import ConfigError
+from medclf.utils.plain_data import LOADER
 
 
 def check_folder(folder: Path) -> None:

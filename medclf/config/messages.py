@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from medclf.errors import did_you_mean, listed
+from medclf.utils.errors import did_you_mean, listed
 
 MAX_SHOWN = 80
 """Characters of a value that a message shows."""

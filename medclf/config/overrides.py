@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from medclf.config.field_types import path_text
 from medclf.config.limits import MAX_JOBS, MAX_OVERRIDE, MAX_OVERRIDES
 from medclf.config.messages import shown
-from medclf.errors import ConfigError
+from medclf.utils.errors import ConfigError
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume")
 """Keys of folders that are looked for before the configuration is checked."""

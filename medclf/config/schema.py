@@ -23,12 +23,12 @@ from medclf.config.field_types import (
     not_boolean,
 )
 from medclf.config.field_types import Fraction as Fraction
-from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 from medclf.config.messages import validation_messages
 from medclf.config.trainer_schema import Accelerator as Accelerator
 from medclf.config.trainer_schema import Precision as Precision
 from medclf.config.trainer_schema import TrainerConfig
-from medclf.errors import ConfigError
+from medclf.utils.errors import ConfigError
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 
 SplitName = Literal["train", "val", "test"]
 

@@ -9,10 +9,10 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from medclf.config.schema import Dataset
-from medclf.data.dataset import Examined
-from medclf.data.reading import decode
-from medclf.data.table import ImageTable
-from medclf.errors import listed
+from medclf.data.image_io import decode
+from medclf.data.image_table import ImageTable
+from medclf.data.scan import Examined
+from medclf.utils.errors import listed
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
 IMBALANCED = 10

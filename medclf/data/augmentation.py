@@ -2,7 +2,7 @@ from typing import Any
 
 from torchvision.transforms import InterpolationMode, v2
 
-from medclf.config.components import TRANSFORMS, build_component, validate_component
+from medclf.config.component_registry import TRANSFORMS, build_component, validate_component
 from medclf.config.schema import Augmentation
 
 

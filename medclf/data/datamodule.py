@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medclf.config.devices import check_workers
+from medclf.config.distributed import check_workers
 from medclf.config.schema import Dataset as DatasetConfig
-from medclf.data.resumable import ResumableLoader
-from medclf.data.sampling import BalancedSampler
-from medclf.data.store import ImageStore, open_store
-from medclf.data.table import PARTS, ImageTable
-from medclf.data.views import Views
+from medclf.data.augmentation_views import Views
+from medclf.data.balanced_sampler import BalancedSampler
+from medclf.data.dataloader import ResumableLoader
+from medclf.data.image_cache import ImageStore, open_store
+from medclf.data.image_table import PARTS, ImageTable
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)

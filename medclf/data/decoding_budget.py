@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from medclf.config.file_limits import DECODING_BYTES, READING_BYTES
+from medclf.utils.file_limits import DECODING_BYTES, READING_BYTES
 
 LARGE = 2**27
 """Bytes of decoded images above which freed memory is returned to the system."""

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.data.decoding_budget import DECODING, decoding, reserve
-from medclf.data.pixels import UnreadableImageError, to_eight_bits, validate_size
+from medclf.data.pixel_conversion import UnreadableImageError, to_eight_bits, validate_size
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
 NEEDED = ("Rows", "Columns", "PhotometricInterpretation")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")

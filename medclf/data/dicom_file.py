@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from medclf.config.file_limits import MAX_FILE_BYTES, MAX_INFLATION, SMALL_INFLATION
-from medclf.data.kinds import DICM, PREAMBLE, has_dicom
-from medclf.data.pixels import UnreadableImageError, validate_size
+from medclf.data.image_formats import DICM, PREAMBLE, has_dicom
+from medclf.data.pixel_conversion import UnreadableImageError, validate_size
+from medclf.utils.file_limits import MAX_FILE_BYTES, MAX_INFLATION, SMALL_INFLATION
 
 DEFLATED, EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 """Transfer syntaxes: explicit little endian, with the dataset deflated as a whole or not (DICOM PS3.5, A.5 and A.2)."""

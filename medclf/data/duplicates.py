@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from medclf.data.fingerprint import Fingerprint
-from medclf.errors import DataError
+from medclf.utils.errors import DataError
 
 BLOCK = 64
 MOST_PAIRS = 10_000_000

@@ -13,12 +13,12 @@ from pathlib import Path
 import imagehash
 from tqdm import tqdm
 
-from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.data.decoding_budget import decoding
-from medclf.data.pixels import UnreadableImageError, validate_size
-from medclf.data.reading import is_array_item, read_bytes, read_image
-from medclf.errors import DataError, listed
-from medclf.write_errors import unwritable
+from medclf.data.image_io import is_array_item, read_bytes, read_image
+from medclf.data.pixel_conversion import UnreadableImageError, validate_size
+from medclf.utils.errors import DataError, listed
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
+from medclf.utils.write_errors import unwritable
 
 log = logging.getLogger(__name__)
 DATABASE = "fingerprints.sqlite"

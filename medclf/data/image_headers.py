@@ -3,8 +3,8 @@
 import struct
 from collections.abc import Iterator
 
-from medclf.config.file_limits import MAX_SCANNED_PIXELS, MAX_STRIPS
-from medclf.data.pixels import UnreadableImageError, validate_size
+from medclf.data.pixel_conversion import UnreadableImageError, validate_size
+from medclf.utils.file_limits import MAX_SCANNED_PIXELS, MAX_STRIPS
 
 SIGNATURES = (
     (b"\x89PNG", "PNG"),

@@ -21,10 +21,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from medclf.config.schema import Phantom
-from medclf.errors import DataError
-from medclf.files import folder_written_whole, remove_abandoned, write_text
-from medclf.plain_data import read_json
-from medclf.write_errors import unwritable
+from medclf.utils.atomic_write import folder_written_whole, remove_abandoned, write_text
+from medclf.utils.errors import DataError
+from medclf.utils.plain_data import read_json
+from medclf.utils.write_errors import unwritable
 
 SETTINGS = "phantom.json"
 CLASSES = ("organ_absent", "organ_present")

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from medclf.config.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.config.schema import Clahe, Form
 from medclf.data.decoding_budget import decoding
-from medclf.data.reading import DecodedImage, read_image
+from medclf.data.image_io import DecodedImage, read_image
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
 BILINEAR = Image.Resampling.BILINEAR
 
@@ -52,7 +52,7 @@ def read_preprocessed(
         root: folder that the path is below.
         path: a file, or ``ARRAYS.npy#INDEX``.
         config: the size of the square, and how an image becomes one.
-        at_least: as ``medclf.data.reading.decode`` takes it.
+        at_least: as ``medclf.data.image_io.decode`` takes it.
         content: the file's bytes, if they are read already.
         max_megapixels: limit on the pixels of the image, in millions.
 

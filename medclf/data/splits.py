@@ -12,11 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, Splits
-from medclf.csv_tables import read_csv, require_columns
-from medclf.data.sources.find import check_classes
-from medclf.data.sources.found import FoundImages
-from medclf.data.table import PARTS, ImageTable, attributes_frame
-from medclf.errors import ConfigError, DataError, listed
+from medclf.data.image_table import PARTS, ImageTable, attributes_frame
+from medclf.data.sources.discovery import check_classes
+from medclf.data.sources.records import FoundImages
+from medclf.utils.csv_tables import read_csv, require_columns
+from medclf.utils.errors import ConfigError, DataError, listed
 
 DRAWS = 20
 TINY = 30

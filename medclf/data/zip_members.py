@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from medclf.config.file_limits import (
+from medclf.utils.errors import DataError, listed
+from medclf.utils.file_limits import (
     ARCHIVE_MEMBERS,
     ARCHIVE_RATIO,
     MEMBER_DEPTH,
@@ -21,7 +22,6 @@ from medclf.config.file_limits import (
     SMALL_ARCHIVE,
     SMALL_MEMBER,
 )
-from medclf.errors import DataError, listed
 
 DAMAGED = (
     BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, OSError, ValueError,

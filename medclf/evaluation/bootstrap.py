@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from medclf.errors import ConfigError
 from medclf.evaluation.metrics import MetricValues, metric_values
 from medclf.evaluation.percentiles import Percentiles, Spread
 from medclf.evaluation.predictions import Predictions
+from medclf.utils.errors import ConfigError
 
 Floats = NDArray[np.float64]
 CHUNK = 400_000

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from medclf.config.checks import check_positive
 from medclf.config.schema import Evaluation as Config
+from medclf.config.validation import check_positive
 from medclf.evaluation.calibration import Temperature, calibrated, fit_temperature
 from medclf.evaluation.estimates import Estimate, Metrics, estimate
 from medclf.evaluation.operating_point import OperatingPoint, choose, rules
 from medclf.evaluation.predictions import Predictions, classes_of, decide, split_of
-from medclf.evaluation.reading import remarks
+from medclf.evaluation.predictions_io import remarks
 from medclf.evaluation.subgroups import subgroups
 
 PARTS = ("val", "test")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medclf.files import write_csv
+from medclf.utils.atomic_write import write_csv
 
 COLUMNS = ("path", "group", "split", "fold", "true_class", "predicted_class")
 """Columns of text. Beside them ``prob_<class>`` for each class; any other column tells of the patient or the image."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medclf.errors import ConfigError, did_you_mean, listed
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.predictions import Predictions, attributes_of
+from medclf.utils.errors import ConfigError, did_you_mean, listed
 
 FEW = 10
 """Patients of a class below which a subgroup is too small to judge."""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from medclf.evaluation.estimates import Estimate, Metrics
-from medclf.evaluation.names import MAX_SHOWN_CLASSES, headline_names
+from medclf.metric_registry import MAX_SHOWN_CLASSES, headline_names
 
 PER_CLASS = ("sensitivity", "specificity", "ppv", "f1", "auroc")
 COLUMNS = ["split", "metric", "class", "value", "low", "high", "n", "method", "reason"]

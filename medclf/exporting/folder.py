@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from medclf.data.kinds import SUFFIXES
+from medclf.data.image_formats import SUFFIXES
 from medclf.data.sources.folders import image_paths
-from medclf.errors import ConfigError
+from medclf.utils.errors import ConfigError
 
 
 def images_below(folder: str) -> list[str]:

@@ -6,9 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from medclf.errors import ConfigError, listed
-from medclf.file_names import safe_file_name
-from medclf.prediction.facts import Facts
+from medclf.inference.metadata import Facts
+from medclf.utils.errors import ConfigError, listed
+from medclf.utils.file_names import safe_file_name
 
 FormatName = Literal["onnx", "torch", "openvino"]
 

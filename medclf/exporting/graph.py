@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from medclf.prediction.joint import Classifier, Joint
-from medclf.prediction.model import Model
+from medclf.inference.loading import Model
+from medclf.inference.modules import Classifier, Joint
 
 Runner = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.float32], NDArray[np.int64]]]
 """A loaded file at work: a batch in each form of the images, (n, channels, size, size), to its outputs."""

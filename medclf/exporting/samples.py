@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclf.config.schema import Form
-from medclf.data.pixels import UnreadableImageError
-from medclf.errors import ConfigError, MedclfError
-from medclf.evaluation.reading import load_predictions
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.evaluation.predictions_io import load_predictions
 from medclf.exporting.folder import images_below
-from medclf.plain_data import read_yaml
-from medclf.prediction.again import own_images
-from medclf.prediction.engine import Engine, Seen
-from medclf.prediction.stream import most_at_once
-from medclf.runs import Run
+from medclf.inference.predictor import Engine, Seen
+from medclf.inference.run_images import own_images
+from medclf.inference.stream import most_at_once
+from medclf.utils.errors import ConfigError, MedclfError
+from medclf.utils.plain_data import read_yaml
+from medclf.utils.run_dir import Run
 
 MOST = 32
 NOISE = "pictures of noise"

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.errors import DataError
 from medclf.exporting.graph import Runner
 from medclf.exporting.samples import Samples
-from medclf.prediction.engine import Engine
+from medclf.inference.predictor import Engine
+from medclf.utils.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from medclf.errors import did_you_mean, listed
+from medclf.utils.errors import did_you_mean, listed
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),

@@ -4,8 +4,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medclf.config.components import BACKBONES, HEADS, Components, build_component
-from medclf.errors import ConfigError
+from medclf.config.component_registry import BACKBONES, HEADS, Components, build_component
+from medclf.utils.errors import ConfigError
 
 
 class Network(nn.Module):

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from medclf.errors import ConfigError, listed
 from medclf.models.backbones import ResNet
 from medclf.models.network import Network
-from medclf.models.state import State, own_state
-from medclf.regular_files import special_kind
+from medclf.models.state_dict import State, own_state
+from medclf.utils.errors import ConfigError, listed
+from medclf.utils.regular_files import special_kind
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,7 @@ from datetime import datetime, timezone
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from medclf.figures.style import Picture
-from medclf.overview.result import Overview
-from medclf.overview.table import cells_of, unfinished
-from medclf.overview.words import (
+from medclf.overview.markdown import (
     FOLDS,
     best_lines,
     by_best,
@@ -21,7 +18,10 @@ from medclf.overview.words import (
     summary,
     title,
 )
-from medclf.plain_text import in_html
+from medclf.overview.overview import Overview
+from medclf.overview.tables import cells_of, unfinished
+from medclf.plots.style import Picture
+from medclf.utils.text_escaping import in_html
 
 
 def page(result: Overview, pictures: Sequence[Picture], files: Mapping[str, bytes]) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from medclf.comparison.aligned import aligned
-from medclf.comparison.differences import BOOTSTRAP, Difference, bootstrap_p, holm
-from medclf.errors import DataError
-from medclf.overview.collect import Entry
-from medclf.overview.pooled import IMAGE, Floats, Population, Resampler, interval, reason_of, value_of
-from medclf.overview.settings import Setting
+from medclf.comparison.alignment import aligned
+from medclf.comparison.paired_tests import BOOTSTRAP, Difference, bootstrap_p, holm
+from medclf.overview.pooling import IMAGE, Floats, Population, Resampler, interval, reason_of, value_of
+from medclf.overview.run_groups import Setting
+from medclf.overview.runs import Entry
+from medclf.utils.errors import DataError
 
 REPETITION = ("seed", "split seed", "fold")
 """What ``Entry.repetition`` holds."""

@@ -5,12 +5,12 @@ from pathlib import Path
 import pandas as pd
 
 from medclf.evaluation.evaluate import Evaluation
-from medclf.figures.draw import GradCam, pictures_of
-from medclf.figures.pages import Seen
-from medclf.figures.style import save
-from medclf.reporting.about import About
-from medclf.reporting.report import write_report
-from medclf.reporting.results import save_results
+from medclf.plots.image_grids import Seen
+from medclf.plots.run_plots import GradCam, pictures_of
+from medclf.plots.style import save
+from medclf.reporting.html_report import write_report
+from medclf.reporting.run_summary import About
+from medclf.reporting.write import save_results
 
 
 def write_outcome(

@@ -12,11 +12,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.page import image_page
-from medclf.errors import DataError, MedclfError
-from medclf.files import written_whole
-from medclf.training.checkpoint_io import unwritable_checkpoint
+from medclf.plots.image_page import image_page
+from medclf.training.checkpointing import unwritable_checkpoint
 from medclf.training.module import ClassifierModule
+from medclf.utils.atomic_write import written_whole
+from medclf.utils.errors import DataError, MedclfError
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 """What Lightning's ModelCheckpoint knows of files."""

@@ -2,7 +2,7 @@ from typing import Any
 
 import torch
 
-from medclf.config.components import OPTIMIZERS, build_component
+from medclf.config.component_registry import OPTIMIZERS, build_component
 from medclf.models.network import Network
 
 LATE_BACKBONE_LR_SCALE = 0.1

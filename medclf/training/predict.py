@@ -10,10 +10,10 @@ import torch.distributed
 from torch import Tensor, nn
 
 from medclf.data.datamodule import ImageDataModule
-from medclf.errors import DataError
 from medclf.evaluation.predictions import predictions_table
-from medclf.models.folding import folded
+from medclf.models.batchnorm_folding import folded
 from medclf.training.module import ClassifierModule
+from medclf.utils.errors import DataError
 
 Outputs = list[tuple[torch.Tensor, torch.Tensor]]
 Look = Callable[[str, Tensor], None]

@@ -13,11 +13,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from medclf.config.schema import Config
+from medclf.data.augmentation_views import DrawnViews, Flips, Views, are_flips
 from medclf.data.datamodule import Features, ImageDataModule
-from medclf.data.views import DrawnViews, Flips, Views, are_flips
-from medclf.models.folding import folded
+from medclf.models.batchnorm_folding import folded
 from medclf.models.network import Network
-from medclf.training.features import open_features
+from medclf.training.feature_cache import open_features
 from medclf.training.module import ClassifierModule
 
 log = logging.getLogger(__name__)

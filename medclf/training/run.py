@@ -8,31 +8,31 @@ from pathlib import Path
 import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from medclf.config.devices import check_cores, check_shares
+from medclf.config.distributed import check_cores, check_shares
 from medclf.config.schema import Config
-from medclf.config.trainer_checks import check_batches
+from medclf.config.trainer_validation import check_batches
 from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.dataset import examine, table_of
-from medclf.data.seen_before import save_fingerprints
-from medclf.data.table import PARTS, ImageTable
-from medclf.errors import ConfigError, DataError, MedclfError
+from medclf.data.image_table import PARTS, ImageTable
+from medclf.data.scan import examine, table_of
+from medclf.data.training_overlap import save_fingerprints
 from medclf.evaluation.subgroups import check_subgroups
-from medclf.plain_data import read_json, read_yaml, write_yaml
-from medclf.process import Terminated
-from medclf.runs import Run, is_main_process
-from medclf.training.arithmetic import precision_of
+from medclf.inference.precision import precision_of
 from medclf.training.build import build_module
-from medclf.training.checkpoint_io import whole_checkpoint
-from medclf.training.memory import keep_freed_memory
+from medclf.training.checkpointing import whole_checkpoint
+from medclf.training.finalize import conclude
+from medclf.training.log_filters import quieten
 from medclf.training.module import ClassifierModule
-from medclf.training.noise import quieten
-from medclf.training.results import conclude
 from medclf.training.reuse import reuse_of
 from medclf.training.tensorboard import whole_events
 from medclf.training.trainer import build_trainer
-from medclf.training.tune import tuned
+from medclf.training.tuner import tuned
+from medclf.utils.errors import ConfigError, DataError, MedclfError
+from medclf.utils.memory import keep_freed_memory
+from medclf.utils.plain_data import read_json, read_yaml, write_yaml
+from medclf.utils.process import Terminated
+from medclf.utils.run_dir import Run, is_main_process
 
 log = logging.getLogger(__name__)
 RESTORING = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)

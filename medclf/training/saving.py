@@ -6,14 +6,14 @@ from typing import Any
 import torch
 
 from medclf.config.schema import Config
-from medclf.data.table import ImageTable
+from medclf.data.image_table import ImageTable
 from medclf.evaluation.evaluate import Evaluation
-from medclf.files import written_whole
-from medclf.models.state import plain_state
-from medclf.plain_data import write_json
-from medclf.prediction.composite import facts_of
-from medclf.prediction.digests import model_digests
+from medclf.inference.model_files import facts_of
+from medclf.models.state_dict import plain_state
 from medclf.training.module import ClassifierModule
+from medclf.utils.atomic_write import written_whole
+from medclf.utils.file_digests import model_digests
+from medclf.utils.plain_data import write_json
 
 
 def save_best(

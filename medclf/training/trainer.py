@@ -7,13 +7,13 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from medclf.config.components import CALLBACKS, LOGGERS, build_component, import_component
+from medclf.config.component_registry import CALLBACKS, LOGGERS, build_component, import_component
 from medclf.config.schema import Config
-from medclf.errors import ConfigError
-from medclf.runs import Run
-from medclf.training.checkpoint_io import WholeCheckpoints
-from medclf.training.keep_random_state import KeepRandomState
+from medclf.training.checkpointing import WholeCheckpoints
+from medclf.training.random_state_callback import KeepRandomState
 from medclf.training.sigterm import EndTogether
+from medclf.utils.errors import ConfigError
+from medclf.utils.run_dir import Run
 
 
 def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:

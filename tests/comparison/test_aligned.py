@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from compared import table
 
-from medclf.comparison.aligned import aligned
-from medclf.errors import DataError
+from medclf.comparison.alignment import aligned
+from medclf.utils.errors import DataError
 
 
 def refused(first, second):

@@ -5,9 +5,9 @@ from compared import FOUR, make_run, predictions
 
 from medclf.comparison.choice import BINARY, MULTICLASS, chosen_metrics, chosen_predictions
 from medclf.comparison.sources import read_all
-from medclf.errors import ConfigError, DataError, MedclfError
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.predictions import save_predictions, split_of
+from medclf.utils.errors import ConfigError, DataError, MedclfError
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from compared import FOUR, make_run, predictions
 
-from medclf.comparison.report import text
-from medclf.comparison.result import compared
+from medclf.comparison.compare import compared
+from medclf.reporting.comparison_report import text
 
 
 @pytest.fixture(autouse=True)

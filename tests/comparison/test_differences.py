@@ -7,7 +7,7 @@ from compared import differences, table
 from scipy.stats import norm
 
 from medclf.comparison.choice import BINARY
-from medclf.comparison.differences import BOOTSTRAP, DELONG, MCNEMAR, bootstrap_p, holm, mcnemar
+from medclf.comparison.paired_tests import BOOTSTRAP, DELONG, MCNEMAR, bootstrap_p, holm, mcnemar
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from compared import differences, table
 
-from medclf.figures.differences import differences_picture
+from medclf.plots.comparison import differences_picture
 
 
 def test_the_picture_has_a_panel_a_metric_and_a_row_a_pair():

@@ -4,8 +4,8 @@ import pytest
 from compared import make_run, predictions
 
 from medclf.comparison.sources import labels, read_all, several_seeds
-from medclf.errors import DataError
 from medclf.evaluation.predictions import save_predictions
+from medclf.utils.errors import DataError
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import pytest
 from compared import differences, table
 
 from medclf.comparison.choice import BINARY, MULTICLASS
-from medclf.comparison.differences import DELONG, MCNEMAR, Difference
-from medclf.comparison.words import conclusion, is_concluded, p_value
+from medclf.comparison.conclusions import conclusion, is_concluded, p_value
+from medclf.comparison.paired_tests import DELONG, MCNEMAR, Difference
 
 
 @pytest.mark.parametrize(

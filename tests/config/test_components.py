@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from medclf.config.components import (
+from medclf.config.component_registry import (
     BACKBONES,
     CALLBACKS,
     HEADS,
@@ -17,7 +17,7 @@ from medclf.config.components import (
     build_component,
     validate_component,
 )  # fmt: skip
-from medclf.errors import ConfigError
+from medclf.utils.errors import ConfigError
 
 OURS = {"in_channels", "params", "save_dir", "dirpath"}
 """Arguments that medclf gives."""

@@ -9,18 +9,18 @@ from functools import cache
 import pytest
 from omegaconf import open_dict
 
-from medclf.config import resolvers
-from medclf.config.arguments import Parser, a_path, whole_number
-from medclf.config.compose import Composer
-from medclf.config.devices import FOLLOWER, check_workers
-from medclf.config.hydra_checks import check_hydra, check_trust
+from medclf.cli import resolvers
+from medclf.cli.common import Parser, a_path, whole_number
+from medclf.cli.hydra_validation import check_hydra, check_trust
+from medclf.config.bounded_regex import bounded_search
+from medclf.config.composition import Composer
+from medclf.config.distributed import FOLLOWER, check_workers
+from medclf.config.hydra_plugins import check_plugins
 from medclf.config.overrides import check_combinations, parse
-from medclf.config.patterns import bounded_search
 from medclf.config.schema import Config, validated
-from medclf.config.trainer_checks import check_batches
 from medclf.config.trainer_schema import TrainerConfig
-from medclf.errors import ConfigError
-from medclf.search.plugins import check_plugins
+from medclf.config.trainer_validation import check_batches
+from medclf.utils.errors import ConfigError
 
 resolvers.register()
 NAMES = re.compile(r"\w+(Error|Exception)\b|Traceback|NoneType")

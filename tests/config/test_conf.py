@@ -8,12 +8,12 @@ import pytest
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from medclf.config import resolvers
-from medclf.config.checks import check
-from medclf.config.compose import Composer
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
 from medclf.config.overrides import jobs
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
+from medclf.config.validation import check
 
 resolvers.register()
 

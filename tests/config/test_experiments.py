@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from medclf.config import resolvers
-from medclf.config.checks import check
-from medclf.config.compose import Composer
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
+from medclf.config.validation import check
 from medclf.data.augmentation import build_augmentation
 from medclf.models.network import build_network
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from medclf.config import resolvers
-from medclf.config.compose import Composer
-from medclf.config.resuming import resumed_config
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
+from medclf.config.resume import resumed_config
 from medclf.config.schema import Config, validated
-from medclf.errors import ConfigError
-from medclf.plain_data import write_json, write_yaml
-from medclf.runs import Run
+from medclf.utils.errors import ConfigError
+from medclf.utils.plain_data import write_json, write_yaml
+from medclf.utils.run_dir import Run
 
 STARTED = ["model=resnet18", "callbacks=early_stopping", "trainer.max_epochs=2", "+callbacks.stop._target_=mine.Stop"]
 

@@ -8,10 +8,10 @@ import pytest
 from conftest import dataset, write_classes
 from left import locked
 
-from medclf import files
 from medclf.audit import main as audit
-from medclf.config.folders import check_name, refuse_among_images, refuse_store_as_class
-from medclf.errors import ConfigError
+from medclf.cli.output_folders import check_name, refuse_among_images, refuse_store_as_class
+from medclf.utils import atomic_write
+from medclf.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", ["run", "a b", "it's", 'a "b"', "a=1", "[a]", "Gefäß", "a,b"])
@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_when_an_audit_is_written_is_one_message(command, mo
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(handle)
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic_write.os, "fsync", full)
     answer = command(audit, "dataset=folder", "dataset.root=images", "dataset.batch_size=4", "hydra.run.dir=run")
     assert answer.code == 2, answer.text
     assert answer.err.endswith(

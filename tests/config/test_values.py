@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from medclf.config import resolvers
-from medclf.config.checks import check
-from medclf.config.compose import Composer
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, validated_content
-from medclf.errors import ConfigError
+from medclf.config.validation import check
+from medclf.utils.errors import ConfigError
 
 resolvers.register()
 BASE = ["model=resnet18", "model/head=mlp", "dataset.image_size=32", "trainer.max_epochs=2", "callbacks=early_stopping"]

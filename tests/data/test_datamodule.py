@@ -5,11 +5,11 @@ import pytest
 import torch
 from conftest import dataset, write_classes
 
-from medclf.config.compose import Composer
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, validated
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.dataset import load_image_table
+from medclf.data.scan import load_image_table
 
 
 def augmentation(name):

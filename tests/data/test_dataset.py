@@ -8,8 +8,8 @@ import pytest
 from conftest import dataset, write_classes, write_image
 from PIL import Image
 
-from medclf.data.dataset import load_image_table
-from medclf.errors import DataError
+from medclf.data.scan import load_image_table
+from medclf.utils.errors import DataError
 
 
 def table(root, *overrides, name="folder"):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclf.data import image_headers, reading
+from medclf.data import image_headers, image_io
 from medclf.data.decoding_budget import MemoryBudget, decoding, reserve
-from medclf.data.pixels import UnreadableImageError, to_eight_bits
-from medclf.data.reading import decode
+from medclf.data.image_io import decode
+from medclf.data.pixel_conversion import UnreadableImageError, to_eight_bits
 
 GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(64, 0)
 SHORT, LONG = 3, 4
@@ -106,7 +106,7 @@ def test_an_image_above_the_whole_budget_is_decoded_alone():
 
 def test_decoding_reserves_memory_until_the_image_is_used(tmp_path, monkeypatch):
     budget = MemoryBudget(10**6)
-    monkeypatch.setattr(reading, "DECODING", budget)
+    monkeypatch.setattr(image_io, "DECODING", budget)
     with decoding():
         decode(tmp_path, "x", grey=True, content=encoded("PNG", Image.fromarray(GRADIENT.astype(np.uint16))))
         assert budget._used >= 3 * GRADIENT.size
@@ -172,7 +172,7 @@ def test_a_damaged_image_is_named_by_its_format(tmp_path):
 
 def test_a_file_larger_than_the_limit_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded("PNG"))
-    monkeypatch.setattr(reading, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(image_io, "MAX_FILE_BYTES", 100)
     with pytest.raises(UnreadableImageError, match=r"\d+ bytes, over 100: too large for one image"):
         decode(tmp_path, "x.png", grey=True)
 

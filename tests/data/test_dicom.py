@@ -13,10 +13,10 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from medclf.config.file_limits import MAX_INFLATION, SMALL_INFLATION
 from medclf.data.fingerprint import fingerprint
-from medclf.data.pixels import UnreadableImageError
-from medclf.data.reading import decode, read_image
+from medclf.data.image_io import decode, read_image
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.utils.file_limits import MAX_INFLATION, SMALL_INFLATION
 
 GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(64, 0)
 VALUES = GRADIENT.astype(np.int16) * 16

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from medclf.data import duplicates
 from medclf.data.duplicates import BLOCK, Duplicates, _near_pairs, distance, find_duplicates, linked
 from medclf.data.fingerprint import Fingerprint, fingerprints
-from medclf.errors import DataError
+from medclf.utils.errors import DataError
 
 
 def picture(seed):

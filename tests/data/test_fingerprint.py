@@ -15,8 +15,8 @@ from PIL import Image
 
 from medclf.data import fingerprint as module
 from medclf.data.fingerprint import fingerprints
-from medclf.data.pixels import UnreadableImageError
-from medclf.errors import DataError
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.utils.errors import DataError
 
 
 def prints(root, paths, store):

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from medclf.config.schema import Phantom
 from medclf.data import phantom
 from medclf.data.phantom import draw, ensure_phantom
-from medclf.errors import DataError
+from medclf.utils.errors import DataError
 
 SMALL = Phantom(train=8, validation=4, size=32, seed=0)
 

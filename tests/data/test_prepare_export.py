@@ -8,10 +8,10 @@ import torch
 from conftest import dataset
 
 from medclf.config.schema import PrepareConfig
-from medclf.data.checks import check_export
-from medclf.data.prepare import export
-from medclf.data.table import ImageTable
-from medclf.errors import ConfigError
+from medclf.data.dataset_validation import check_export
+from medclf.data.image_table import ImageTable
+from medclf.data.preparation import export
+from medclf.utils.errors import ConfigError
 
 
 def test_labels_and_names_never_lead_out_of_the_folder(tmp_path, caplog):

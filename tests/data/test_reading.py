@@ -7,8 +7,8 @@ import pytest
 from dicom_files import write_dicom
 from PIL import Image
 
-from medclf.data.pixels import UnreadableImageError
-from medclf.data.reading import decode
+from medclf.data.image_io import decode
+from medclf.data.pixel_conversion import UnreadableImageError
 
 GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(64, 0)
 

@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 from conftest import dataset, write_classes
 
-from medclf.config.checks import check_dataset
-from medclf.data.sources.find import find_images
-from medclf.data.sources.found import FoundImage, FoundImages
+from medclf.config.validation import check_dataset
+from medclf.data.sources.discovery import find_images
+from medclf.data.sources.records import FoundImage, FoundImages
 from medclf.data.splits import split_images
-from medclf.errors import ConfigError, DataError
+from medclf.utils.errors import ConfigError, DataError
 
 
 def table(root, *overrides, name="folder"):

@@ -17,12 +17,12 @@ from conftest import dataset, write_classes, write_image
 from left import leave_unfinished
 from PIL import Image
 
-from medclf.data import store as module
-from medclf.data.dataset import load_image_table
+from medclf.data import image_cache as module
+from medclf.data.image_cache import open_store
+from medclf.data.image_io import decode, read_bytes
 from medclf.data.preprocessing import preprocess, read_preprocessed
-from medclf.data.reading import decode, read_bytes
-from medclf.data.store import open_store
-from medclf.errors import DataError
+from medclf.data.scan import load_image_table
+from medclf.utils.errors import DataError
 
 
 def prepared(root, *overrides):

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medclf.data.sources.found import FoundImage
-from medclf.data.table import ImageTable, attributes_frame
+from medclf.data.image_table import ImageTable, attributes_frame
+from medclf.data.sources.records import FoundImage
 from medclf.evaluation.predictions import predictions_table
-from medclf.evaluation.reading import load_predictions
+from medclf.evaluation.predictions_io import load_predictions
 
 
 @pytest.mark.parametrize("classes", [["cat", "dog"], ["all", "none"], ["split", "class"]])

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from medclf.data.pixels import UnreadableImageError
-from medclf.demonstration.answer import answer, warmed_up
-from medclf.demonstration.figures import figures_of
-from medclf.demonstration.pages import answered, page_of, refused
-from medclf.plain_data import read_json
-from medclf.prediction.facts import read_facts
-from medclf.runs import Run
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.inference.metadata import read_facts
+from medclf.utils.plain_data import read_json
+from medclf.utils.run_dir import Run
+from medclf.web_demo.answer import answer, warmed_up
+from medclf.web_demo.headline_metrics import figures_of
+from medclf.web_demo.page import answered, page_of, refused
 
 
 @pytest.fixture(scope="module")

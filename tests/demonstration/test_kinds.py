@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclf.data.pixels import UnreadableImageError
-from medclf.demonstration.kinds import name_for
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.web_demo.file_kind import name_for
 
 DICM = bytes(128) + b"DICM"
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from medclf.demonstration.sentences import likeness, percent, threshold_of, why
-from medclf.prediction.engine import Found
-from medclf.prediction.facts import Facts
-from medclf.prediction.joint import Classifier, Joint
-from medclf.prediction.model import Model
+from medclf.inference.loading import Model
+from medclf.inference.metadata import Facts
+from medclf.inference.modules import Classifier, Joint
+from medclf.inference.predictor import Found
+from medclf.web_demo.sentences import likeness, percent, threshold_of, why
 
 
 class Given(Joint):

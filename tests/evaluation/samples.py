@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, softmax
 
-from medclf.config.compose import Composer
+from medclf.config.composition import Composer
 from medclf.config.schema import Evaluation
 from medclf.evaluation.predictions import Predictions, decide
 

@@ -6,13 +6,13 @@ import pytest
 from samples import config
 from scipy.special import expit, softmax
 
-from medclf.errors import ConfigError
 from medclf.evaluation.calibration import Temperature, fit_temperature, with_temperature
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.evaluate import Chosen, evaluate
 from medclf.evaluation.operating_point import OperatingPoint, choose
 from medclf.evaluation.predictions import split_of
 from medclf.evaluation.summary import metrics_frame
+from medclf.utils.errors import ConfigError
 
 QUICK = config(resamples=100, subgroups=None)
 YOUDEN = config(resamples=100, subgroups=None, operating_point="youden")

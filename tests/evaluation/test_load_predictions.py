@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from medclf.errors import DataError
 from medclf.evaluation.predictions import attributes_of, classes_of, save_predictions, split_of
-from medclf.evaluation.reading import load_predictions, remarks
+from medclf.evaluation.predictions_io import load_predictions, remarks
+from medclf.utils.errors import DataError
 
 HEAD = "path,true_class,prob_a,prob_b\n"
 ROWS = "1.png,a,0.8,0.2\n2.png,b,0.3,0.7\n"

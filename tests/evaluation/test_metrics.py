@@ -8,7 +8,7 @@ import sklearn.metrics as reference
 from samples import KINDS, called, predictions, sample, taken
 
 from medclf.evaluation.metrics import BINS, metric_values
-from medclf.evaluation.names import headline_names, metric_names
+from medclf.metric_registry import headline_names, metric_names
 
 NAN = math.nan
 PREVALENCE = 0.07

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from samples import sample
 
-from medclf.errors import ConfigError
 from medclf.evaluation.bootstrap import MAX_VALUES, check_resamples, draws, spreads
 from medclf.evaluation.metrics import metric_values
 from medclf.evaluation.percentiles import Percentiles
+from medclf.utils.errors import ConfigError
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 39, 40, 41, 1000, 2003])

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from samples import sample
 
-from medclf.errors import ConfigError
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.subgroups import BINARY, COLUMNS, MULTICLASS, check_subgroups, subgroups
+from medclf.utils.errors import ConfigError
 
 N = 120
 

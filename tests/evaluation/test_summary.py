@@ -8,8 +8,8 @@ import pytest
 from samples import called, sample
 
 from medclf.evaluation.estimates import Estimate, Metrics, estimate
-from medclf.evaluation.names import HEADLINE, HEADLINE_BINARY, headline_names, metric_names, monitor_names
 from medclf.evaluation.summary import COLUMNS, PER_CLASS, as_json, metrics_frame, metrics_table
+from medclf.metric_registry import HEADLINE, HEADLINE_BINARY, headline_names, metric_names, monitor_names
 
 ABSENT = "no image is of class b"
 METRICS = Metrics(

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from signed import sign_model
 
+from medclf.inference.metadata import FORMAT
 from medclf.models.network import build_network
-from medclf.models.state import plain_state
-from medclf.prediction.facts import FORMAT
+from medclf.models.state_dict import plain_state
 
 CNN = {"_target_": "medclf.models.backbones.SmallCNN", "channels": [4, 8], "grid": 5}
 """Its last pooling has windows of several sizes."""

@@ -15,8 +15,8 @@ from modelled import CNN, RESNET, TEMPERATURE, calibrated, own_of, pictures, wri
 import medclf
 from medclf.config.schema import Form
 from medclf.export import main
-from medclf.exporting.about import inputs_of
 from medclf.exporting.graph import MaxWindows
+from medclf.exporting.metadata import inputs_of
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
 FORMATS = pytest.mark.parametrize("name", list(SUFFIX))

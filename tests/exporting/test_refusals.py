@@ -11,12 +11,12 @@ import pytest
 from conftest import write_classes
 from modelled import leftovers, pictures, write_model
 
-from medclf.errors import DataError
 from medclf.export import main
 from medclf.exporting.samples import Samples
 from medclf.exporting.verify import verify
-from medclf.prediction.engine import Engine
-from medclf.prediction.model import load_model
+from medclf.inference.loading import load_model
+from medclf.inference.predictor import Engine
+from medclf.utils.errors import DataError
 
 CLASSES = ["healthy", "ill"]
 

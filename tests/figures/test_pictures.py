@@ -11,18 +11,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from pictured import CASES, evaluated, history, seen
 
-from medclf.comparison.differences import Difference
-from medclf.errors import DataError
+from medclf.comparison.paired_tests import Difference
 from medclf.evaluation import curves
-from medclf.evaluation.names import MAX_SHOWN_CLASSES
-from medclf.figures.confusion import confusion_picture
-from medclf.figures.differences import differences_picture
-from medclf.figures.draw import GradCam, pictures_of
-from medclf.figures.history import history_picture
-from medclf.figures.pages import gallery, prediction_grid
-from medclf.figures.style import line_of, plain, save
-from medclf.figures.subgroups import MOST, subgroup_picture
-from medclf.npz_arrays import read_arrays
+from medclf.metric_registry import MAX_SHOWN_CLASSES
+from medclf.plots.comparison import differences_picture
+from medclf.plots.confusion import confusion_picture
+from medclf.plots.image_grids import gallery, prediction_grid
+from medclf.plots.learning_curves import history_picture
+from medclf.plots.run_plots import GradCam, pictures_of
+from medclf.plots.style import line_of, plain, save
+from medclf.plots.subgroups import MOST, subgroup_picture
+from medclf.utils.errors import DataError
+from medclf.utils.npz_arrays import read_arrays
 
 
 def maps(evaluation):

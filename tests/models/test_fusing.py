@@ -9,8 +9,8 @@ from torch.fx import symbolic_trace
 from torch.nn import functional
 
 from medclf.models.backbones import ResNet
-from medclf.models.folding import folded
-from medclf.models.fusing import FusedConvolution, fuse_convolutions
+from medclf.models.batchnorm_folding import folded
+from medclf.models.conv_fusion import FusedConvolution, fuse_convolutions
 from medclf.models.network import Network
 
 

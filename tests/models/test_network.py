@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from medclf.errors import ConfigError
 from medclf.models import network as networks
 from medclf.models.backbones import ResNet, SmallCNN
+from medclf.utils.errors import ConfigError
 
 MEAN, SD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 

@@ -12,9 +12,9 @@ import torch
 from test_network import build_network, config
 from torchvision.models import ResNet18_Weights, resnet18, resnet50
 
-from medclf.errors import ConfigError
-from medclf.models.state import plain_state
+from medclf.models.state_dict import plain_state
 from medclf.models.weights import load_weights
+from medclf.utils.errors import ConfigError
 
 NAMES = ["cnn", "resnet18"]
 

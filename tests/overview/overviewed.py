@@ -8,12 +8,12 @@ import pandas as pd
 import yaml
 from compared import TWO, table
 
-from medclf.config.compose import Composer
+from medclf.config.composition import Composer
 from medclf.config.schema import Evaluation, validated
 from medclf.evaluation.evaluate import evaluate
 from medclf.evaluation.predictions import save_predictions
-from medclf.reporting.about import About
-from medclf.reporting.results import results_json
+from medclf.reporting.run_summary import About
+from medclf.reporting.write import results_json
 
 JUDGED = validated(Composer("train").compose(["evaluation=quick"]).evaluation, Evaluation)
 

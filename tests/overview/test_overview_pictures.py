@@ -6,11 +6,11 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from overviewed import make
 
-from medclf.overview.collect import entries
-from medclf.overview.pictures import MOST, pictures_of
-from medclf.overview.pooled import Resampler
-from medclf.overview.settings import settings_of
-from medclf.runs import Run
+from medclf.overview.plots import MOST, pictures_of
+from medclf.overview.pooling import Resampler
+from medclf.overview.run_groups import settings_of
+from medclf.overview.runs import entries
+from medclf.utils.run_dir import Run
 
 
 def settings(root, count, seeds=1, **changes):

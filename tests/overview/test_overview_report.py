@@ -17,8 +17,8 @@ from overviewed import cut, make, make_folds
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from medclf import report as entry
-from medclf.evaluation.reading import load_predictions
-from medclf.overview import result
+from medclf.evaluation.predictions_io import load_predictions
+from medclf.overview import overview
 
 FEW = ("--resamples", "200")
 VOID = {"meta", "img", "br"}
@@ -332,7 +332,7 @@ def test_ctrl_c(report, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(result, "entries", interrupted)
+    monkeypatch.setattr(overview, "entries", interrupted)
     make("all/a")
     answer = report("all")
     assert (answer.code, answer.err.strip()) == (130, "interrupted")

@@ -6,17 +6,17 @@ from compared import table
 from overviewed import cut, make, make_folds
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from medclf.comparison.differences import compare, holm
-from medclf.errors import DataError
+from medclf.comparison.paired_tests import compare, holm
 from medclf.evaluation.bootstrap import bootstrap, draws
 from medclf.evaluation.estimates import estimate
-from medclf.overview.collect import entries
 from medclf.overview.paired import compared
-from medclf.overview.pooled import Population, Resampler, interval
-from medclf.overview.pooled import test_means as means_of
-from medclf.overview.settings import settings_of
-from medclf.overview.table import leaderboard
-from medclf.runs import Run
+from medclf.overview.pooling import Population, Resampler, interval
+from medclf.overview.pooling import test_means as means_of
+from medclf.overview.run_groups import settings_of
+from medclf.overview.runs import entries
+from medclf.overview.tables import leaderboard
+from medclf.utils.errors import DataError
+from medclf.utils.run_dir import Run
 
 NAMES = ("balanced_accuracy", "auroc_macro", "calibration_error")
 

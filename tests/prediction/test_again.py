@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 
 from medclf import compare
 from medclf.config.schema import Config, validated
+from medclf.data.image_io import decode
 from medclf.data.preprocessing import preprocess
-from medclf.data.reading import decode
 from medclf.evaluate import main
 from medclf.training.module import ClassifierModule
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from medclf.errors import ConfigError, DataError
-from medclf.prediction.composite import check_model, copy_model, write_composite
-from medclf.prediction.facts import read_facts
+from medclf.inference.metadata import read_facts
+from medclf.inference.model_files import check_model, copy_model, write_composite
+from medclf.utils.errors import ConfigError, DataError
 
 
 @pytest.fixture

@@ -15,15 +15,15 @@ from conftest import write_classes, write_image
 from omegaconf import OmegaConf
 from PIL import Image
 
-from medclf.config.compose import Composer
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, EvaluateConfig, validated
+from medclf.data.image_io import decode
 from medclf.data.preprocessing import preprocess
-from medclf.data.reading import decode
-from medclf.errors import ConfigError
 from medclf.evaluate import main
-from medclf.figures.draw import GradCam
-from medclf.prediction.classes import matched
+from medclf.inference.class_mapping import matched
+from medclf.plots.run_plots import GradCam
 from medclf.training.module import ClassifierModule
+from medclf.utils.errors import ConfigError
 
 KNOWN = ["cat", "dog"]
 

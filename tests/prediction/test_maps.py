@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from test_overlay import half, model_of, part
 
+from medclf.inference.grad_cam import class_activation
+from medclf.inference.modules import Part, TwoStages
+from medclf.inference.saved_grad_cam import activation_of
 from medclf.models.network import Network
-from medclf.prediction.joint import Part, TwoStages
-from medclf.prediction.maps import activation_of
-from medclf.training.grad_cam import class_activation
 
 
 def of(joint, *sides):

@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 from PIL import Image
 from sklearn.covariance import LedoitWolf
 
-from medclf.errors import DataError
-from medclf.prediction.engine import Engine
-from medclf.prediction.model import load_model
-from medclf.prediction.novelty import Novelty
-from medclf.reporting.novelty import novelty_words
-from medclf.runs import Run
-from medclf.training.novelty import fitted
+from medclf.inference.loading import load_model
+from medclf.inference.ood import Novelty
+from medclf.inference.ood_fitting import fitted
+from medclf.inference.predictor import Engine
+from medclf.reporting.ood_summary import novelty_words
+from medclf.utils.errors import DataError
+from medclf.utils.run_dir import Run
 
 
 def drawn(rows, columns, seed):

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from medclf.inference import overlay as module
+from medclf.inference.modules import Classifier, Flipped, Mean, Part, TwoStages
+from medclf.inference.overlay import overlay
 from medclf.models.network import Network
-from medclf.prediction import overlay as module
-from medclf.prediction.joint import Classifier, Flipped, Mean, Part, TwoStages
-from medclf.prediction.overlay import overlay
 
 
 class Dark(nn.Module):

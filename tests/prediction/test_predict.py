@@ -18,14 +18,14 @@ from predicted import NAMES, probabilities, table_of, write_odd
 from signed import sign_model
 
 from medclf.config.schema import Form
-from medclf.data.dataset import load_image_table
-from medclf.data.store import open_store
+from medclf.data.image_cache import open_store
+from medclf.data.scan import load_image_table
 from medclf.evaluation.calibration import with_temperature
+from medclf.inference import contact_sheet
+from medclf.inference.loading import load_model
+from medclf.inference.ood import Novelty
+from medclf.inference.predictor import Engine
 from medclf.predict import main
-from medclf.prediction import sheet
-from medclf.prediction.engine import Engine
-from medclf.prediction.model import load_model
-from medclf.prediction.novelty import Novelty
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_flip_is_the_mean_with_the_mirror_image(predict, finished, tmp_path):
 def test_sheet_and_overlays(predict, tmp_path, monkeypatch):
     write_odd(tmp_path / "images", (*NAMES, "a/b.png", "a_b.png"))
     (tmp_path / "images" / "broken.png").touch()
-    monkeypatch.setattr(sheet, "PER_PAGE", 4)
+    monkeypatch.setattr(contact_sheet, "PER_PAGE", 4)
     answer = predict("input=images", "output=out", "sheet=6", "grad_cam=true")
     assert answer.code == 0, answer.text
     assert {path.name for path in Path("out").glob("*.png")} == {"sheet_1.png", "sheet_2.png"}

@@ -17,11 +17,11 @@ import pytest
 from filelock import FileLock
 from predicted import NAMES, table_of, write_odd
 
+from medclf.inference.file_stamps import Stamps, stamp
+from medclf.inference.inputs import find
+from medclf.inference.predictor import Engine
+from medclf.inference.rows import Rows
 from medclf.predict import main
-from medclf.prediction.engine import Engine
-from medclf.prediction.inputs import find
-from medclf.prediction.rows import Rows
-from medclf.prediction.stamps import Stamps, stamp
 
 MANY = (*NAMES, *(f"more/{index}.png" for index in range(4)))
 
@@ -115,7 +115,7 @@ def test_a_prediction_that_goes_on_predicts_replaced_images_again(predict, tmp_p
 def test_killed(predict, finished, tmp_path):
     assert predict("output=whole").code == 0
     code = (
-        "import os, signal; from medclf import predict; from medclf.prediction.engine import Engine\n"
+        "import os, signal; from medclf import predict; from medclf.inference.predictor import Engine\n"
         "calls, own = [], Engine.predict\n"
         "def killed(self, images):\n"
         "    calls.append(len(images))\n"

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from medclf.data.pixels import UnreadableImageError
-from medclf.prediction.stream import AHEAD, predict_stream
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.inference.stream import AHEAD, predict_stream
 
 COUNT, BATCH = 3000, 8
 

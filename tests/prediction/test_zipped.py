@@ -7,9 +7,9 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import pytest
 
-from medclf.data.pixels import UnreadableImageError
-from medclf.errors import DataError
-from medclf.prediction.zipped import Zipped
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.inference.zipped_images import Zipped
+from medclf.utils.errors import DataError
 
 
 def zipped(path, *members, compression=ZIP_DEFLATED):

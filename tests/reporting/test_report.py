@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from pictured import evaluated, history, seen
 
-from medclf.config.compose import Composer
-from medclf.evaluation.names import headline_names
-from medclf.reporting.about import About, about_table
-from medclf.reporting.limits import limits
+from medclf.config.composition import Composer
+from medclf.metric_registry import headline_names
+from medclf.reporting.limitations import limits
 from medclf.reporting.outcome import write_outcome
+from medclf.reporting.run_summary import About, about_table
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = ["<script>alert('x')</script>", 'b" onload="x | $y$ {{ 7*7 }}']

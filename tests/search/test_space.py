@@ -3,14 +3,14 @@
 import pytest
 from conftest import TINY_PHANTOM
 
-from medclf.config import resolvers
-from medclf.config.checks import check
-from medclf.config.compose import Composer
+from medclf.cli import resolvers
+from medclf.config.composition import Composer
+from medclf.config.hydra_plugins import plugin_missing
 from medclf.config.overrides import jobs
 from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
-from medclf.search.plugins import plugin_missing
-from medclf.search.space import with_space
+from medclf.config.validation import check
+from medclf.sweeps.search_space import with_space
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper._impl")
 resolvers.register()

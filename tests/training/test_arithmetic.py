@@ -3,8 +3,8 @@ import torch
 from conftest import TINY_PHANTOM
 from omegaconf import OmegaConf
 
-from medclf.training import arithmetic
-from medclf.training.arithmetic import precision_like, precision_of
+from medclf.inference import precision
+from medclf.inference.precision import precision_like, precision_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_the_machine_is_asked(monkeypatch, accelerator, cuda, mps, gpu_bfloat16,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: gpu_bfloat16)
-    monkeypatch.setattr(arithmetic, "_cpu_has_bfloat16", lambda: cpu_bfloat16)
+    monkeypatch.setattr(precision, "_cpu_has_bfloat16", lambda: cpu_bfloat16)
     assert precision_of(accelerator)[0] == expected
 
 
@@ -38,7 +38,7 @@ def test_the_machine_is_asked(monkeypatch, accelerator, cuda, mps, gpu_bfloat16,
     ],
 )
 def test_a_trained_model_is_used_in_float32_where_it_was_trained_in_it(monkeypatch, own, expected):
-    monkeypatch.setattr(arithmetic, "precision_of", lambda accelerator: ("bf16-mixed", f"{accelerator} has it"))
+    monkeypatch.setattr(precision, "precision_of", lambda accelerator: ("bf16-mixed", f"{accelerator} has it"))
     assert precision_like(own, "gpu") == expected
 
 

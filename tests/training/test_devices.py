@@ -19,18 +19,18 @@ from conftest import TINY, Answer, train_process, write_image
 from omegaconf import OmegaConf
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score
 
-from medclf.config import devices
-from medclf.config.compose import Composer
+from medclf.config import distributed
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, validated
 from medclf.data import datamodule
+from medclf.data.balanced_sampler import BalancedSampler
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.dataset import load_image_table
-from medclf.data.sampling import BalancedSampler
-from medclf.errors import ConfigError
+from medclf.data.scan import load_image_table
 from medclf.evaluation.evaluate import evaluate
-from medclf.runs import is_main_process
 from medclf.training.module import ClassifierModule
 from medclf.training.predict import predict_splits
+from medclf.utils.errors import ConfigError
+from medclf.utils.run_dir import is_main_process
 
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 SPLITS = {"train": {"cat": 29, "dog": 14}, "val": {"cat": 7, "dog": 4}, "test": {"cat": 8, "dog": 5}}
@@ -332,7 +332,7 @@ def test_what_cannot_work_is_refused_with_what_to_do(environment, case):
     trainer, variables, multirun, folder, words = REFUSED[case]
     environment(**variables)
     with pytest.raises(ConfigError) as caught:
-        devices.check_devices(trainer, multirun, folder)
+        distributed.check_devices(trainer, multirun, folder)
     for word in words:
         assert word in str(caught.value)
 
@@ -356,21 +356,21 @@ def test_what_cannot_work_is_refused_with_what_to_do(environment, case):
 )
 def test_what_can_work_is_not_refused(environment, trainer, variables, multirun, folder):
     environment(**variables)
-    devices.check_devices(trainer, multirun, folder)
+    distributed.check_devices(trainer, multirun, folder)
 
 
 @pytest.mark.parametrize(("cores", "most"), [(8, 8), (2, 2), (1, 2), (None, 2)])
 def test_more_processes_than_cores_are_refused(monkeypatch, cores, most):
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    devices.check_cores(most)
+    distributed.check_cores(most)
     with pytest.raises(ConfigError, match=rf"trainer.devices={most + 1}: .*trainer.devices={most} or less"):
-        devices.check_cores(most + 1)
+        distributed.check_cores(most + 1)
 
 
 def test_more_processes_than_images_are_refused():
-    devices.check_shares(3, {"train": 40, "val": 3, "test": 5})
+    distributed.check_shares(3, {"train": 40, "val": 3, "test": 5})
     with pytest.raises(ConfigError, match="4 processes cannot share the 3 images of the val split; use 3 or fewer"):
-        devices.check_shares(4, {"train": 40, "val": 3, "test": 5})
+        distributed.check_shares(4, {"train": 40, "val": 3, "test": 5})
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import sklearn.metrics as reference
 import torch
 
 from medclf.evaluation.metrics import metric_values
-from medclf.evaluation.names import metric_names
 from medclf.evaluation.predictions import predictions_table, split_of
-from medclf.training.metrics import epoch_metrics
+from medclf.metric_registry import metric_names
+from medclf.training.epoch_metrics import epoch_metrics
 
 CLASSES = ["a", "b", "c", "d"]
 

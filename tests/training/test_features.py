@@ -6,13 +6,13 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from medclf.data.checked_array import write_checked
+from medclf.data.augmentation_views import Flips
+from medclf.data.checksummed_array import write_checked
 from medclf.data.datamodule import ImageDataset
-from medclf.data.store import ImageStore
-from medclf.data.views import Flips
-from medclf.models.folding import folded
+from medclf.data.image_cache import ImageStore
+from medclf.models.batchnorm_folding import folded
 from medclf.models.network import Network
-from medclf.training.features import open_features
+from medclf.training.feature_cache import open_features
 
 
 def write_store(path, images):

@@ -6,9 +6,9 @@ import torch
 from pictured import evaluated, seen
 from torch import nn
 
+from medclf.inference.grad_cam import activation_of, class_activation, grad_cam_of, last_feature_maps
 from medclf.models.backbones import ResNet, SmallCNN
 from medclf.models.network import Network
-from medclf.training.grad_cam import activation_of, class_activation, grad_cam_of, last_feature_maps
 
 
 class Bright(nn.Module):

@@ -8,7 +8,7 @@ from conftest import TINY_PHANTOM
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from medclf.evaluation.names import metric_names
+from medclf.metric_registry import metric_names
 from medclf.training.history import history_of
 
 

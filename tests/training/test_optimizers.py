@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from medclf.errors import ConfigError
 from medclf.models.network import build_network
 from medclf.training.optimizers import build_optimizer
+from medclf.utils.errors import ConfigError
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.1, "weight_decay": 0.1}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.1}

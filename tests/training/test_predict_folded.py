@@ -7,10 +7,10 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from medclf.config.compose import Composer
+from medclf.config.composition import Composer
 from medclf.config.schema import Config, validated
 from medclf.data.datamodule import Features, ImageDataModule
-from medclf.data.dataset import load_image_table
+from medclf.data.scan import load_image_table
 from medclf.training import predict
 from medclf.training.build import build_module
 from medclf.training.predict import predict_split

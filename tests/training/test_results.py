@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from medclf.data.table import COLUMNS
+from medclf.data.image_table import COLUMNS
 
 
 def read(path):

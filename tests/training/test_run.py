@@ -21,10 +21,10 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.data import DataLoader
 
 from medclf.config.schema import Config, validated
-from medclf.errors import DataError
-from medclf.evaluation.names import headline_names, metric_names
+from medclf.metric_registry import headline_names, metric_names
 from medclf.training.module import ClassifierModule
 from medclf.training.run import without_worker_traceback
+from medclf.utils.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,8 @@ def test_the_checkpoint_alone_gives_the_predictions(finished):
     module = ClassifierModule.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True).eval()
     assert module.classes == ["organ_absent", "organ_present"]
     config = OmegaConf.load(folder / "config.yaml")
+    from medclf.data.image_io import decode
     from medclf.data.preprocessing import preprocess
-    from medclf.data.reading import decode
 
     root = folder.parents[3] / config.dataset.root
     for row in predictions(folder)[:5]:

@@ -17,7 +17,7 @@ import torch
 from conftest import TINY_PHANTOM, train_process
 from lightning.pytorch.callbacks import Callback
 
-from medclf.runs import Run
+from medclf.utils.run_dir import Run
 
 RECIPE = [
     *TINY_PHANTOM,
@@ -281,7 +281,7 @@ def test_another_network_or_other_images_are_refused(train, interrupted, word, e
 
 
 def test_two_processes_do_not_go_on_with_one_run(train, interrupted):
-    from medclf.runs import Run
+    from medclf.utils.run_dir import Run
 
     holder = subprocess.Popen(
         [sys.executable, "-c", "import sys; from filelock import FileLock; l = FileLock(sys.argv[1]); l.acquire(); "
@@ -301,7 +301,7 @@ def test_two_processes_do_not_go_on_with_one_run(train, interrupted):
 
 
 def test_a_full_disk_is_said_and_what_was_saved_is_kept(train, tmp_path, monkeypatch):
-    from medclf import files
+    from medclf.utils import atomic_write
 
     sync = os.fsync
 
@@ -310,14 +310,14 @@ def test_a_full_disk_is_said_and_what_was_saved_is_kept(train, tmp_path, monkeyp
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(handle)
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic_write.os, "fsync", full)
     words = [*TINY_PHANTOM, "callbacks.last_checkpoint.seconds=0", "trainer.max_epochs=4"]
     answer = train(*words, "hydra.run.dir=run", f"dataset.store={tmp_path / 'store'}")
     assert answer.code == 2
     assert "run: cannot be written: no space left; earlier checkpoints are kept; free some, then: " in answer.err
     assert not list((tmp_path / "run/checkpoints").glob(".*"))
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] >= 0
-    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(atomic_write.os, "fsync", sync)
     assert train("resume=run").code == 0
 
 

@@ -12,7 +12,6 @@ from zipfile import ZipFile, ZipInfo
 
 from tqdm import tqdm
 
-from medclf.config.file_limits import ARCHIVE_RATIO
 from medclf.config.schema import Dataset
 from medclf.data.zip_members import (
     DAMAGED,
@@ -28,10 +27,11 @@ from medclf.data.zip_members import (
     open_zip,
     read_in_steps,
 )
-from medclf.errors import DataError, listed
-from medclf.files import folder_written_whole, remove_abandoned
-from medclf.plain_data import read_json
-from medclf.write_errors import reason
+from medclf.utils.atomic_write import folder_written_whole, remove_abandoned
+from medclf.utils.errors import DataError, listed
+from medclf.utils.file_limits import ARCHIVE_RATIO
+from medclf.utils.plain_data import read_json
+from medclf.utils.write_errors import reason
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".npz")

@@ -6,10 +6,10 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 from medclf.config.schema import Dataset, SplitName
-from medclf.data.kinds import is_image_file
-from medclf.data.sources.found import FoundImage, FoundImages, group_of
-from medclf.errors import DataError, did_you_mean, listed
-from medclf.regular_files import special_kind
+from medclf.data.image_formats import is_image_file
+from medclf.data.sources.records import FoundImage, FoundImages, group_of
+from medclf.utils.errors import DataError, did_you_mean, listed
+from medclf.utils.regular_files import special_kind
 
 
 def find(root: Path, config: Dataset) -> FoundImages:

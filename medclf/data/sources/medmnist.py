@@ -11,9 +11,9 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset, SplitName
-from medclf.data.sources.found import FoundImage, FoundImages
-from medclf.errors import DataError, listed
-from medclf.regular_files import special_kind
+from medclf.data.sources.records import FoundImage, FoundImages
+from medclf.utils.errors import DataError, listed
+from medclf.utils.regular_files import special_kind
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 

@@ -13,10 +13,10 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipI
 import pytest
 from conftest import dataset, write_classes
 
-from medclf.data.dataset import load_image_table
+from medclf.data.scan import load_image_table
 from medclf.data.sources import archive
-from medclf.data.sources.find import extract_archive, find_images, image_root, is_extracted
-from medclf.errors import DataError
+from medclf.data.sources.discovery import extract_archive, find_images, image_root, is_extracted
+from medclf.utils.errors import DataError
 
 NAME = "RadImageNet - Hip MRI.zip"
 CLASSES = {"normal": 3, "osseous_lesion": 2}

@@ -5,8 +5,8 @@ import csv
 import pytest
 from conftest import dataset, write_image
 
-from medclf.data.sources.find import find_images
-from medclf.errors import DataError
+from medclf.data.sources.discovery import find_images
+from medclf.utils.errors import DataError
 
 
 def write_table(root, rows, columns=("path", "label"), encoding="utf-8", images=True):

@@ -3,8 +3,8 @@
 import pytest
 from conftest import dataset, write_classes, write_image
 
-from medclf.data.sources.find import find_images
-from medclf.errors import DataError
+from medclf.data.sources.discovery import find_images
+from medclf.utils.errors import DataError
 
 
 def found(root, *overrides, name="folder"):

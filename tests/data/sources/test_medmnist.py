@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import dataset
 
-from medclf.data.dataset import load_image_table
-from medclf.data.reading import decode
+from medclf.data.image_io import decode
+from medclf.data.scan import load_image_table
 from medclf.data.sources.medmnist import load_array
-from medclf.errors import DataError
+from medclf.utils.errors import DataError
 
 COUNTS = {"train": 12, "val": 6, "test": 8}
 

@@ -1,0 +1,215 @@
+"""What all entry points share: check, then hand over to Hydra. An error is one message, no traceback."""
+
+import functools
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from medclf.cli import resolvers
+from medclf.cli.hydra_flags import check_flags
+from medclf.cli.hydra_validation import check_hydra, check_trust
+from medclf.cli.output_folders import check_name, refuse_among_images, refuse_store_as_class
+from medclf.config import distributed
+from medclf.config.composition import Composer
+from medclf.config.overrides import jobs, key_of, parse
+from medclf.config.paths import conf_dir
+from medclf.config.resume import config_of_first_process, resumed_config, run_to_resume
+from medclf.config.schema import Checked, Config, Strict, validated
+from medclf.sweeps import jobs as sweep_jobs
+from medclf.sweeps.search_space import with_space
+from medclf.utils import terminal
+from medclf.utils.errors import ConfigError
+from medclf.utils.quoting import override
+from medclf.utils.run_dir import Run, claimed, is_main_process, is_used
+from medclf.utils.write_errors import unwritable, write_error
+
+Task = Callable[[Checked, Path], float | None]
+"""A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
+
+
+def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
+    """Run a command from ``sys.argv``. Every error that can be known beforehand comes before a folder is made.
+
+    Args:
+        task: the work.
+        name: of the command's file in ``conf/``.
+        kind: what its configuration must look like.
+        check: raises what a user should mend, in the configuration and in the images that it names.
+    """
+    with terminal.command():
+        resolvers.register()
+        # Hydra hands exceptions on instead of printing a traceback of its own
+        os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+        if not is_main_process():
+            sys.argv += distributed.FOLLOWER
+        line = CommandLine()
+        if not distributed.is_started_by_lightning():  # else its parent has been checked
+            line = _check_command_line(name, kind, check)
+        main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
+        with _claimed(line):
+            _run_hydra(main(_as_hydra_task(task, kind, line.resumed)), line.sweep)
+
+
+def _run_hydra(main: Callable[[], None], sweep: Path | None) -> None:
+    if sweep is None:
+        main()
+        return
+    sweep_jobs.begin(sweep)
+    try:
+        main()
+    except ValueError:
+        sweep_jobs.conclude()  # Optuna's plugin asks for the best trial, also where none has ended well
+        raise
+    sweep_jobs.conclude()
+
+
+@contextmanager
+def _claimed(line: "CommandLine") -> Iterator[None]:
+    """Lock the run folder before Hydra writes into it, so that one of two runs started into one folder changes nothing.
+
+    The name is passed on to Hydra as it was checked: time and token in it would differ when composed again.
+    """
+    if line.folder is None:
+        yield
+        return
+    with claimed(line.folder, "hydra.run.dir" if line.resumed is None else "resume"):
+        if line.resumed is None:
+            _refuse_used(line.folder)
+            sys.argv.append(override("hydra.run.dir", line.folder.as_posix()))
+        try:
+            yield
+        except OSError as error:
+            cause = write_error(error, line.folder)
+            named = Path(str(getattr(cause, "filename", None) or line.folder)).absolute()
+            if not isinstance(cause, OSError) or not named.is_relative_to(line.folder.absolute()):
+                raise
+            raise ConfigError(unwritable("hydra.run.dir", Run(line.folder).shown, cause)) from error
+
+
+def typed_keys(group: str) -> frozenset[str]:
+    """The keys of a group that were typed for this job; ``GROUP`` itself where it was chosen as a whole."""
+    names = [key_of(item) for item in parse(list(HydraConfig.get().overrides.task))]
+    return frozenset(name.removeprefix(f"{group}.") for name in names if name == group or name.startswith(f"{group}."))
+
+
+def _as_hydra_task(
+    task: Task[Checked], kind: type[Checked], resumed: Config | None
+) -> Callable[[DictConfig], float | None]:
+    @functools.wraps(task)
+    def hydra_task(node: DictConfig) -> float | None:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        if node.get("resume") is not None:
+            return train(resumed or _resumed_with_parent(node), folder)
+        config = validated(node, kind)
+        if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, Config):
+            return sweep_jobs.job(train, config, folder, sweep_jobs.identity(_root_=node))
+        return task(config, folder)
+
+    def train(config: Config, folder: Path) -> float | None:
+        return task(config, folder)  # type: ignore[arg-type]
+
+    return hydra_task
+
+
+class CommandLine(NamedTuple):
+    """What a checked command line asks for: the folder of a sweep of trainings, or of a run, and a run to resume.
+
+    ``folder`` is None in processes that do not write, and in sweeps.
+    """
+
+    sweep: Path | None = None
+    folder: Path | None = None
+    resumed: Config | None = None
+
+
+def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> CommandLine:
+    """Check what was typed."""
+    arguments = get_args_parser().parse_args()
+    composer = Composer(arguments.config_name or name, arguments.config_dir)
+    if check_flags(arguments, composer):
+        return CommandLine()
+    resumed = _resumed(arguments, composer) if kind is Config else None
+    if resumed is not None:
+        check_hydra(composer.compose(arguments.overrides))
+        distributed.check_devices(resumed.trainer.model_dump(), folder=resumed.resume)
+        check(resumed)  # type: ignore[arg-type]
+        return CommandLine(folder=Path(str(resumed.resume)) if is_main_process() else None, resumed=resumed)
+    sweep, folder = None, None
+    words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
+    for overrides in jobs(words, arguments.multirun):
+        node = composer.compose(overrides)
+        check_hydra(node)
+        check_trust(node, overrides)
+        config = validated(node, kind)
+        _check_folder(node, config, arguments.multirun)
+        if arguments.multirun:
+            place = Path(node.hydra.sweep.dir)
+            sweep = place if kind is Config else None
+            if sweep is None or not sweep_jobs.is_sweep(sweep):
+                _refuse_used(place, "sweep")
+        elif is_main_process():
+            folder = Path(node.hydra.run.dir)
+            _refuse_used(folder)
+        if isinstance(config, Config):
+            distributed.check_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
+        check(config)
+    return CommandLine(sweep, folder)
+
+
+def _check_folder(node: DictConfig, config: Strict, multirun: bool) -> None:
+    """Refuse a folder whose name causes trouble, and one among the images that the command reads."""
+    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
+    folder = Path(node.hydra.sweep.dir if multirun else node.hydra.run.dir)
+    several = isinstance(config, Config) and distributed.process_count(config.trainer.model_dump()) != 1
+    check_name(key, folder, several)
+    dataset = getattr(config, "dataset", None)
+    refuse_among_images(key, folder, dataset)
+    refuse_store_as_class(dataset)
+
+
+def _typed_folder(overrides: list[str]) -> str | None:
+    typed = {key_of(item): item for item in parse(overrides)}
+    return str(typed["hydra.run.dir"].value()) if "hydra.run.dir" in typed else None
+
+
+def _refuse_used(folder: Path, kind: str = "run") -> None:
+    if is_used(folder):
+        name = folder.as_posix()
+        go_on = f", or go on with the run there: resume={name}" if kind == "run" else ""
+        raise ConfigError(
+            f"hydra.{kind}.dir={name}: already holds something, and a run overwrites nothing; name a new folder{go_on}"
+        )
+
+
+def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
+    """The configuration of the run to be resumed, or None; sys.argv is left with no more than Hydra needs for it."""
+    typed: list[str] = arguments.overrides
+    parsed = {key_of(item): item for item in parse(typed)}
+    if "resume" not in parsed or parsed["resume"].value() is None:
+        return None
+    if arguments.multirun:
+        raise ConfigError("resume: resumes one run; leave out -m")
+    run = run_to_resume(str(parsed["resume"].value()))
+    config = resumed_config(run, typed, composer)
+    place = run.folder.as_posix()
+    # what Hydra wrote when the run began stays as it is
+    kept = [text for text in typed if text.startswith(("hydra.", "trust_code="))]
+    overrides = [*kept, override("resume", place), override("hydra.run.dir", place), "hydra.output_subdir=null"]
+    sys.argv = [sys.argv[0], *(item for item in sys.argv[1:] if item not in typed), *overrides]
+    arguments.overrides = overrides
+    return config
+
+
+def _resumed_with_parent(node: DictConfig) -> Config:
+    """The same in a process that Lightning started, whose parent has saved what was typed."""
+    return config_of_first_process(run_to_resume(str(node.resume)), bool(node.trust_code))

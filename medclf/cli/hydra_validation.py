@@ -1,0 +1,100 @@
+"""Hydra's own node of a configuration: what in it would fail late, write elsewhere, or run foreign code."""
+
+import logging.config
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from medclf.config.field_types import plain_name
+from medclf.config.messages import shown
+from medclf.utils.errors import ConfigError
+
+RUN_FOLDER = "${hydra.runtime.output_dir}/"
+SUBFOLDER = ".hydra"
+"""Where Hydra keeps the words of a run, below the run folder."""
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+"""What a handler of logging may be given by its import path."""
+OWN = ("hydra.", "hydra_plugins.", "medclf.", "optuna.")
+"""Packages of which Hydra may build a callback, a launcher, a sweeper and a sampler."""
+
+
+def check_hydra(node: DictConfig) -> None:
+    """Raise if Hydra's settings cannot work.
+
+    Args:
+        node: composed configuration, Hydra's own node included.
+
+    Raises:
+        ConfigError: naming key, value and remedy.
+    """
+    hydra: Any = OmegaConf.to_container(node.hydra, resolve=False)
+    if hydra["mode"] is not None:
+        raise ConfigError(f"hydra.mode={hydra['mode'].name}: is set by -m (--multirun); leave it out")
+    if not isinstance(hydra["verbose"], bool | str | list):
+        raise ConfigError(f"hydra.verbose={shown(hydra['verbose'])}: must be true, false, or names of loggers")
+    if hydra["output_subdir"] not in (None, SUBFOLDER):
+        raise ConfigError(
+            f"hydra.output_subdir={shown(hydra['output_subdir'])}: must be {SUBFOLDER} or null; leave it out"
+        )
+    try:
+        plain_name(str(hydra["job"]["name"]))
+    except ValueError as error:
+        raise ConfigError(f"hydra.job.name={shown(hydra['job']['name'])}: {error}") from error
+    for key, target in () if node.get("trust_code") else _imports(hydra, "hydra"):
+        raise ConfigError(f"{key}={shown(target)}: importing it runs its code: if you trust it, add trust_code=true")
+    for key in ("job_logging", "hydra_logging"):
+        _check_logging(f"hydra.{key}", hydra[key])
+
+
+def check_trust(node: DictConfig, overrides: list[str]) -> None:
+    """Raise if a file, which may be a stranger's, says that code may be run: that is for the user to type.
+
+    Args:
+        node: composed configuration.
+        overrides: as typed.
+
+    Raises:
+        ConfigError: with what to type.
+    """
+    if node.get("trust_code") is True and not any(text.lstrip("+").startswith("trust_code=") for text in overrides):
+        raise ConfigError("trust_code=true: is set in a file and does not count there; if you trust the code, type it")
+
+
+def _check_logging(key: str, settings: dict[str, Any] | None) -> None:
+    """Try the settings of logging, with handlers that write nothing."""
+    content = settings or {}
+    if content.get("version") is None:  # Hydra leaves logging alone
+        return
+    handlers = content.get("handlers") or {}
+    for name, handler in handlers.items():
+        if "class" not in handler:
+            raise ConfigError(f"{key}.handlers.{name}: has no class; leave out what you set of {key}")
+        if "filename" in handler and not str(handler["filename"]).startswith(RUN_FOLDER):
+            raise ConfigError(f"{key}.handlers.{name}.filename: a log is kept in the run folder; leave it out")
+    kept = ("formatter", "level", "filters")
+    silent = {
+        name: {"class": "logging.NullHandler", **{part: handler[part] for part in kept if part in handler}}
+        for name, handler in handlers.items()
+    }
+    before = logging.root.level, list(logging.root.handlers)
+    try:
+        logging.config.DictConfigurator({**content, "handlers": silent, "disable_existing_loggers": False}).configure()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{key}: {error.__cause__ or error}; leave out what you set of it") from error
+    finally:
+        logging.root.setLevel(before[0])
+        logging.root.handlers[:] = before[1]
+
+
+def _imports(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """The names that Hydra or logging would import for a node and those within it, except those of their own parts."""
+    for name, inner in value.items() if isinstance(value, dict) else ():
+        place = f"{key}.{name}"
+        if isinstance(inner, dict):
+            yield from _imports(inner, place)
+        own = {"_target_": OWN, "class": ("logging.",), "()": ()}.get(str(name), (inner,))
+        if isinstance(inner, str) and (
+            not inner.startswith(own) or (inner.startswith("ext://") and inner not in STREAMS)
+        ):
+            yield place, inner

@@ -1,0 +1,82 @@
+"""Where a command may write: a folder with a usable name, and not among the images it reads."""
+
+from pathlib import Path
+
+from medclf.config.schema import Dataset
+from medclf.utils.errors import ConfigError
+from medclf.utils.quoting import override
+from medclf.utils.terminal import printable
+
+HIDDEN = (".", "__MACOSX")
+"""Beginnings of the names of folders in which no images are looked for."""
+
+
+def check_name(key: str, folder: Path, several_processes: bool = False) -> None:
+    """Raise if a folder's name cannot be passed on to Hydra, to a log file or to other processes.
+
+    Args:
+        key: by which the folder was named.
+        folder: to be made.
+        several_processes: whether processes are started that get the name on their command line.
+
+    Raises:
+        ConfigError: with what is wrong.
+    """
+    name = str(folder)
+    wrong = "a control character" if printable(name) != name or any(sign in name for sign in "\n\t") else None
+    wrong = "'${'" if "${" in name else wrong
+    wrong = "'::' or '://'" if "::" in name or "://" in name else wrong  # Lightning takes it for an address
+    if several_processes and any(sign in name for sign in '"\\'):
+        wrong = "a quotation mark or backslash, which several processes cannot be given"
+    if wrong:
+        shown = printable(name.replace("\n", "\\n").replace("\t", "\\t"))
+        raise ConfigError(f"{key}={shown}: has {wrong} in its name; name another: {key}=FOLDER")
+
+
+def refuse_among_images(key: str, folder: Path, dataset: Dataset | None) -> None:
+    """Raise if a command would write into the folder whose every image belongs to its dataset.
+
+    Args:
+        key: by which the folder was named.
+        folder: to be written.
+        dataset: read by the command; None: it reads none.
+
+    Raises:
+        ConfigError: naming both folders.
+    """
+    if dataset is None or not _is_searched(folder, dataset):
+        return
+    nearby = Path("runs", folder.name)
+    elsewhere = Path("..", nearby) if _is_searched(nearby, dataset) else nearby
+    raise ConfigError(
+        f"{override(key, folder.as_posix())}: lies in dataset.root={dataset.root}, where its plots would be taken for "
+        f"images; name a folder elsewhere, such as {override(key, elsewhere.as_posix())}"
+    )
+
+
+def refuse_store_as_class(dataset: Dataset | None) -> None:
+    """Raise if the folder of cached images would be taken for a class.
+
+    Raises:
+        ConfigError: naming both folders.
+    """
+    if dataset is None or dataset.classes is not None or not _is_searched(Path(dataset.store), dataset):
+        return
+    root = Path(dataset.root)
+    if root.is_dir() and any(path.name.lower() in dataset.splits.folders for path in root.iterdir()):
+        return  # classes are looked for in these folders alone
+    raise ConfigError(
+        f"dataset.store={dataset.store}: lies in dataset.root={dataset.root}, where it would be taken for a class; "
+        "name a folder elsewhere: dataset.store=FOLDER"
+    )
+
+
+def _is_searched(folder: Path, dataset: Dataset) -> bool:
+    """Whether images are looked for in a folder, now or once it exists."""
+    if dataset.format != "folders":
+        return False
+    root, place = Path(dataset.root), folder.resolve()
+    root = (root.with_suffix("") if root.suffix.lower() == ".zip" else root).resolve()
+    if not place.is_relative_to(root):
+        return False
+    return not any(part.startswith(HIDDEN) for part in place.relative_to(root).parts)

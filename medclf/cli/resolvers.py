@@ -1,0 +1,28 @@
+import secrets
+from typing import Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def monitor_mode(monitor: str) -> Literal["min", "max"]:
+    """Whether the better value of a metric is the smaller (``min``: a loss) or the larger (``max``: all others)."""
+    return "min" if monitor.endswith("loss") else "max"
+
+
+def _mode(monitor: Any) -> Literal["min", "max"]:
+    """Return a mode for anything: a monitor that is no text is refused by the schema, which names its key."""
+    return monitor_mode(monitor) if isinstance(monitor, str) else "max"
+
+
+def _identity(*, _root_: DictConfig) -> str:
+    from medclf.sweeps.jobs import identity  # pandas and more, which only a sweep's jobs pay
+
+    return identity(_root_=_root_)
+
+
+def register() -> None:
+    """Make ``${medclf.token:}``, ``${medclf.mode:METRIC}`` and ``${medclf.identity:}`` known to the configuration."""
+    # cached like Hydra's own ${now:}: one token for all that a command composes
+    OmegaConf.register_new_resolver("medclf.token", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("medclf.mode", _mode, replace=True)
+    OmegaConf.register_new_resolver("medclf.identity", _identity, replace=True)

@@ -1,0 +1,111 @@
+"""What may be concluded of differences, and what to bear in mind, in sentences."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from medclf.comparison.compare import Comparison
+from medclf.comparison.paired_tests import Difference
+
+LOSSES = ("brier", "log_loss", "calibration_error")
+"""Metrics of which less is better."""
+TRADED = ("sensitivity", "specificity", "ppv", "npv", "ppv_at_prevalence", "npv_at_prevalence")
+"""Metrics of which one is had for the other, by another threshold."""
+ALPHA = 0.05
+
+
+def sentences(rows: Sequence[Difference], pairs: int) -> Iterator[str]:
+    """The conclusion of each metric of a pair, as items of a list; ``pairs`` is the number of all pairs."""
+    for row in rows:
+        yield f"- {row.metric}: {conclusion(row, pairs)}"
+
+
+def conclusion(row: Difference, pairs: int = 1) -> str:
+    """What may be concluded of a difference, at 5 % after the correction for so many pairs."""
+    if math.isnan(row.p):
+        return f"cannot be compared: {row.reason}"
+    p = f"p {p_value(row.p_holm)}" + (f" after correction for {pairs} pairs" if pairs > 1 else "")
+    disagree = f"the methods disagree, so nothing is concluded: {p} by {row.test}, but the interval of the bootstrap"
+    if row.p_holm < ALPHA:
+        return _winner(row, p) if _leaves_out_0(row) else f"{disagree}, {_span(row)}, contains 0"
+    if row.p < ALPHA:
+        return f"no difference can be concluded: p {p_value(row.p)} for this pair alone, but {p}"
+    if math.isnan(row.low):
+        return f"no difference can be concluded: {p}; {row.reason}"
+    if _leaves_out_0(row):
+        return f"{disagree}, {_span(row)}, leaves out 0"
+    if row.low == row.high:
+        return "no difference can be concluded: they are equal in every resample"
+    return f"no difference can be concluded: the data agree with {row.second} being {_range(row)}"
+
+
+def is_concluded(row: Difference) -> bool:
+    """Whether the test and the interval both say that there is a difference."""
+    return row.p_holm < ALPHA and _leaves_out_0(row)
+
+
+def _leaves_out_0(row: Difference) -> bool:
+    return not row.low <= 0 <= row.high  # also of an interval that is not defined
+
+
+def _winner(row: Difference, p: str) -> str:
+    higher = row.second if row.difference > 0 else row.first
+    lower = row.first if row.difference > 0 else row.second
+    span = "" if math.isnan(row.low) else f" {_span(row, absolute=True)}"
+    by = f"by {_short(abs(row.difference))}{span}, {p}"
+    if row.metric in TRADED:
+        return f"{higher} has the higher {row.metric}: {by}"
+    if row.metric in LOSSES:
+        return f"{lower} is better: {row.metric} lower {by}"
+    return f"{higher} is better: {row.metric} higher {by}"
+
+
+def _span(row: Difference, absolute: bool = False) -> str:
+    ends = (row.low, row.high) if row.difference >= 0 or not absolute else (-row.high, -row.low)
+    return "[{}, {}]".format(*map(_short, ends))
+
+
+def _range(row: Difference) -> str:
+    """From the worst to the best that the interval leaves open for the second."""
+    low, high = (-row.high, -row.low) if row.metric in LOSSES else (row.low, row.high)
+    worse, better = ("lower", "higher") if row.metric in TRADED else ("worse", "better")
+    return f"{_short(abs(low))} {worse} to {_short(abs(high))} {better}"
+
+
+def cautions(result: Comparison) -> Iterator[str]:
+    """What was done, and what does not follow from it."""
+    test = result.test
+    yield f"All are of the same {len(test)} test images of {test.patients} patients."
+    yield (
+        "Intervals are of 95 %; those of differences by the paired bootstrap of patients, "
+        f"{result.resamples} resamples of seed {result.seed}."
+    )
+    if not test.one_image_each:
+        yield "Patients have several images, so every p-value is by the bootstrap too."
+    yield (
+        "p-values are corrected for the number of pairs by Holm (1979); metrics are not corrected for each other: "
+        "choose one before you look."
+    )
+    smallest = 2 * len(result.pairs) / (result.resamples + 1)
+    if smallest >= ALPHA:
+        yield (
+            f"{result.resamples} resamples are too few for {len(result.pairs)} pairs: no corrected p-value of the "
+            f"bootstrap can be below {ALPHA}; type a larger --resamples."
+        )
+    yield (
+        f"A difference is concluded where the corrected p is below {ALPHA} and the interval leaves out 0. "
+        "That none can be concluded does not mean that there is none."
+    )
+    if any(row.metric in TRADED for row in result.differences):
+        yield "Sensitivity is had for specificity by another threshold: look at both, or at AUROC."
+    recipes = "" if result.several_seeds else ": another seed may turn the order"
+    yield f"This compares these trained networks, not the recipes that they were trained by{recipes}."
+
+
+def p_value(p: float) -> str:
+    """With its sign: ``= 0.0123``, ``< 0.0001``."""
+    return "= NaN" if math.isnan(p) else "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
+
+
+def _short(value: float) -> str:
+    """Three decimals, and two digits of what is small."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"

@@ -1,0 +1,1 @@
+"""Models made of several runs: ensembles and two-stage cascades."""

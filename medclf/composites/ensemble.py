@@ -1,0 +1,105 @@
+"""The work of ``python -m medclf.ensemble``. Imports no torch."""
+
+import math
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medclf.comparison.sources import Source, read_all
+from medclf.composites.averaging import averaged
+from medclf.config.run_files import digests, read_config, read_record
+from medclf.config.schema import Evaluation as Config
+from medclf.data.training_overlap import join_fingerprints
+from medclf.evaluation.evaluate import Evaluation, evaluate
+from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.summary import metrics_table
+from medclf.inference.model_files import check_model, facts_of, write_composite
+from medclf.reporting.outcome import write_outcome
+from medclf.reporting.run_evaluation import images_of
+from medclf.reporting.run_summary import about_run
+from medclf.utils.errors import ConfigError, DataError
+from medclf.utils.file_digests import file_digest
+from medclf.utils.plain_data import write_yaml
+from medclf.utils.run_dir import Run
+from medclf.utils.terminal import say
+from medclf.utils.write_errors import reason
+
+AGAIN = "type the command again with another folder for its output"
+SHARED = ("monitor", "dataset", "evaluation")
+"""Groups of the configuration that the first member gives to the ensemble."""
+
+
+def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
+    """Average the predictions of runs and leave in a folder what a run leaves, the model too where each has one.
+
+    Operating point and temperature are chosen anew, on the validation images.
+
+    Raises:
+        ConfigError, DataError: for runs that cannot be averaged, before the folder is made.
+    """
+    sources = read_all(paths)
+    table = averaged({label: source.table for label, source in sources.items()})
+    members = [_member(source) for source in sources.values()]
+    config = _config(members)
+    evaluation = evaluate(table, Config.model_validate(config["evaluation"]), config["dataset"]["positive"])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be made: {reason(error)}; name a folder elsewhere") from error
+    run = Run(folder)
+    with run.at_work(again=AGAIN) as facts:
+        first = read_record(members[0])
+        facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
+        write_yaml(run.config, config)
+        shutil.copyfile(members[0].splits, run.splits)
+        join_fingerprints([member.fingerprints for member in members], run.fingerprints)
+        save_predictions(evaluation.decided(table), run.predictions)
+        chosen = monitored(evaluation, config["monitor"])
+        about_model = facts_of(evaluation, config["dataset"]["name"], facts.get("split_hash"))
+        model = _save_model(members, run, {**about_model, **chosen})
+        about = about_run(run, chosen, facts)
+        write_outcome(evaluation, about, folder, images_of(about))
+        facts |= digests(run)
+    report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
+    say(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
+
+
+def _member(source: Source) -> Run:
+    run = Run(source.path)
+    if not run.record.is_file():
+        raise DataError(f"{source.path}: is a table; an ensemble is of run folders")
+    if not run.config.is_file() or not run.splits.is_file():
+        raise DataError(f"{source.path}: config.yaml and splits.csv of the run are needed")
+    return run
+
+
+def _config(members: Sequence[Run]) -> dict[str, Any]:
+    """What the members have in common, and who they are."""
+    configs = [read_config(run) for run in members]
+    names = sorted({config["model"]["name"] for config in configs})
+    model = {"name": f"ensemble of {len(members)} {', '.join(names)}", "members": [run.shown for run in members]}
+    return {**{key: configs[0][key] for key in SHARED}, "seed": None, "model": model}
+
+
+def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
+    """Save the ensemble as one model. Returns in words that it was, or why it could not be."""
+    sources = [member.best_facts for member in members]
+    try:
+        classes = [check_model(source).classes for source in sources]
+    except DataError as error:
+        return f"No model was saved, since a member has none: {error}"
+    if any(own != facts["classes"] for own in classes):
+        return f"No model was saved, since the members have not their classes in the same order: {classes}"
+    write_composite(run.best_facts, "ensemble", sources, facts)
+    run.note(best_json_sha256=file_digest(run.best_facts))
+    return f"Model:   {run.shown}/checkpoints/{run.best_facts.name}"
+
+
+def monitored(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
+    """The value, on validation, of the metric that chose the members' checkpoints."""
+    name = {"loss": "log_loss"}.get(monitor.removeprefix("val/"), monitor.removeprefix("val/"))
+    found = evaluation.metrics["val"].overall.get(name) if "val" in evaluation.metrics else None
+    if found is None or math.isnan(found.value):
+        return {}
+    return {"monitor": monitor, "monitor_value": found.value}

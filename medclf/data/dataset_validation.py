@@ -1,0 +1,58 @@
+"""What can be known of a dataset from the names of its files, in well under a second."""
+
+from pathlib import Path
+
+from medclf.config.schema import Config, PrepareConfig
+from medclf.config.validation import check_loss, check_monitor, check_positive
+from medclf.data.sources.discovery import check_classes, find_images, image_root, is_extracted
+from medclf.data.splits import check_batch_size, expected_train_images
+from medclf.utils.errors import ConfigError
+from medclf.utils.run_dir import is_used
+
+
+def check_images(config: Config) -> None:
+    """Look at names and counts of the images, not into them, and refuse what cannot be trained on.
+
+    Raises:
+        DataError: for what is wrong in the folder.
+        ConfigError: for a setting that does not fit the images found.
+    """
+    dataset = config.dataset
+    if dataset.phantom is not None and not Path(dataset.root).exists():
+        return  # it is made when the run begins
+    if not is_extracted(dataset):
+        return  # so is an archive extracted
+    found = find_images(dataset)
+    check_classes(found, dataset)
+    check_positive("dataset.positive", dataset.positive, found.classes)
+    check_monitor("monitor", config.monitor, found.classes)
+    check_loss(config.loss, config.model, found.classes)
+    check_batch_size(dataset, expected_train_images(found, dataset))
+
+
+def check_export(config: PrepareConfig) -> None:
+    """Refuse an export folder that is used, or in which the dataset's own images are looked for.
+
+    Raises:
+        ConfigError: naming both folders.
+    """
+    if config.export is None:
+        return
+    folder, dataset = Path(config.export), config.dataset
+    try:
+        used = is_used(folder)
+        inside = any(
+            folder.resolve().is_relative_to(root.resolve()) for root in (Path(dataset.root), image_root(dataset))
+        )
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or "invalid path"
+        raise ConfigError(f"export={config.export[:100]}: cannot be written: {reason}; name another folder") from error
+    if used:
+        raise ConfigError(
+            f"export={config.export}: already holds something, and nothing is overwritten; name a new folder"
+        )
+    if inside:
+        raise ConfigError(
+            f"export={config.export}: lies in dataset.root={dataset.root}, so that the exported images would become "
+            "images of the dataset; name a folder elsewhere: export=FOLDER"
+        )

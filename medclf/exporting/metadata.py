@@ -1,0 +1,63 @@
+"""What an exported file tells of itself, since it leaves its run. Imports no torch."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from medclf.config.schema import Form
+from medclf.exporting.formats import FORMATS, FormatName
+from medclf.inference.metadata import Facts
+from medclf.utils.run_dir import versions
+
+OUTPUTS = {
+    "probabilities": "float32 (n, classes), calibrated, in the order of classes",
+    "predicted": "int64 (n,), the class by its place in classes, decided by operating_point, which is inside: its "
+    "threshold holds for probabilities before calibration",
+}
+"""The outputs of every exported file, in order."""
+INPUT = (
+    "uint8 (n, channels, image_size, image_size), values 0 to 255; normalisation is inside. Grey is ITU-R 601 luma; "
+    "clahe is OpenCV's, before resizing; squash, letterbox and crop resize by Pillow's antialiased bilinear filter"
+)
+WARNING = "A research tool, not a medical device: not for diagnosis or treatment."
+
+
+def inputs_of(forms: list[Form]) -> dict[str, Form]:
+    """The name of the input for each form of the images: ``images`` where there is one."""
+    if len(forms) == 1:
+        return {"images": forms[0]}
+    inputs: dict[str, Form] = {}
+    for form in forms:
+        name = f"images_{form.image_size}x{form.channels}"
+        same = sum(other == name or other.startswith(f"{name}_") for other in inputs)
+        inputs[f"{name}_{same + 1}" if same else name] = form
+    return inputs
+
+
+def about(facts: Facts, inputs: Mapping[str, Form], name: FormatName) -> dict[str, Any]:
+    """What the file holds beside the graph, and its .json too."""
+    point = facts.operating_point
+    return {
+        "warning": WARNING,
+        "classes": facts.classes,
+        "positive": facts.positive,
+        "threshold": point.threshold,
+        "operating_point": point.model_dump(),
+        "temperature": facts.temperature,
+        "inputs": {key: form.model_dump() for key, form in inputs.items()},
+        "input": INPUT,
+        "outputs": OUTPUTS,
+        "dataset": facts.dataset,
+        "kind": facts.kind,
+        "model": None if facts.model is None else facts.model.name,
+        "format": name,
+        "versions": versions(["medclf", "torch", *FORMATS[name].needs]),
+    }
+
+
+def as_text(content: Mapping[str, Any]) -> dict[str, str]:
+    """Text as it is and the rest as JSON, for formats that keep text alone."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in content.items()
+    }

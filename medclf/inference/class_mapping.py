@@ -1,0 +1,68 @@
+"""Which of a model's classes a class of another dataset is. Imports no torch."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from medclf.config.schema import Dataset
+from medclf.inference.run_images import own_dataset
+from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.utils.run_dir import Run
+
+
+def refuse_own_images(run: Run, dataset: Dataset) -> None:
+    """Refuse the images that a run was trained on.
+
+    Raises:
+        ConfigError: saying how its test images are judged.
+    """
+    own = own_dataset(run).root
+    if Path(own).resolve() == Path(dataset.root).resolve():
+        raise ConfigError(
+            f"dataset.root={dataset.root}: holds the images that {run.shown} was trained on; its test images are "
+            f"judged by python -m medclf.evaluate run={run.shown}"
+        )
+
+
+def matched(found: list[str], known: list[str], class_map: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The model's name of each class found, or None where its images are left out.
+
+    Raises:
+        ConfigError: for a class that matches none, and entries of the map that name nothing.
+    """
+    for name, ours in class_map.items():
+        if name not in found:
+            raise ConfigError(
+                f"class_map.{name}: the dataset has no such class; {did_you_mean(name, found)}It has: {listed(found)}"
+            )
+        if ours is not None and ours not in known:
+            raise ConfigError(
+                f"class_map.{name}={ours}: the model knows no such class; {did_you_mean(ours, known)}"
+                f"It knows: {listed(known)}"
+            )
+    strange = [name for name in found if name not in class_map and name not in known]
+    if strange:
+        raise ConfigError(
+            f"class {listed(strange)} of the dataset is none of the model's ({listed(known)}); say which it is, "
+            f"{_typed(strange[0], _nearest(strange[0], known))}, or leave its images out, {_typed(strange[0], 'null')}"
+        )
+    class_of = {name: class_map.get(name, name) for name in found}
+    if all(ours is None for ours in class_of.values()):
+        raise ConfigError("class_map: leaves out every class; no image is left to test on")
+    return class_of
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    alike = [ours for ours in known if ours.lower() == name.lower()]
+    return (alike or known)[0]
+
+
+def _typed(theirs: str, ours: str) -> str:
+    """An entry of the map as one types it; Hydra reads a name with spaces or brackets between braces only."""
+    if re.fullmatch(r"[\w-]+", theirs, re.ASCII):
+        return shlex.quote(f"class_map.{theirs}={ours}")
+    if not re.fullmatch(r"[^'\"`]+", theirs) or not theirs.isascii():
+        return f"by another name of its folder, since none with such a sign can be typed (class_map: {theirs}={ours})"
+    escaped = re.sub(r"([\\()\[\]{}:=,])", r"\\\1", theirs)
+    return shlex.quote(f"class_map={{{escaped}: {ours}}}")

@@ -1,0 +1,191 @@
+"""What there is to predict: the images of a file, a folder, a glob, an archive or a table. Imports no torch."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from glob import glob, has_magic
+from itertools import takewhile
+from pathlib import Path
+
+from medclf.data.image_formats import SUFFIXES, is_image_file
+from medclf.data.image_io import is_array_item, read_file
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.data.sources.folders import image_paths
+from medclf.inference.zipped_images import Zipped
+from medclf.utils.csv_tables import read_csv, require_columns
+from medclf.utils.errors import ConfigError, DataError, did_you_mean, listed
+from medclf.utils.file_limits import MAX_FILE_BYTES
+from medclf.utils.regular_files import SPECIAL_KINDS, special_kind
+
+KINDS = listed(sorted(SUFFIXES))
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images in order.
+
+    ``paths`` are below ``root``, or in the archive; ``searched`` are the folders whose every image they are;
+    ``skipped`` are named pipes, devices and sockets found in them, with what each is.
+    """
+
+    paths: list[str]
+    root: Path = Path()
+    archive: Zipped | None = None
+    searched: list[Path] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def content(self, row: int) -> bytes | None:
+        """The bytes of an image; None for one of ``ARRAYS.npy#INDEX``.
+
+        Raises:
+            UnreadableImageError: with the reason.
+        """
+        if self.archive is not None:
+            return self.archive.content(row, MAX_FILE_BYTES)
+        return None if is_array_item(self.paths[row]) else _content(self.file(row))
+
+    def file(self, row: int) -> Path:
+        """Where an image is that lies in no archive; tables of Windows have backslashes."""
+        return self.root / self.paths[row].strip().replace("\\", "/") if self.paths[row] else self.root
+
+    def shown(self, row: int) -> str:
+        """The path as text that any file can hold: a name need not be Unicode."""
+        return self.paths[row].encode("utf-8", "backslashreplace").decode()
+
+    def digest(self) -> str:
+        """A hash of the paths in their order."""
+        content = hashlib.sha256()
+        for row in range(len(self)):
+            content.update(self.shown(row).encode() + b"\0")
+        return content.hexdigest()
+
+
+def find(typed: str) -> Images:
+    """Find what ``input=`` means.
+
+    Raises:
+        ConfigError: for an input that is not there or of a kind that is not read.
+        DataError: for one that holds no image, or is damaged.
+    """
+    if not typed:
+        raise ConfigError("input=: is empty; name a file, folder, glob, .zip or .csv")
+    path = Path(typed)
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:
+        raise ConfigError(f"input={typed}: cannot be read: {error.strerror}") from error
+    if is_folder:
+        return _in_folder(typed, path)
+    if is_file:
+        return _of_file(typed, path)
+    if kind := special_kind(path):
+        raise ConfigError(f"input={typed}: {kind}, not a file; name an image file, a folder, a .zip or a .csv")
+    if has_magic(typed):
+        return _globbed(typed)
+    raise ConfigError(_missing(typed, path))
+
+
+def _in_folder(typed: str, folder: Path) -> Images:
+    skipped: dict[str, str] = {}
+    paths = _below(folder, skipped)
+    if not paths:
+        raise DataError(
+            f"input={typed}: holds no image; looked in it and the folders below for {KINDS}; what is hidden, and links "
+            "to folders, were passed over"
+        )
+    return Images(paths, folder, searched=[folder], skipped=skipped)
+
+
+def _of_file(typed: str, path: Path) -> Images:
+    kinds: dict[str, Callable[[str, Path], Images]] = {".zip": _in_archive, ".csv": _in_table}
+    suffix = path.suffix.lower()
+    if suffix in kinds:
+        return kinds[suffix](typed, path)
+    if is_image_file(path):
+        return Images([typed])
+    raise ConfigError(
+        f"input={typed}: is not read, for a file's kind is known by the end of its name: {KINDS}; or .zip, .csv, a "
+        "folder, a glob; DICOM without such an end by its content"
+    )
+
+
+def _in_archive(typed: str, path: Path) -> Images:
+    archive = Zipped.open(path)
+    if not archive.members:
+        raise DataError(f"input={typed}: the archive holds no image; looked for {KINDS}")
+    return Images([member.filename for member in archive.members], archive=archive)
+
+
+def _in_table(typed: str, path: Path) -> Images:
+    table = read_csv(path, f"input={typed}")
+    require_columns(table.columns, ["path"], f"input={typed}")
+    at = table.columns.index("path")
+    return Images([row[at] for row in table.rows], path.parent)
+
+
+def _globbed(typed: str) -> Images:
+    found = sorted(glob(typed, recursive=True))  # noqa: PTH207, since Path.glob takes no absolute pattern
+    folders = [Path(name) for name in found if Path(name).is_dir()]
+    files = [name for name in found if not Path(name).is_dir() and is_image_file(Path(name))]
+    skipped = {name: kind for name in found if (kind := special_kind(Path(name)))}
+    below = [str(folder / path) for folder in folders for path in _below(folder, skipped)]
+    paths = list(dict.fromkeys([*files, *below]))
+    if not paths:
+        other = f"{len(found)} files or folders, but no image among them" if found else "nothing"
+        raise DataError(f"input={typed}: matches {other}; looked for {KINDS}; what is hidden was passed over")
+    return Images(paths, searched=folders, skipped=skipped)
+
+
+def _below(folder: Path, skipped: dict[str, str]) -> list[str]:
+    """Return the images below a folder, sorted; ``skipped`` gets what is neither file nor folder."""
+    others: dict[str, list[str]] = {}
+    paths = [str(path) for path in sorted(image_paths(folder, others))]
+    skipped.update({name: kind for kind in SPECIAL_KINDS for name in others.get(kind, [])})
+    return paths
+
+
+def _missing(typed: str, path: Path) -> str:
+    there = next(parent for parent in path.absolute().parents if parent.is_dir())
+    at = len(there.parts)
+    name = path.absolute().parts[at]
+    nearest = did_you_mean(name, [item.name for item in there.iterdir()])
+    return f"input={typed}: there is no such file or folder; in {there}: no {name}; {nearest}".rstrip("; ")
+
+
+def refuse_output_within(images: Images, typed: str, output: Path) -> None:
+    """Refuse an output folder among the images: the next search would find what is written there.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    place = output.resolve()
+    holding = [folder for folder in images.searched if place.is_relative_to(folder.resolve())]
+    if holding or (not Path(typed).exists() and _matches(typed, place)):
+        raise ConfigError(
+            f"output={output}: lies where input={typed} looks for images; name a folder elsewhere: output=FOLDER"
+        )
+
+
+def _matches(pattern: str, place: Path) -> bool:
+    """Whether a glob looks into a folder."""
+    parts = Path(pattern).parts
+    fixed = list(takewhile(lambda part: not has_magic(part), parts))
+    base = Path(*fixed).resolve()
+    if not place.is_relative_to(base):
+        return False
+    pairs = zip(parts[len(fixed) :], place.relative_to(base).parts, strict=False)
+    return all(Path(name).match(part) for part, name in takewhile(lambda pair: pair[0] != "**", pairs))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            raise UnreadableImageError("there is no such file")
+        if path.is_dir():
+            raise UnreadableImageError("is no file")
+        return read_file(path)
+    except (OSError, ValueError) as error:  # ValueError: what no file system can have, a NUL
+        raise UnreadableImageError(getattr(error, "strerror", None) or str(error)) from error

@@ -1,0 +1,182 @@
+"""What a prediction leaves in its folder, and how it goes on where it broke off. Imports no torch."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from medclf.inference.file_stamps import Stamps
+from medclf.inference.inputs import Images
+from medclf.inference.rows import Rows
+from medclf.utils.atomic_write import remove_leftovers
+from medclf.utils.errors import ConfigError
+from medclf.utils.file_digests import file_digest
+from medclf.utils.plain_data import read_json, write_json
+from medclf.utils.run_dir import is_used, now, versions
+from medclf.utils.terminal import INTERRUPTED
+from medclf.utils.write_errors import reason, remedy
+
+if TYPE_CHECKING:
+    from medclf.predict import PredictConfig
+
+log = logging.getLogger(__name__)
+PACKAGES = ("medclf", "torch", "torchvision", "numpy", "pillow")
+Settings = dict[str, Any]
+"""What must be the same where a prediction goes on."""
+
+
+class Output:
+    """The folder of a prediction.
+
+    ``table`` is there once all images are predicted, until then ``partial``. ``record`` says what was predicted with
+    what, and whether that is done.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.table = folder / "predictions.csv"
+        self.partial = folder / "predictions.partial.csv"
+        self.stamps = Stamps(folder / "predictions.partial.stamps")
+        self.record = folder / "prediction.json"
+        self.overlays = folder / "overlays"
+
+    def refuse_other(self, settings: Settings) -> None:
+        """Refuse a folder that is used, but for a prediction with these settings that broke off.
+
+        Args:
+            settings: those known by now.
+
+        Raises:
+            ConfigError: saying what is there, or which setting is another one.
+        """
+        if not self._is_used():
+            return
+        if not self.record.is_file():
+            raise ConfigError(
+                f"output={self.folder}: already holds something, and nothing is overwritten; name another"
+            )
+        record = read_json(self.record)
+        if record.get("status") == "finished":
+            raise ConfigError(f"output={self.folder}: holds a prediction that is finished; name another folder")
+        before = record.get("settings", {})
+        other = [key for key in settings if before.get(key) != settings[key]]
+        if other:
+            told = "; ".join(f"{key} was {before.get(key)}, and is {settings[key]}" for key in other)
+            raise ConfigError(f"output={self.folder}: the prediction there was begun otherwise: {told}; name another")
+
+    @contextmanager
+    def at_work(self, settings: Settings, about: dict[str, Any], header: list[str], images: Images) -> Iterator[Rows]:
+        """Hold the folder while rows are written, and record how that ends.
+
+        Args:
+            settings: all of them.
+            about: what else the record is to tell.
+            header: names of the columns.
+            images: of which every row tells.
+
+        Yields:
+            The rows, with those of before.
+
+        Raises:
+            ConfigError: for a folder that cannot be written to, and one in which another process is at work.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._held():
+                self.refuse_other(settings)
+                remove_leftovers(self.folder)
+                self._note(_beginning() | about | {"settings": settings})
+                yield from self._writing(header, images)
+        except OSError as error:
+            raise ConfigError(
+                f"output={self.folder}: cannot be written: {reason(error)}; {remedy(reason(error))}, then rerun the "
+                "same command to resume"
+            ) from error
+
+    def _writing(self, header: list[str], images: Images) -> Iterator[Rows]:
+        paths = [images.shown(row) for row in range(len(images))]
+        with Rows(self._begun(), header, paths, self._unchanged(images)) as rows:
+            self.stamps.keep(len(rows))
+            try:
+                yield rows
+            except KeyboardInterrupt:
+                self._note({"status": "interrupted", "ended": now()})
+                told = f"interrupted after {len(rows)} of {len(paths)} images; to go on: {self._again()}"
+                sys.stderr.write(f"\n{told}\n")
+                sys.exit(INTERRUPTED)
+            rows.settle()
+        if self.partial.is_file():
+            self.partial.replace(self.table)
+        self.stamps.remove()
+        counts = {"images": len(rows), "classes": dict(rows.classes), "flags": dict(rows.flags)}
+        self._note({"status": "finished", "ended": now(), "counts": counts})
+
+    def _begun(self) -> Path:
+        return self.table if self.table.is_file() else self.partial
+
+    def _unchanged(self, images: Images) -> int:
+        """Return how many rows are of images that are still the same files; the first other one is named."""
+        count = self.stamps.unchanged(images)
+        if count < self.stamps.count():
+            log.warning("%s has changed since: predicting it and the images after it again.", images.shown(count))
+        return count
+
+    def _again(self) -> str:
+        words = [word for word in sys.argv[1:] if not word.startswith("output=")]
+        return shlex.join(["python", "-m", "medclf.predict", *words, f"output={self.folder}"])
+
+    def _is_used(self) -> bool:
+        """Whether the folder holds more than what a prediction leaves that was killed as it began."""
+        if not self.folder.is_dir():
+            return is_used(self.folder)
+        return any(
+            path.name != ".lock" and not path.name.startswith(".prediction.json-") for path in self.folder.iterdir()
+        )
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(f"output={self.folder}: another process is at work there; wait for it") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _note(self, facts: dict[str, Any]) -> None:
+        before = read_json(self.record) if self.record.is_file() else {}
+        write_json(self.record, {**before, **facts})
+
+
+def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings:
+    """What is known of a prediction before its model is loaded, on which its numbers depend.
+
+    Args:
+        config: as it was typed.
+        path: the model's ``best.json``.
+        images: found by ``input``.
+    """
+    return {
+        "best_json_sha256": file_digest(path),
+        "input": str(Path(config.input).absolute()),
+        "images": len(images),
+        "paths_sha256": images.digest(),
+        **config.model_dump(include={"tta", "sheet", "grad_cam", "max_megapixels"}),
+    }
+
+
+def _beginning() -> dict[str, Any]:
+    return {
+        "status": "running",
+        "started": now(),
+        "ended": None,
+        "command": sys.argv[1:],
+        "versions": versions(PACKAGES),
+    }

@@ -1,0 +1,122 @@
+"""A model at work: on a device, in a precision, folded, on images as they were decoded."""
+
+import copy
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from medclf.config.schema import Form, Precision, TestTime
+from medclf.data.preprocessing import enough, preprocess, read_preprocessed
+from medclf.inference.loading import Model
+from medclf.inference.modules import Classifier, Flipped, networks_of
+from medclf.inference.precision import device_of, precision_like
+from medclf.models.batchnorm_folding import folded
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
+
+log = logging.getLogger(__name__)
+Seen = tuple[NDArray[np.uint8], ...]
+"""What a model sees of one image: in each of its forms, (channels, size, size)."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model says of some images.
+
+    ``probabilities`` are calibrated, ``uncalibrated`` the network's own, both (n, classes) in float64; ``predicted``
+    (n,) are classes by their place; ``distance`` (n,) from the training images, and whether that makes an image
+    ``unlike`` them: NaN and false where the model cannot tell.
+    """
+
+    probabilities: NDArray[np.float64]
+    predicted: NDArray[np.int64]
+    uncalibrated: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    unlike: NDArray[np.bool_]
+
+
+class Engine:
+    """A model that predicts.
+
+    Args:
+        model: as it was loaded; it stays as it is.
+        accelerator: auto, cpu, gpu or mps, as Lightning names it.
+        precision: None: float32 where the model was trained in it, else what the machine is built for.
+        tta: ``flip``: the mean over each image and its mirror image.
+        max_megapixels: an image of more millions of pixels is unreadable.
+
+    Raises:
+        ConfigError: for a device that is not there.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        accelerator: str = "auto",
+        precision: Precision | None = None,
+        tta: TestTime = "none",
+        max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
+    ) -> None:
+        self.model = model
+        self.max_megapixels = max_megapixels
+        self.device = device_of(accelerator)
+        if precision is None:
+            own: Precision = "bf16-mixed" if model.facts.precision == "mixed" else "32-true"
+            precision, why = precision_like(own, accelerator)
+            log.info("Precision %s: %s.", precision, why)
+        self.precision = precision
+        classifier = copy.deepcopy(model.classifier)
+        for part in networks_of(classifier):
+            part.network = folded(part.network)
+        if tta == "flip":
+            classifier.joint = Flipped(classifier.joint)
+        wide = torch.float64 if str(precision).startswith("64") else torch.float32
+        self.classifier: Classifier = classifier.to(self.device, wide).eval()
+
+    def look(self, image: Image.Image) -> Seen:
+        """What the model sees of a decoded image of any mode."""
+        by_channels = {1: image.convert("L"), 3: image.convert("RGB")}
+        return tuple(preprocess(by_channels[form.channels], form) for form in self.model.forms)
+
+    def see(self, root: Path, path: str, content: bytes | None = None) -> Seen:
+        """What the model sees of a file, read to the last bit as training reads it.
+
+        Args:
+            root: folder that the path is below.
+            path: a file, or ``ARRAYS.npy#INDEX``.
+            content: the file's bytes, if they are read already.
+
+        Raises:
+            UnreadableImageError: with the reason.
+        """
+        seen, notes = zip(*(self._see(root, path, form, content) for form in self.model.forms), strict=True)
+        if notes[0]:
+            log.warning("%s: %s", path, notes[0])
+        return seen
+
+    def _see(self, root: Path, path: str, form: Form, content: bytes | None) -> tuple[NDArray[np.uint8], str]:
+        return read_preprocessed(root, path, form, enough(form), content, self.max_megapixels)
+
+    @torch.inference_mode()
+    def predict(self, images: list[Seen]) -> Found:
+        """Predict images, one batch of them."""
+        batches = [torch.from_numpy(np.stack(form)).to(self.device) for form in zip(*images, strict=True)]
+        with self._arithmetic():
+            outputs = self.classifier(*batches)
+        probabilities, predicted, uncalibrated, features = (value.cpu().numpy() for value in outputs)
+        novelty = self.model.novelty
+        distance = np.full(len(images), np.nan) if novelty is None else novelty.distance(features)
+        unlike = np.zeros(len(images), bool) if novelty is None else distance > novelty.threshold
+        return Found(
+            probabilities.astype(np.float64), predicted, uncalibrated.astype(np.float64), distance, unlike
+        )  # fmt: skip
+
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        kinds = {"bf16": torch.bfloat16, "16-m": torch.float16, "16": torch.float16}
+        kind = next((value for name, value in kinds.items() if str(self.precision).startswith(name)), None)
+        return nullcontext() if kind is None else torch.autocast(self.device.type, kind)

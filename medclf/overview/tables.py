@@ -1,0 +1,157 @@
+"""All runs as one table: a row a setting, its seeds and folds together."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from medclf.overview.pooling import Mean, Resampler, value_of
+from medclf.overview.run_groups import Setting, settings_of, training_seconds
+from medclf.overview.runs import EMPTY, Entry
+from medclf.utils.errors import listed
+from medclf.utils.text_escaping import in_markdown, markdown_table
+
+METRICS = ("accuracy", "balanced_accuracy", "auroc_macro")
+LONGEST = 48
+"""Characters of a value in a cell; CSV files have them all."""
+
+
+def leaderboard(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> str:
+    """The settings as a Markdown table, the best by validation of each dataset marked, and unfinished runs by name."""
+    settings = settings_of(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
+    head, rows = cells_of(settings, metrics)
+    # nothing refers to their numbers here
+    parts = [markdown_table(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
+    return "\n\n".join([*parts, READING, *unfinished_text(entries)]) + "\n"
+
+
+READING = (
+    "Mean over runs ± sd between them [95 % interval of the mean: bootstrap of patients, the same for all runs]. "
+    "The best is chosen by the mean on validation, and the test shows what it is worth; whoever chooses by the test "
+    "columns makes the figures of his choice too good."
+)
+
+
+def cells_of(
+    settings: Sequence[Setting], metrics: Sequence[str], columns: Sequence[str] = ()
+) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the table as text.
+
+    Args:
+        settings: in order.
+        metrics: of test.
+        columns: keys of the configuration to be shown.
+    """
+    head = ["#", "dataset", "model", "differs in", *columns, "runs", "test images (patients)", "validation"]
+    head += [*(f"test {name}" for name in metrics), "training"]
+    rows = []
+    for setting in settings:
+        row = [str(setting.number), setting.dataset, setting.model + (" (best)" if setting.best else "")]
+        row += [differs_in(setting), *(values_of(setting, key) for key in columns), setting.runs]
+        row += [f"{setting.images} ({setting.patients})", f"{setting.monitor} {setting.validation}"]
+        row += [str(setting.test[name]) for name in metrics]
+        rows.append([*row, "" if math.isnan(setting.seconds) else f"{setting.seconds:.0f} s"])
+    return head, rows
+
+
+def differs_in(setting: Setting, short: bool = False) -> str:
+    """What sets it apart: ``optimizer.lr=0.01``; short, with the last part of each key."""
+    if short:
+        return ", ".join(_short(key, value) for key, value in setting.differs.items())
+    return ", ".join(f"{key}={_cell(value)}" for key, value in setting.differs.items())
+
+
+def _short(key: str, value: Any) -> str:
+    parts = key.split(".")
+    if parts[-1] == "_target_":
+        return f"{parts[-2]}={str(value).rpartition('.')[2]}"
+    return f"{parts[-1]}={_cell(value)}"
+
+
+def values_of(setting: Setting, key: str) -> str:
+    """The values that a setting's finished runs have of a key."""
+    values = {_cell(entry.config[key]): None for entry in setting.done if key in entry.config}
+    return listed(values, 6)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = "null" if value is None else text
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
+
+
+def reasons(settings: Sequence[Setting]) -> list[str]:
+    """In sentences why a mean, or its interval, is not there."""
+    return [
+        f"{setting.label} of {setting.dataset}: {'' if math.isnan(mean.value) else 'the interval of '}test {name} is "
+        f"not defined: {mean.reason}."
+        for setting in settings
+        for name, mean in setting.test.items()
+        if mean.reason
+    ]
+
+
+def unfinished(entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
+    """Folder, status and what is known of the cause of each run that has no results."""
+    return [(entry.run.shown, _status(entry), _cause(entry)) for entry in entries if entry.test is None]
+
+
+def _status(entry: Entry) -> str:
+    return "running, or killed" if entry.status == "running" else entry.status
+
+
+def _cause(entry: Entry) -> str:
+    if entry.status == EMPTY:
+        return "it has no metrics.json, as after trainer.fast_dev_run"
+    return " ".join((entry.problem or str(entry.record.get("error", ""))).split())
+
+
+def unfinished_text(entries: Sequence[Entry]) -> list[str]:
+    """A paragraph and a list of them, or nothing."""
+    lines = [
+        f"- {in_markdown(run)}: {in_markdown(status)}" + (f": {in_markdown(cause)}" if cause else "")
+        for run, status, cause in unfinished(entries)
+    ]
+    return ["Not finished, and in no figure:", "\n".join(lines)] if lines else []
+
+
+def settings_frame(settings: Sequence[Setting], columns: Sequence[str] = ()) -> pd.DataFrame:
+    """A row a setting, every figure a column of its own."""
+    rows = []
+    for setting in settings:
+        row: dict[str, Any] = {"number": setting.number, "dataset": setting.dataset, "model": setting.model}
+        row |= {key: values_of(setting, key) for key in columns} | setting.differs
+        row |= {"best": setting.best, "runs": len(setting.entries), "finished": len(setting.done)}
+        row |= {"test_images": setting.images, "test_patients": setting.patients, "monitor": setting.monitor}
+        row |= {"validation": setting.validation.value, "validation_sd": setting.validation.sd}
+        for name, mean in setting.test.items():
+            row |= _columns(f"test_{name}", mean)
+        rows.append(row | {"training_seconds_median": setting.seconds})
+    return pd.DataFrame(rows)
+
+
+def _columns(name: str, mean: Mean) -> dict[str, float | str]:
+    interval = {f"{name}_sd": mean.sd, f"{name}_low": mean.low, f"{name}_high": mean.high}
+    return {name: mean.value, **interval, f"{name}_reason": mean.reason}
+
+
+def runs_frame(
+    entries: Sequence[Entry], settings: Sequence[Setting], metrics: Sequence[str], columns: Sequence[str] = ()
+) -> pd.DataFrame:
+    """A row a run, the unfinished too; ``number`` is that of its setting."""
+    number = {id(entry): setting.number for setting in settings for entry in setting.entries}
+    rows = []
+    for entry in entries:
+        row: dict[str, Any] = {"run": entry.run.shown, "status": entry.status, "number": number.get(id(entry))}
+        row |= {"dataset": entry.dataset, "model": entry.model}
+        row |= dict(zip(("seed", "split_seed", "fold"), entry.repetition, strict=True))
+        row |= {key: entry.config.get(key) for key in columns}
+        row |= {"monitor": entry.monitor, "validation": (entry.metrics or {}).get("monitor_value")}
+        row |= {"epoch": (entry.metrics or {}).get("epoch")}
+        row |= {f"test_{name}": value_of(entry, name) for name in metrics}
+        row |= {"training_seconds": training_seconds(entry), "device": entry.record.get("device")}
+        rows.append(row | {"started": entry.record.get("started"), "problem": _cause(entry)})
+    frame = pd.DataFrame(rows)
+    whole = ["number", "epoch", "seed", "split_seed", "fold"]
+    return frame.astype({name: "Int64" for name in whole if pd.api.types.is_float_dtype(frame[name])})

@@ -1,0 +1,67 @@
+"""An overview as files in a folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from medclf.comparison.conclusions import conclusion
+from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.summary import metrics_frame
+from medclf.overview.cross_validation import OutOfFold
+from medclf.overview.overview import Overview
+from medclf.overview.page import page
+from medclf.overview.plots import pictures_of
+from medclf.overview.tables import runs_frame, settings_frame
+from medclf.plots.style import save as save_pictures
+from medclf.utils.atomic_write import write_csv, write_text
+from medclf.utils.file_names import safe_file_name
+from medclf.utils.terminal import printable
+
+
+def save(result: Overview, written: str, folder: Path) -> None:
+    """Write ``report.md``, ``report.html``, ``settings.csv``, ``runs.csv`` and ``figures/``.
+
+    Where there are such, ``comparisons.csv`` (a setting and metric a row), and of joined folds a predictions table
+    ``out_of_fold_….csv`` each and ``out_of_fold_metrics.csv`` of all.
+
+    Raises:
+        OSError: where the folder cannot be made or written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "report.md", printable(written))
+    write_csv(folder / "runs.csv", runs_frame(result.entries, result.settings, result.metrics, result.columns))
+    if result.settings:
+        write_csv(folder / "settings.csv", settings_frame(result.settings, result.columns))
+    if result.compared:
+        write_csv(folder / "comparisons.csv", _comparisons(result))
+    if result.joined:
+        _save_folds(result.joined, folder)
+    pictures = pictures_of(result.settings, result.metrics)
+    files = save_pictures(pictures, folder / "figures") if pictures else {}
+    write_text(folder / "report.html", page(result, pictures, files))
+
+
+def _comparisons(result: Overview) -> pd.DataFrame:
+    rows = []
+    for pair in result.compared:
+        for row in pair.rows:
+            facts = {"dataset": pair.best.dataset, "metric": row.metric, "best": pair.best.number}
+            facts |= {"setting": pair.other.number, "best_value": row.first_value, "value": row.second_value}
+            facts |= {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p, "p_holm": row.p_holm}
+            facts |= {"test": row.test, "pairs_of_runs": pair.pairs, "n": row.n, "settings_compared": pair.others}
+            rows.append(facts | {"reason": row.reason, "conclusion": conclusion(row, pair.others)})
+    return pd.DataFrame(rows)
+
+
+def _save_folds(joined: Sequence[OutOfFold], folder: Path) -> None:
+    for one in joined:
+        parts = [one.setting.dataset, one.setting.model, str(one.setting.number), f"seed{one.seed}"]
+        if one.split_seed:
+            parts.append(f"split{one.split_seed}")
+        name = safe_file_name("_".join(parts), words_only=True)
+        save_predictions(one.predictions.table, folder / f"out_of_fold_{name}.csv")
+    frames = [metrics_frame({"test": one.metrics}).drop(columns="split").assign(setting=one.label) for one in joined]
+    table = pd.concat(frames, ignore_index=True)
+    table.insert(0, "setting", table.pop("setting"))
+    write_csv(folder / "out_of_fold_metrics.csv", table)

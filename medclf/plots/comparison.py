@@ -1,0 +1,61 @@
+import math
+import textwrap
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from medclf.comparison.conclusions import LOSSES, is_concluded
+from medclf.comparison.paired_tests import Difference
+from medclf.plots.style import COLOURS, DPI, GREY, Picture, plain
+
+MAX_PAIRS = 40
+"""Pairs in a panel; a plot of more is too tall to read, and to draw."""
+LABEL = 60
+"""Characters of a classifier's name."""
+
+
+def differences_picture(differences: Sequence[Difference]) -> Picture:
+    """A panel a metric: the difference of each pair with its interval, filled where a difference is concluded.
+
+    Of more than 40 pairs the first 40.
+    """
+    metrics = list(dict.fromkeys(row.metric for row in differences))
+    every = len(differences) // len(metrics)
+    pairs = min(every, MAX_PAIRS)
+    columns = min(3, len(metrics))
+    lines = -(-len(metrics) // columns)
+    longest = max(len(plain(name, LABEL)) for row in differences for name in (row.first, row.second))
+    size = (3.1 * columns + 0.2 + 0.075 * longest, lines * (1.05 + 0.42 * pairs) + 0.35)
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for axes, metric in zip(grid.flat, metrics, strict=False):
+        _panel(axes, [row for row in differences if row.metric == metric][:MAX_PAIRS])
+    for axes in grid.flat[len(metrics) :]:
+        axes.set_axis_off()
+    caption = "Differences with 95 % intervals; filled and blue: a difference is concluded"
+    caption += f"; the first {pairs} of {every} pairs" if pairs < every else ""
+    figure.suptitle(textwrap.fill(caption, int(11 * size[0])), fontsize="medium")
+    return Picture("differences", figure, f"{caption}.")
+
+
+def _panel(axes: Axes, rows: Sequence[Difference]) -> None:
+    axes.axvline(0, color="black", linewidth=0.8)
+    for place, row in enumerate(rows):
+        colour = COLOURS[0] if is_concluded(row) else GREY
+        axes.hlines(place, row.low, row.high, color=colour, linewidth=1.6)
+        axes.plot(row.difference, place, "o", color=colour, markerfacecolor=colour if is_concluded(row) else "white")
+        if math.isnan(row.difference):
+            axes.text(0.5, place, "not defined", transform=axes.get_yaxis_transform(), ha="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [_pair_label(row) for row in rows], fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_title(rows[0].metric + (" (less is better)" if rows[0].metric in LOSSES else ""), fontsize="medium")
+    axes.tick_params(axis="x", labelsize=8)
+    axes.locator_params(axis="x", nbins=5)
+    axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _pair_label(row: Difference) -> str:
+    return f"{plain(row.second, LABEL)}\n- {plain(row.first, LABEL)}"

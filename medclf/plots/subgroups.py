@@ -1,0 +1,43 @@
+import pandas as pd
+from matplotlib.figure import Figure
+
+from medclf.plots.style import COLOURS, DPI, Picture, plain
+
+MOST = 60
+
+
+def subgroup_picture(data: pd.DataFrame) -> Picture | None:
+    """Each metric of each subgroup with its interval, a panel a metric; None where there are no subgroups.
+
+    Where there are more than 60, as of a column that names each patient, the first 60 of those that can be judged.
+    """
+    shown = _shown(data)
+    if shown.empty:
+        return None
+    metrics = list(shown["metric"].unique())
+    groups = shown.drop_duplicates(["column", "value"])
+    labels = [f"{plain(str(row.column))} = {plain(str(row.value))} (n = {row.n})" for row in groups.itertuples()]
+    room = 0.08 * max(map(len, labels))
+    figure = Figure(figsize=(0.6 + room + 2.3 * len(metrics), 1.2 + 0.32 * len(labels)), dpi=DPI, layout="constrained")
+    for panel, (axes, metric) in enumerate(
+        zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True)
+    ):
+        rows = shown[shown["metric"] == metric].reset_index(drop=True)
+        axes.hlines(rows.index, rows["low"], rows["high"], color=COLOURS[0], linewidth=1.5)
+        axes.plot(rows["estimate"], rows.index, "o", color=COLOURS[0], markersize=5)
+        for place in rows.index[rows["estimate"].isna()]:
+            axes.text(0.5, place, "too few to judge", ha="center", va="center", fontsize=7, color="#555555")
+        axes.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5))
+        axes.set_title(metric, fontsize="medium")
+        axes.set_yticks(range(len(labels)), labels if panel == 0 else [""] * len(labels), fontsize=8)
+        axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
+    left_out = len(data) - len(shown)
+    caption = "Metrics within subgroups, with their 95 % intervals" + (", some of them." if left_out else ".")
+    return Picture("subgroups", figure, caption, data)
+
+
+def _shown(data: pd.DataFrame) -> pd.DataFrame:
+    groups = data[["column", "value"]].drop_duplicates()
+    if len(groups) > MOST:
+        groups = data.loc[data["estimate"].notna(), ["column", "value"]].drop_duplicates()[:MOST]
+    return data.merge(groups, on=["column", "value"])

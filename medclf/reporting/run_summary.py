@@ -1,0 +1,137 @@
+"""What is known of a run beside its predictions."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medclf.composites.stage_comparison import Beside
+from medclf.config.run_files import read_config, read_record
+from medclf.config.schema import TestTime
+from medclf.data.image_table import COLUMNS
+from medclf.inference.ood import Novelty
+from medclf.reporting.ood_summary import novelty_words
+from medclf.utils.csv_tables import read_frame
+from medclf.utils.run_dir import Run
+
+CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a run.
+
+    ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
+    ``images`` its image table; all empty for a table of predictions that no run of ours left. ``notes`` are what a
+    reader should know before the figures. ``tested_on`` names the dataset of an external validation, ``tta`` says how
+    images were augmented when they were predicted, and ``novelty`` how those that do not belong are known. ``members``
+    are the runs of an ensemble or a cascade, whose ``config`` holds what they have in common. ``beside`` compares a
+    cascade with either of its stages alone.
+    """
+
+    title: str
+    positive: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
+    images: pd.DataFrame | None = None
+    notes: list[str] = field(default_factory=list)
+    tested_on: str | None = None
+    tta: TestTime = "none"
+    novelty: str | None = None
+    beside: list[Beside] = field(default_factory=list)
+
+    @property
+    def members(self) -> list[str]:
+        """The folders of the runs that an ensemble or a cascade is of; empty for a run."""
+        return list(self.config.get("model", {}).get("members", []))
+
+    @property
+    def gate(self) -> str | None:
+        """The class that the first stage of a cascade holds back; None for all else."""
+        gate: str | None = self.config.get("model", {}).get("gate")
+        return gate
+
+    @property
+    def command(self) -> str:
+        """The line that repeats the run."""
+        module = "medclf.cascade" if self.gate else "medclf.ensemble" if self.members else "medclf.train"
+        return shlex.join(["python", "-m", module, *self.record.get("command", [])])
+
+    def elsewhere(self, dataset: str, findings: list[str]) -> "About":
+        """The same model on the images of another dataset."""
+        note = f"External validation: the images are those of {dataset}, the model is of {self.title}."
+        title = f"{self.title}, tested on {dataset}"
+        return replace(self, title=title, notes=[*self.notes, note, *findings], tested_on=dataset)
+
+    def augmented(self) -> "About":
+        """The same with test-time augmentation."""
+        note = "Test-time augmentation: each probability is the mean over an image and its mirror image (tta=flip)."
+        if self.tested_on is None:
+            note += " The test images had been looked at before without it."
+        else:
+            note += " Threshold and temperature were chosen on validation images without it."
+        return replace(self, title=f"{self.title}, tta=flip", notes=[*self.notes, note], tta="flip")
+
+    def counts(self) -> pd.DataFrame | None:
+        """Images of each class and split, and patients in the last row."""
+        if self.images is None:
+            return None
+        parts = [part for part in ("train", "val", "test") if (self.images["split"] == part).any()]
+        classes = pd.crosstab(self.images["class"], self.images["split"])[parts]
+        patients = self.images.groupby("split")["group"].nunique()[parts]
+        # set below the classes, of which one may be called patients
+        table = pd.concat([classes, pd.DataFrame([classes.sum(), patients], index=["all", "patients"])])
+        table["all"] = [*classes.sum(axis=1), len(self.images), self.images["group"].nunique()]
+        return table.astype(int)
+
+
+def about_run(
+    run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None, beside: Sequence[Beside] = ()
+) -> About:
+    """What the folder of a run tells.
+
+    Args:
+        run: with its configuration, splits and record.
+        chosen: how its checkpoint was chosen.
+        facts: what its record will hold once it has finished.
+        beside: comparisons of a cascade with its stages.
+
+    Raises:
+        DataError: for files that are not there or damaged.
+    """
+    config = read_config(run)
+    record = read_record(run)
+    notes = []
+    if facts is None and record["status"] != "finished":
+        notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
+    if members := config["model"].get("members"):
+        notes.append(_composed(members, config["model"].get("gate")))
+    return About(
+        title=f"{config['dataset']['name']}, {config['model']['name']}",
+        positive=config["dataset"].get("positive"),
+        config=config,
+        record={**record, **(facts or {})},
+        chosen={name: chosen[name] for name in CHOSEN if name in chosen},
+        images=read_frame(run.splits, COLUMNS),
+        notes=notes,
+        novelty=novelty_words(Novelty.load(run.novelty)) if run.novelty.is_file() else None,
+        beside=list(beside),
+    )
+
+
+def _composed(members: list[str], gate: str | None) -> str:
+    if gate is None:
+        return f"An ensemble: the mean of the probabilities of {len(members)} runs, {', '.join(members)}."
+    return (
+        f"A cascade: stage 1, {members[0]}, tells {gate} from the rest; of what it lets through stage 2, {members[1]}, "
+        "tells the diseases apart."
+    )
+
+
+def about_table(path: Path, positive: str | None) -> About:
+    """What is known of anybody's table."""
+    return About(title=path.name, positive=positive)

@@ -1,0 +1,40 @@
+"""The figures of an evaluation as files."""
+
+from pathlib import Path
+from typing import Any
+
+from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.summary import as_json, metrics_frame, number
+from medclf.reporting.run_summary import About
+from medclf.utils.atomic_write import write_csv
+from medclf.utils.plain_data import write_json
+
+
+def save_results(evaluation: Evaluation, about: About, folder: Path) -> None:
+    """Write ``metrics.json``, ``metrics.csv``, and tables of operating points and subgroups where there are such."""
+    write_json(folder / "metrics.json", results_json(evaluation, about))
+    write_csv(folder / "metrics.csv", metrics_frame(evaluation.metrics))
+    for name, frame in (("operating_points", evaluation.points), ("subgroups", evaluation.subgroups)):
+        if not frame.empty:
+            write_csv(folder / f"{name}.csv", frame)
+
+
+def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
+    """What ``metrics.json`` holds: the choice of the checkpoint, operating point and temperature, and the metrics."""
+    test = evaluation.test
+    calibration = {
+        when: {
+            name: {"value": number(found.value), "interval_95": [number(found.low), number(found.high)]}
+            for name, found in metrics.items()
+        }
+        for when, metrics in evaluation.calibration.items()
+    }
+    return {
+        **about.chosen,
+        "positive": None if test.positive is None else test.classes[test.positive],
+        "operating_point": vars(evaluation.point),
+        "temperature": vars(evaluation.temperature),
+        "calibration_test": calibration,
+        "remarks": [*about.notes, *evaluation.remarks],
+        **{part: as_json(metrics) for part, metrics in evaluation.metrics.items()},
+    }

@@ -1,0 +1,151 @@
+"""The jobs of a sweep: each is skipped where it has finished, gone on with where it broke off, and breaks alone."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+
+from omegaconf import DictConfig
+
+from medclf.config.schema import Config, Dataset, plain_content
+from medclf.utils.atomic_write import write_text
+from medclf.utils.errors import ConfigError, MedclfError, listed
+from medclf.utils.plain_data import read_json
+from medclf.utils.run_dir import Run, claimed
+from medclf.utils.terminal import printable, say
+from medclf.utils.write_errors import unwritable
+
+log = logging.getLogger(__name__)
+JOBS = "MEDCLF_SWEEP"
+"""Environment variable with the file in which a sweep's jobs, wherever they run, write down what becomes of them."""
+BEGAN, BROKE = "began", "broke"
+ELSEWHERE = {
+    "": ("hydra", "resume", "resume_from", "sweep", "trust_code"),
+    "dataset": ("store", "num_workers"),
+    "trainer": ("enable_progress_bar", "enable_model_summary"),
+}
+"""By group, what does not change a job's outcome."""
+
+
+def identity(*, _root_: DictConfig) -> str:
+    """Eight hex digits of all that a job's outcome depends on: its configuration, its images and their split."""
+    from medclf.data.scan import examine, table_of
+
+    content = plain_content(_root_, without=ELSEWHERE[""])
+    dataset = Dataset.model_validate(content["dataset"])
+    table = table_of(examine(dataset, progress=False), dataset)
+    for group, keys in ELSEWHERE.items():
+        for key in keys:
+            content.get(group, {}).pop(key, None)
+    facts = json.dumps([content, table.digest(), table.content_digest()], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:8]
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether jobs of a sweep lie in the folder."""
+    return (folder / ".jobs").is_dir()
+
+
+def begin(folder: Path) -> None:
+    """Open the list of a sweep's jobs, which processes that are started from here find.
+
+    Raises:
+        ConfigError: for a folder that cannot be written.
+    """
+    path = folder.absolute() / ".jobs" / f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise ConfigError(unwritable("hydra.sweep.dir", Run(folder).shown, error)) from error
+    os.environ[JOBS] = str(path)
+
+
+def conclude() -> None:
+    """Print the leaderboard of the jobs.
+
+    Raises:
+        MedclfError: naming the jobs that broke.
+    """
+    from medclf.overview.runs import entries
+    from medclf.overview.tables import leaderboard
+
+    lines = Path(os.environ[JOBS]).read_text(encoding="utf-8").splitlines()
+    told = [line.split("\t") for line in lines]
+    runs = [Run(Path(folder)) for folder in dict.fromkeys(folder for _, folder in told)]
+    found = entries(runs)
+    say(f"\n{leaderboard(found)}\n")
+    broke = {folder for word, folder in told if word == BROKE}
+    broken = [one.run.shown for one in found if str(one.run.folder) in broke or one.status != "finished"]
+    if broken:
+        raise MedclfError(
+            f"{len(broken)} of {len(runs)} jobs did not finish: {listed(broken)}; typed again, the sweep "
+            "goes on with them"
+        )
+
+
+def _tell(word: str, folder: Path) -> None:
+    with Path(os.environ[JOBS]).open("a", encoding="utf-8") as file:
+        file.write(f"{word}\t{folder}\n")
+
+
+def job(task: Callable[[Config, Path], float | None], config: Config, folder: Path, identity: str) -> float | None:
+    """Do one job, if it is not done.
+
+    Args:
+        task: the work.
+        config: of the job.
+        folder: its own.
+        identity: of the job; a folder of another one is not taken for it.
+
+    Returns:
+        The value that the sweep optimises; NaN where the job broke, unless ``sweep.fail_fast``.
+    """
+    run = Run(folder)
+    _tell(BEGAN, folder)
+    try:
+        with claimed(folder, "hydra.sweep.dir"), _traceback_kept(run):
+            return _done(task, config, run, identity)
+    except Exception as error:
+        _tell(BROKE, folder)
+        known = isinstance(error, MedclfError)
+        said = f"{'' if known else f'{type(error).__name__}: '}{error}\n  in full: {run.shown}/error.txt"
+        if config.sweep.fail_fast:
+            log.error("This job broke, and sweep.fail_fast ends the sweep: %s", said)
+            raise SystemExit(2 if known else 1) from error  # Hydra would go on with the others after any other error
+        log.error("This job broke, the others go on: %s", said)
+        return math.nan
+
+
+@contextmanager
+def _traceback_kept(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        with suppress(OSError):
+            write_text(run.folder / "error.txt", printable(traceback.format_exc()))
+        raise
+
+
+def _done(task: Callable[[Config, Path], float | None], config: Config, run: Run, identity: str) -> float | None:
+    mark = run.folder / ".job"
+    if mark.is_file() and mark.read_text(encoding="utf-8") != identity:
+        raise ConfigError(
+            f"hydra.sweep.subdir: gives {run.shown} to two different jobs; leave it out, or put ${{medclf.identity:}} "
+            "into it"
+        )
+    write_text(mark, identity)
+    if run.status == "finished":
+        log.info("Finished before, and skipped: %s", run.shown)
+        return float(read_json(run.metrics)["monitor_value"])
+    if run.status is not None:
+        log.info("Gone on with: %s", run.shown)
+        config = config.model_copy(update={"resume": str(run.folder)})
+    return task(config, run.folder)

@@ -1,0 +1,88 @@
+"""A search as it was typed: its space among the overrides that are checked, and what cannot be a search. No Optuna."""
+
+from pathlib import Path
+
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from omegaconf import DictConfig
+
+from medclf.config.composition import Composer
+from medclf.config.config_files import options_of
+from medclf.config.hydra_plugins import check_plugins
+from medclf.config.limits import MAX_JOBS
+from medclf.config.overrides import check_combinations, parse
+from medclf.config.paths import conf_dir
+from medclf.utils.errors import ConfigError, did_you_mean, listed
+
+
+def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list[str]:
+    """The overrides, with the search space of the config before them, an interval as a sweep over its two ends.
+
+    Args:
+        composer: of the command.
+        overrides: as typed.
+        multirun: whether they are those of a sweep.
+
+    Raises:
+        ConfigError: for a search that is no sweep, that looks for the best of several monitors, or has no trial.
+    """
+    parsed = parse(overrides)
+    typed = {item.get_key_element(): item for item in parsed}
+    if not multirun:
+        for group in {"hpo", "launcher"} & typed.keys():
+            if "resume" not in typed and typed[group].value() is not None:
+                raise ConfigError(f"{typed[group].input_line}: is for a sweep, and a single run was asked for; add -m")
+        return overrides
+    node = composer.compose(
+        [text for text, item in zip(overrides, parsed, strict=True) if not item.is_sweep_override()]
+    )
+    choices = node.hydra.runtime.choices
+    if "hpo/space" in typed:
+        _check_name(str(typed["hpo/space"].value()), composer)
+    check_plugins(node)
+    _check_globs(parsed, composer)
+    params = parse([f"{key}={value}" for key, value in (node.hydra.sweeper.get("params") or {}).items()])
+    space = [item for item in params if item.get_key_element() not in typed]
+    if choices.get("hpo"):
+        _check_space(node, [*space, *(item for item in parsed if item.is_sweep_override())])
+    else:
+        check_combinations(parsed, MAX_JOBS)
+    return [*map(_listable, space), *map(_listable, parsed)]
+
+
+def _check_name(name: str, composer: Composer) -> None:
+    """Hydra would say nothing: where no file is named after a model, none is needed."""
+    folders = [conf_dir(), *([] if composer.config_dir is None else [Path(composer.config_dir)])]
+    places = [folder / "hpo" / "space" for folder in folders]
+    known = [path.relative_to(place).with_suffix("").as_posix() for place in places for path in place.rglob("*.yaml")]
+    if name not in known:
+        valid = listed(sorted(known))
+        raise ConfigError(f"hpo/space={name}: there is no such space; {did_you_mean(name, known)}Valid: {valid}")
+
+
+def _check_globs(parsed: list[Override], composer: Composer) -> None:
+    for item in parsed:
+        if isinstance(item.value(), Glob) and not options_of(str(item.key_or_group), composer.folders):
+            raise ConfigError(
+                f"{item.input_line}: glob is for groups such as model; name the values: {item.get_key_element()}=A,B"
+            )
+
+
+def _check_space(node: DictConfig, space: list[Override]) -> None:
+    hpo = node.hydra.runtime.choices.hpo
+    if node.hydra.callbacks.search.grid:
+        check_combinations(space, MAX_JOBS)
+    if not any(item.is_sweep_override() for item in space):
+        raise ConfigError(f"hpo={hpo}: every key has one value, so there is nothing to search; give one several")
+    for item in space:
+        key = item.get_key_element()
+        if key == "monitor":
+            raise ConfigError(f"monitor: is what hpo={hpo} makes best, so it has one value; search once for each")
+        if node.hydra.callbacks.search.grid and item.is_interval_sweep():
+            raise ConfigError(f"{key}: hpo={hpo} tries single values, and an interval has none: {key}=0.001,0.003,0.01")
+
+
+def _listable(item: Override) -> str:
+    value = item.value()
+    if isinstance(value, IntervalSweep):
+        return f"{item.get_key_element()}={value.start},{value.end}"
+    return str(item.input_line)

@@ -1,0 +1,267 @@
+"""The run folder: what lies where in it, and the record of how the run went. Imports no torch."""
+
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from medclf.utils.atomic_write import remove_leftovers
+from medclf.utils.errors import ConfigError, DataError, MedclfError
+from medclf.utils.plain_data import read_json, write_json
+from medclf.utils.quoting import command_line, override
+from medclf.utils.terminal import printable
+from medclf.utils.write_errors import reason, remedy, unwritable, write_error
+
+LOCK = ".lock"
+RESERVED_BYTES = 2**16
+"""Kept free for the record of a run, so that it can tell how the run ended although the disk is full."""
+PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
+
+
+class Run:
+    """A run folder and the files that a run leaves in it.
+
+    Args:
+        folder: made by Hydra; everything below is at a fixed place in it, so a moved run still works.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.best_model = self.checkpoints / "best.pth"
+        self.best_facts = self.checkpoints / "best.json"
+        self.novelty = self.checkpoints / "novelty.npz"
+        self.best_checkpoint = self.checkpoints / "best.ckpt"
+        self.last_checkpoint = self.checkpoints / "last.ckpt"
+        self.previous_checkpoint = self.checkpoints / "previous.ckpt"
+        self.figures = folder / "figures"
+        self.config = folder / "config.yaml"
+        self.splits = folder / "splits.csv"
+        self.fingerprints = folder / "fingerprints.csv"
+        self.predictions = folder / "predictions.csv"
+        self.metrics = folder / "metrics.json"
+        self.history = folder / "history.csv"
+        self.grad_cam = folder / "figures" / "data" / "grad_cam.npz"
+        self.record = folder / "run.json"
+        self._reserve = folder / ".reserve"
+
+    @property
+    def status(self) -> str | None:
+        """``running`` (or killed), ``interrupted``, ``failed``, ``finished``; None where no run has been.
+
+        Raises:
+            DataError: when the record is damaged or holds no status.
+        """
+        try:
+            return str(read_json(self.record)["status"]) if self.record.is_file() else None
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{self.record}: is no record of a run: it holds no status") from error
+
+    @property
+    def shown(self) -> str:
+        """The folder as a person types it: below the working folder, its relative path."""
+        here = Path.cwd()
+        return (self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder).as_posix()
+
+    def resume_command(self, trust_code: bool = False) -> str:
+        """Return the command that resumes the run, to be pasted into a shell.
+
+        Args:
+            trust_code: whether the run needs ``trust_code=true``.
+        """
+        trust = ["trust_code=true"] if trust_code else []
+        return command_line("train", override("resume", self.shown), *trust)
+
+    @contextmanager
+    def at_work(self, resumed: bool = False, again: str | None = None) -> Iterator[dict[str, Any]]:
+        """Lock the folder, and record how the work in this block ends.
+
+        Args:
+            resumed: whether the folder holds a run that is resumed.
+            again: what to type once a disk that was full has room; None: the command that resumes the run.
+
+        Yields:
+            A dict; what is put into it goes into the record of a finished run.
+
+        Raises:
+            ConfigError: if another process works in the folder, or the run to be resumed has finished.
+            DataError: if the folder cannot be written or the disk is full.
+        """
+        with claimed(self.folder, "resume" if resumed else "hydra.run.dir"):
+            facts: dict[str, Any] = {}
+            begun = False
+            try:
+                self._begin(resumed)
+                begun = True
+                self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
+                yield facts
+                self._update(status="finished", **facts)
+            except BaseException as error:
+                explained = self._explained(error, again)
+                if begun:
+                    self._record_end(explained)
+                if explained is error:
+                    raise
+                raise explained from error
+            finally:
+                self._free_reserve()
+
+    def _explained(self, error: BaseException, again: str | None) -> BaseException:
+        """Return the error itself, or the message about the failed write that it comes from."""
+        cause = None if isinstance(error, MedclfError) else write_error(error, self.folder)
+        if cause is None:
+            return error
+        named = getattr(cause, "filename", None)
+        elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(self.folder.absolute())
+        return DataError(
+            f"{named if elsewhere else self.shown}: cannot be written: {reason(cause)}; {remedy(reason(cause))}, "
+            f"then: {again or self.resume_command()}"
+        )
+
+    def _record_end(self, error: BaseException) -> None:
+        self._free_reserve()
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        said = {} if stopped else {"error": "".join(traceback.format_exception_only(error)).strip()}
+        with suppress(DataError, OSError):  # where the folder is gone, the error itself says why
+            self._update(status="interrupted" if stopped else "failed", **said)
+
+    def _free_reserve(self) -> None:
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+
+    def note(self, **facts: Any) -> None:
+        """Put facts into the record while the run goes on."""
+        write_json(self.record, {**read_json(self.record), **facts})
+
+    def _begin(self, resumed: bool) -> None:
+        if resumed:
+            refuse_finished(self)
+            for place in (self.folder, self.checkpoints, self.figures, self.figures / "data"):
+                remove_leftovers(place)
+        if resumed and self.record.is_file():
+            self._update(status="running")
+        elif self.record.exists():
+            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one")
+        else:
+            write_json(self.record, _beginning())
+
+    def _update(self, **facts: Any) -> None:
+        record = read_json(self.record)
+        record.pop("error", None)
+        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else now()})
+
+
+@contextmanager
+def claimed(folder: Path, key: str) -> Iterator[None]:
+    """Make a run folder and keep other processes out of it; the system unlocks it when this process ends.
+
+    This process may claim a folder again that it holds.
+
+    Args:
+        folder: of the run.
+        key: by which the folder was named, for the message.
+
+    Raises:
+        ConfigError: if another process works in it, or it cannot be written.
+    """
+    shown = Run(folder).shown
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock_of(folder.resolve())
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ConfigError(f"{key}={shown}: another process is at work there; wait for it, or end it") from error
+    except OSError as error:
+        raise ConfigError(unwritable(key, Run(folder).shown, error)) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder / LOCK)
+
+
+def is_used(folder: Path) -> bool:
+    """Whether a new folder cannot be made here: there is a file, or a folder that is not empty.
+
+    The lock of a process that was killed before it wrote anything does not count.
+    """
+    return folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
+
+
+def refuse_finished(run: Run) -> None:
+    """Refuse to go on with a run that has ended.
+
+    Raises:
+        ConfigError: saying so.
+    """
+    if run.status == "finished":
+        raise ConfigError(f"resume={run.shown}: this run has finished; start a new one for other settings")
+
+
+def unfinished(root: Path) -> list[Run]:
+    """Return the unfinished runs below a folder, the one that was last at work first.
+
+    A run with a damaged record is left out with a warning.
+    """
+    waiting = []
+    for run in (Run(record.parent) for record in root.rglob("run.json")):
+        try:
+            if run.status not in (None, "finished"):
+                waiting.append(run)
+        except DataError as error:
+            sys.stderr.write(printable(f"warning: skipped: {error}\n"))
+    return sorted(waiting, key=lambda run: max(path.stat().st_mtime for path in _traces(run)), reverse=True)
+
+
+def _traces(run: Run) -> list[Path]:
+    return [path for path in (run.record, run.last_checkpoint) if path.is_file()]
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files: the first of those that Lightning, torchrun or a cluster started."""
+    return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The installed version of each package."""
+    return {name: version(name) for name in packages}
+
+
+def _beginning() -> dict[str, Any]:
+    return {
+        "status": "running",
+        "started": now(),
+        "ended": None,
+        "command": sys.argv[1:],
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "versions": versions(PACKAGES),
+    }
+
+
+def processor() -> str:
+    """What the processor calls itself, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is empty on Linux
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def now() -> str:
+    """The time of the world's clock, ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
