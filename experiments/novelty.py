@@ -24,9 +24,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from medclf.inference.loading import load_model
-from medclf.inference.ood import averaged
-from medclf.inference.ood_fitting import FITTED, fitted
-from medclf.inference.predictor import Engine, Seen
+from medclf.inference.ood import FITTED, averaged, fitted
+from medclf.inference.predictor import NetworkInputs, Predictor
 from medclf.utils.run_dir import Run
 
 MOST, BATCH, COMPONENTS = 200, 32, 64
@@ -120,7 +119,7 @@ def generated(size: int = 256) -> Iterator[Image.Image]:
         yield shapes
 
 
-def features_of(engine: Engine, images: list[Seen]) -> Floats:
+def features_of(engine: Predictor, images: list[NetworkInputs]) -> Floats:
     """What the head is given, shape (n, f)."""
     parts = [np.zeros((0, 1), np.float32)][: not images]
     for begin in range(0, len(images), BATCH):
@@ -156,7 +155,7 @@ def outcomes(name: str, own: dict[str, Floats], classes: NDArray[np.str_], other
 
 def measured(run: Run, folders: dict[str, Path]) -> tuple[list[Outcome], dict[str, int]]:
     """What each method does for one model, and how many images there are of each kind."""
-    engine = Engine(load_model(run.best_facts), accelerator="cpu", precision="32-true")
+    engine = Predictor(load_model(run.best_facts), accelerator="cpu", precision="32-true")
     config = OmegaConf.load(run.config)
     table = pd.read_csv(run.splits, dtype=str, keep_default_na=False)
     drawn = np.random.default_rng(0).permutation(np.flatnonzero(table["split"] == "train"))[:FITTED]

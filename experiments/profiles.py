@@ -8,9 +8,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from medclf.models.backbones import ResNet
-from medclf.models.batchnorm_folding import folded
+from medclf.models.conv_fusion import folded
 from medclf.models.network import Network
-from medclf.utils.memory import keep_freed_memory
+from medclf.utils.process import keep_freed_memory
 
 BATCH = 32
 

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from medclf.cli import key_value
 from medclf.config.schema import Strict
-from medclf.exporting.folder import images_below
 from medclf.exporting.formats import FormatName, check_installed, files_of
+from medclf.exporting.samples import images_below
 from medclf.inference.metadata import model_file
 from medclf.inference.model_files import check_model
 from medclf.utils.process import importing

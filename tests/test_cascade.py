@@ -16,10 +16,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score
 
 from medclf import cascade, compare, evaluate, report, train
-from medclf.config.paths import conf_dir
+from medclf.config.composition import conf_dir
 from medclf.data.image_io import decode
 from medclf.inference.loading import load_model
-from medclf.inference.predictor import Engine
+from medclf.inference.predictor import Predictor
 from medclf.plots.run_plots import GradCam
 
 WORDS = [*TINY, "dataset=folder", "dataset.root=images", "dataset.duplicates.near=null", "evaluation.resamples=100"]
@@ -159,7 +159,7 @@ def test_two_stages_by_hand(join, command):
     shutil.move("both/checkpoints", "elsewhere")
     for name in ("first", "second"):
         shutil.rmtree(name)
-    engine = Engine(load_model(Path("elsewhere/best.json")), "cpu")
+    engine = Predictor(load_model(Path("elsewhere/best.json")), "cpu")
     assert [form.image_size for form in engine.model.forms] == [32, 40]
     answer = engine.predict([engine.look(decode(Path("images"), path, grey=True)) for path in test.index])
     np.testing.assert_allclose(answer.uncalibrated, test[COLUMNS], atol=1e-6)

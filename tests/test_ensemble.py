@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, roc_auc_score
 
 from medclf import compare, ensemble, evaluate
 from medclf.inference.loading import load_model
-from medclf.inference.predictor import Engine
+from medclf.inference.predictor import Predictor
 
 WORDS = [*TINY_PHANTOM, "trainer.max_epochs=1", "evaluation=default", "evaluation.resamples=200",
          "evaluation.grad_cam=0", "evaluation.operating_point=youden"]  # fmt: skip
@@ -99,7 +99,7 @@ def test_three_members_in_another_order_give_the_same(average, quick):
 
 def predicted(paths, tta="none"):
     """By the model that was saved: its own probabilities, and what it says of the images."""
-    engine = Engine(load_model(Path("both/checkpoints/best.json")), "cpu", tta=tta)
+    engine = Predictor(load_model(Path("both/checkpoints/best.json")), "cpu", tta=tta)
     root = Path(OmegaConf.load("both/config.yaml").dataset.root)
     found = engine.predict([engine.see(root, path) for path in paths])
     return found.uncalibrated, found, engine.model
@@ -132,7 +132,7 @@ def test_the_model_that_is_saved_gives_the_averaged_probabilities(average, quick
 
 def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it(average, quick):
     table = pd.read_csv("member0/predictions.csv")
-    alone = Engine(load_model(Path("member0/checkpoints/best.json")), "cpu")
+    alone = Predictor(load_model(Path("member0/checkpoints/best.json")), "cpu")
     root = Path(OmegaConf.load("member0/config.yaml").dataset.root)
     expected = alone.predict([alone.see(root, path) for path in table["path"]])
     Path("member1/checkpoints/novelty.npz").unlink()
@@ -149,7 +149,7 @@ def test_test_time_augmentation_and_other_images_by_an_ensemble(average, quick, 
     answer = command(evaluate.main, "run=both", "tta=flip", "evaluation=quick", "hydra.run.dir=flipped")
     assert answer.code == 0, answer.text
     table, plain = (pd.read_csv(f"{name}/predictions.csv") for name in ("flipped", "both"))
-    one, two = (Engine(load_model(Path(f"{member}/checkpoints/best.json")), "cpu") for member in quick)
+    one, two = (Predictor(load_model(Path(f"{member}/checkpoints/best.json")), "cpu") for member in quick)
     root = Path(OmegaConf.load("both/config.yaml").dataset.root)
     images = [one.see(root, path) for path in table["path"]]
     mirrored = [tuple(form[..., ::-1].copy() for form in image) for image in images]

@@ -16,13 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from medclf.cli import resolvers
-from medclf.cli.hydra_flags import check_flags
-from medclf.cli.hydra_validation import check_hydra, check_trust
+from medclf.cli.hydra_validation import check_flags, check_hydra, check_trust
 from medclf.cli.output_folders import check_name, refuse_among_images, refuse_store_as_class
 from medclf.config import distributed
-from medclf.config.composition import Composer
+from medclf.config.composition import Composer, conf_dir
 from medclf.config.overrides import jobs, key_of, parse
-from medclf.config.paths import conf_dir
 from medclf.config.resume import config_of_first_process, resumed_config, run_to_resume
 from medclf.config.schema import Checked, Config, Strict, validated
 from medclf.sweeps import jobs as sweep_jobs

@@ -12,25 +12,24 @@ from medclf.composites.stage_comparison import Beside, beside_stages
 from medclf.composites.stages import Stages
 from medclf.config.run_files import digests
 from medclf.config.schema import Evaluation as Config
-from medclf.data.changed_images import refuse_changed
+from medclf.data.fingerprint import refuse_changed
 from medclf.data.image_table import ImageTable
-from medclf.data.network_input import seen_by_network
+from medclf.data.preprocessing import seen_by_network
 from medclf.data.training_overlap import join_fingerprints
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.inference.grad_cam import saved_maps
 from medclf.inference.loading import load_model
 from medclf.inference.metadata import FORMAT
 from medclf.inference.model_files import facts_of, write_composite
 from medclf.inference.precision import device_of
-from medclf.inference.predictor import Engine
-from medclf.inference.probabilities import probabilities_of
+from medclf.inference.predictor import Predictor, probabilities_of
 from medclf.inference.run_images import own_images
-from medclf.inference.saved_grad_cam import saved_maps
 from medclf.reporting import comparison_report as comparison_report
-from medclf.reporting.outcome import write_outcome
 from medclf.reporting.run_summary import About, about_run
+from medclf.reporting.write import write_outcome
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
@@ -71,7 +70,7 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         write_yaml(run.config, config)
         name = config["dataset"]["name"]
         _save_model(stages, name, run)
-        engine = Engine(load_model(run.best_facts, trust_code), accelerator, max_megapixels=HIGHEST_MAX_MEGAPIXELS)
+        engine = Predictor(load_model(run.best_facts, trust_code), accelerator, max_megapixels=HIGHEST_MAX_MEGAPIXELS)
         facts["device"] = str(engine.device)
         table = _table(engine, root, judged.images, config)
         evaluation = evaluate(table, Config.model_validate(config["evaluation"]), gate=stages.gate)
@@ -138,7 +137,7 @@ def _save_model(stages: Stages, dataset: str, run: Run) -> None:
     write_composite(run.best_facts, "cascade", [stages.first.model, stages.second.model], facts)
 
 
-def _table(engine: Engine, root: Path, images: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
+def _table(engine: Predictor, root: Path, images: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
     splits = config["dataset"]["splits"]
     fold = None if splits["folds"] is None else splits["fold"]
     probabilities = probabilities_of(engine, root, list(images["path"]))

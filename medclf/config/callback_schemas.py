@@ -7,8 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from medclf.config.component_schema import ComponentConfig, Components, NoArguments
-from medclf.config.field_types import Mode, NonNegative, Share, plain_name
+from medclf.config.field_types import ComponentConfig, Components, Mode, NoArguments, NonNegative, Share, plain_name
 from medclf.config.limits import MAX_GALLERY, MAX_NAME, MAX_STEPS
 
 UNITS = ("weeks", "days", "hours", "minutes", "seconds")
@@ -60,7 +59,7 @@ NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_plain_n
 
 
 class BestCheckpointConfig(ComponentConfig):
-    """Arguments of ``medclf.training.callbacks.BestCheckpoint``, which writes the ``best.ckpt`` that others read."""
+    """Arguments of ``medclf.training.checkpointing.BestCheckpoint``, which writes the ``best.ckpt`` that others read."""
 
     filename: Literal["best"]
     monitor: str
@@ -70,7 +69,7 @@ class BestCheckpointConfig(ComponentConfig):
 
 
 class LastCheckpointConfig(ComponentConfig):
-    """Arguments of ``medclf.training.callbacks.LastCheckpoint``."""
+    """Arguments of ``medclf.training.checkpointing.LastCheckpoint``."""
 
     seconds: Annotated[float, Field(ge=0, le=10**7)] = 10.0
 
@@ -82,13 +81,13 @@ class LogTrainingSamplesConfig(ComponentConfig):
 
 
 class MovingAverageConfig(ComponentConfig):
-    """Arguments of ``medclf.training.callbacks.ExponentialMovingAverage``."""
+    """Arguments of ``medclf.training.weight_averaging.ExponentialMovingAverage``."""
 
     decay: Share = 0.99
 
 
 class StochasticAverageConfig(ComponentConfig):
-    """Arguments of ``medclf.training.callbacks.StochasticWeightAveraging``."""
+    """Arguments of ``medclf.training.weight_averaging.StochasticWeightAveraging``."""
 
     start: Share = 0.75
 
@@ -216,11 +215,11 @@ class TensorBoardLoggerConfig(ComponentConfig):
     sub_dir: NameOrEmpty | None = None
 
 
-BEST_CHECKPOINT = "medclf.training.callbacks.BestCheckpoint"
-LAST_CHECKPOINT = "medclf.training.callbacks.LastCheckpoint"
+BEST_CHECKPOINT = "medclf.training.checkpointing.BestCheckpoint"
+LAST_CHECKPOINT = "medclf.training.checkpointing.LastCheckpoint"
 STOP_WHEN_DIVERGED = "medclf.training.callbacks.StopWhenDiverged"
-MOVING_AVERAGE = "medclf.training.callbacks.ExponentialMovingAverage"
-STOCHASTIC_AVERAGE = "medclf.training.callbacks.StochasticWeightAveraging"
+MOVING_AVERAGE = "medclf.training.weight_averaging.ExponentialMovingAverage"
+STOCHASTIC_AVERAGE = "medclf.training.weight_averaging.StochasticWeightAveraging"
 LIGHTNING = "lightning.pytorch.callbacks."
 CALLBACKS: Components = {
     BEST_CHECKPOINT: BestCheckpointConfig,
@@ -229,7 +228,7 @@ CALLBACKS: Components = {
     STOCHASTIC_AVERAGE: StochasticAverageConfig,
     "medclf.training.callbacks.LogTrainingSamples": LogTrainingSamplesConfig,
     STOP_WHEN_DIVERGED: NoArguments,
-    "medclf.training.pace.LogPace": NoArguments,
+    "medclf.training.callbacks.LogPace": NoArguments,
     f"{LIGHTNING}EarlyStopping": EarlyStoppingConfig,
     f"{LIGHTNING}ModelCheckpoint": ModelCheckpointConfig,
     f"{LIGHTNING}LearningRateMonitor": LearningRateMonitorConfig,

@@ -13,8 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from medclf.config.callback_schemas import CALLBACKS, LOGGERS
-from medclf.config.component_schema import ComponentConfig, Components
-from medclf.config.field_types import Share
+from medclf.config.field_types import ComponentConfig, Components, Share
 from medclf.config.messages import shown, validation_messages
 from medclf.config.optimizer_schemas import OPTIMIZERS
 from medclf.config.transform_schemas import TRANSFORMS

@@ -11,12 +11,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
+import medclf
 from medclf.config.config_files import check_folder, options_of, refuse_unreadable, yaml_message
 from medclf.config.hydra_plugins import plugin_missing
 from medclf.config.limits import MAX_NAME
 from medclf.config.messages import shown
 from medclf.config.overrides import parse
-from medclf.config.paths import conf_dir
 from medclf.utils.errors import ConfigError, did_you_mean, listed
 from medclf.utils.quoting import quoted
 
@@ -176,3 +176,10 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
         yield name
         if OmegaConf.is_dict(node._get_node(key)) and not OmegaConf.is_missing(node, key) and node[key] is not None:
             yield from _keys(node[key], f"{name}.")
+
+
+def conf_dir() -> Path:
+    """The folder of configurations: inside the package when installed from a wheel, else at the top of the checkout."""
+    package = Path(medclf.__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"

@@ -3,9 +3,10 @@
 import math
 import os
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from medclf.config.limits import MAX_CLASS_NAME, MAX_NAME, MAX_PATH_PART, MAX_SEED, MAX_TEXT
 
@@ -149,3 +150,24 @@ def _monitor(value: Any) -> Any:
 
 
 Monitor = Annotated[Text, BeforeValidator(_monitor)]
+
+
+class ComponentConfig(BaseModel):
+    """The arguments of a class: exact types, finite numbers, no unknown ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_max_length=MAX_TEXT)
+
+    packages: ClassVar[Mapping[str, str]] = {}
+    """Packages that the class needs besides medclf's own: what ``pip install`` takes, by the name that is imported."""
+
+    @classmethod
+    def converted(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return checked arguments as the class takes them; plain data where a subclass says nothing else."""
+        return arguments
+
+
+class NoArguments(ComponentConfig):
+    """Takes no arguments."""
+
+
+Components = Mapping[str, type[ComponentConfig]]

@@ -8,8 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from medclf.config.component_schema import ComponentConfig, Components
-from medclf.config.field_types import NonNegative, Positive, Share
+from medclf.config.field_types import ComponentConfig, Components, NonNegative, Positive, Share
 
 Betas = Annotated[list[Share], Field(min_length=2, max_length=2)]
 PositivePair = Annotated[list[Positive], Field(min_length=2, max_length=2)]

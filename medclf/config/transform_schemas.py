@@ -8,8 +8,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from medclf.config.component_schema import ComponentConfig, Components, NoArguments
-from medclf.config.field_types import NonNegative, Positive, Probability, not_null
+from medclf.config.field_types import (
+    ComponentConfig,
+    Components,
+    NoArguments,
+    NonNegative,
+    Positive,
+    Probability,
+    not_null,
+)
 from medclf.config.limits import MAX_IMAGE_SIZE
 
 Interpolation = Literal["nearest", "bilinear"]

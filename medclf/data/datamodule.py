@@ -16,8 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from medclf.config.distributed import check_workers
 from medclf.config.schema import Dataset as DatasetConfig
 from medclf.data.augmentation_views import Views
-from medclf.data.balanced_sampler import BalancedSampler
-from medclf.data.dataloader import ResumableLoader
+from medclf.data.dataloader import BalancedSampler, ResumableLoader
 from medclf.data.image_cache import ImageStore, open_store
 from medclf.data.image_table import PARTS, ImageTable
 

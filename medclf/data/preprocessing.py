@@ -1,5 +1,6 @@
 """What is done to every image once: contrast, and the square that the network sees."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from PIL import Image, ImageOps
 from medclf.config.schema import Clahe, Form
 from medclf.data.decoding_budget import decoding
 from medclf.data.image_io import DecodedImage, read_image
+from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -86,3 +88,20 @@ def equalise(pixels: NDArray[np.uint8], config: Clahe) -> NDArray[np.uint8]:
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
     lab[..., 0] = clahe.apply(lab[..., 0])
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
+
+
+def seen_by_network(
+    root: Path, config: Form, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Callable[[str], NDArray[np.uint8] | None]:
+    """A function from the path of an image to what the network sees of it, (channels, size, size), before augmentation.
+
+    It gives None where the image is no longer there, or cannot be read.
+    """
+
+    def seen(path: str) -> NDArray[np.uint8] | None:
+        try:
+            return read_preprocessed(root, path, config, max_megapixels=max_megapixels)[0]
+        except UnreadableImageError:
+            return None
+
+    return seen

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from medclf.evaluation.bootstrap import spreads
+from medclf.evaluation.bootstrap import Spread, spreads
 from medclf.evaluation.delong import delong_interval
 from medclf.evaluation.metrics import AVERAGED, WEIGHTED, metric_values
-from medclf.evaluation.percentiles import Spread
 from medclf.evaluation.predictions import Predictions
 from medclf.utils.errors import listed
 

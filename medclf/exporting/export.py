@@ -16,7 +16,7 @@ from medclf.exporting.metadata import about, inputs_of
 from medclf.exporting.samples import NOISE, samples_of
 from medclf.exporting.verify import Verified, verify
 from medclf.inference.loading import Model
-from medclf.inference.predictor import Engine
+from medclf.inference.predictor import Predictor
 from medclf.utils.errors import ConfigError, MedclfError
 from medclf.utils.plain_data import write_json
 from medclf.utils.terminal import say
@@ -39,7 +39,7 @@ def export(model: Model, name: FormatName, files: Sequence[Path], folder: str | 
         ConfigError: for a network that the format cannot express, and a folder that cannot be written to.
         DataError: for a file that differs from the model.
     """
-    engine = Engine(model, "cpu", "32-true")
+    engine = Predictor(model, "cpu", "32-true")
     samples = samples_of(engine, folder)
     inputs = inputs_of(model.forms)
     content = about(model.facts, inputs, name)

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclf.config.schema import Form
+from medclf.data.image_formats import SUFFIXES
 from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.data.sources.folders import image_paths
 from medclf.evaluation.predictions_io import load_predictions
-from medclf.exporting.folder import images_below
-from medclf.inference.predictor import Engine, Seen
+from medclf.inference.batch_predict import most_at_once
+from medclf.inference.predictor import NetworkInputs, Predictor
 from medclf.inference.run_images import own_images
-from medclf.inference.stream import most_at_once
 from medclf.utils.errors import ConfigError, MedclfError
 from medclf.utils.plain_data import read_yaml
 from medclf.utils.run_dir import Run
@@ -26,11 +27,11 @@ NOISE = "pictures of noise"
 class Samples:
     """Images as the model sees them, and in words where they are from."""
 
-    seen: list[Seen]
+    seen: list[NetworkInputs]
     source: str
 
 
-def samples_of(engine: Engine, folder: str | None) -> Samples:
+def samples_of(engine: Predictor, folder: str | None) -> Samples:
     """At most 32 images: of a folder, else of the run's validation and test, else noise where these have gone.
 
     Raises:
@@ -47,7 +48,7 @@ def samples_of(engine: Engine, folder: str | None) -> Samples:
     return Samples(_noise(engine), NOISE)
 
 
-def _of_run(engine: Engine, run: Run) -> list[Seen]:
+def _of_run(engine: Predictor, run: Run) -> list[NetworkInputs]:
     if not run.config.is_file() or not run.predictions.is_file():
         return []
     try:
@@ -58,7 +59,7 @@ def _of_run(engine: Engine, run: Run) -> list[Seen]:
         return []
 
 
-def _seen(engine: Engine, root: Path, paths: Iterable[str]) -> list[Seen]:
+def _seen(engine: Predictor, root: Path, paths: Iterable[str]) -> list[NetworkInputs]:
     """Those that can be read of some, spread evenly over all."""
     every = list(paths)
     seen = []
@@ -70,7 +71,7 @@ def _seen(engine: Engine, root: Path, paths: Iterable[str]) -> list[Seen]:
     return seen
 
 
-def _noise(engine: Engine) -> list[Seen]:
+def _noise(engine: Predictor) -> list[NetworkInputs]:
     """Of every brightness and contrast."""
     rng = np.random.default_rng(0)
 
@@ -81,5 +82,21 @@ def _noise(engine: Engine) -> list[Seen]:
     return [tuple(picture(form) for form in engine.model.forms) for _ in range(_most(engine))]
 
 
-def _most(engine: Engine) -> int:
+def _most(engine: Predictor) -> int:
     return min(MOST, most_at_once(engine))
+
+
+def images_below(folder: str) -> list[str]:
+    """The images of a folder and those below, sorted, by their paths below it.
+
+    Raises:
+        ConfigError: when there is none.
+        DataError: for a folder that cannot be read.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ConfigError(f"images={folder}: there is no such folder")
+    found = sorted(str(path) for path in image_paths(root))
+    if not found:
+        raise ConfigError(f"images={folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
+    return found

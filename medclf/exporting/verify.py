@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from medclf.exporting.graph import Runner
 from medclf.exporting.samples import Samples
-from medclf.inference.predictor import Engine
+from medclf.inference.predictor import Predictor
 from medclf.utils.errors import DataError
 
 
@@ -23,7 +23,7 @@ class Verified:
     undecided: int
 
 
-def verify(file: Path, runner: Runner, engine: Engine, samples: Samples, tolerance: float) -> Verified:
+def verify(file: Path, runner: Runner, engine: Predictor, samples: Samples, tolerance: float) -> Verified:
     """Compare a loaded file with the model, on one image alone and on the others together.
 
     Args:
@@ -54,7 +54,7 @@ def verify(file: Path, runner: Runner, engine: Engine, samples: Samples, toleran
     return Verified(len(samples.seen), samples.source, difference, undecided)
 
 
-def _clear(own: NDArray[np.float64], engine: Engine, tolerance: float) -> NDArray[np.bool_]:
+def _clear(own: NDArray[np.float64], engine: Predictor, tolerance: float) -> NDArray[np.bool_]:
     """Images whose class no difference within the tolerance changes. ``own`` are the network's own probabilities."""
     gate, threshold = engine.classifier.gate, engine.classifier.threshold
     clear = np.ones(len(own), bool)

@@ -13,15 +13,101 @@ from medclf.inference.file_stamps import Stamps, stamp
 from medclf.inference.inputs import Images
 from medclf.inference.loading import Model, load_model
 from medclf.inference.metadata import Facts
-from medclf.inference.output import Output, Settings
-from medclf.inference.predictor import Engine, Found, Seen
-from medclf.inference.rows import UNLIKE, UNREADABLE, Row, Rows, header_of
-from medclf.inference.stream import Part, predict_stream
-from medclf.utils.memory import keep_freed_memory
+from medclf.inference.output import UNLIKE, UNREADABLE, Output, Row, Rows, Settings, header_of
+from medclf.inference.predictor import NetworkInputs, PredictedBatch, Predictor
+from medclf.utils.process import keep_freed_memory
 from medclf.utils.terminal import say
 
 if TYPE_CHECKING:
     from medclf.predict import PredictConfig
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from tqdm import tqdm
+
+from medclf.data.pixel_conversion import UnreadableImageError
+
+BATCH = 32
+AHEAD = 2
+"""Batches that are decoded while the network is at work."""
+BATCH_PIXELS = 2**25
+"""Pixels of one batch, whatever batch size is typed: 668 images of 224 x 224, two of 4096 x 4096."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the images: the rows that were predicted, what was found of them (None: none was readable), and why the
+    others could not be read, by row."""
+
+    rows: list[int]
+    found: PredictedBatch | None
+    unreadable: dict[int, str]
+
+
+def predict_stream(
+    engine: Predictor,
+    see: Callable[[int], NetworkInputs],
+    count: int,
+    batch: int = BATCH,
+    progress: bool = True,
+    begin: int = 0,
+) -> Iterator[Part]:
+    """Predict images in order, a batch at a time.
+
+    Args:
+        engine: predicts.
+        see: gives what the model sees of a row, by ``engine.see``, in a thread of its own; raises UnreadableImageError
+            with the reason.
+        count: how many images there are.
+        batch: images at once; fewer where they have more than ``BATCH_PIXELS`` together.
+        progress: whether to show a bar.
+        begin: rows before this one are passed over.
+
+    Yields:
+        Each batch once it is predicted. Whoever stops asking stops the work.
+    """
+
+    def look(row: int) -> NetworkInputs | str:
+        try:
+            return see(row)
+        except UnreadableImageError as error:
+            return str(error)
+
+    batch = min(batch, most_at_once(engine))
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        with tqdm(total=count, initial=begin, desc="Predicting", leave=False, disable=not progress) as bar:
+            for rows, looks in _ahead(pool, look, range(begin, count), batch):
+                seen = [one.result() for one in looks]
+                yield _predicted(engine, dict(zip(rows, seen, strict=True)))
+                bar.update(len(rows))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def most_at_once(engine: Predictor) -> int:
+    """Return how many images a batch may have, so that a model of large images does not exhaust memory."""
+    return max(1, BATCH_PIXELS // max(form.image_size**2 for form in engine.model.forms))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, look: Callable[[int], NetworkInputs | str], images: range, batch: int
+) -> Iterator[tuple[range, list[Future[NetworkInputs | str]]]]:
+    waiting: deque[tuple[range, list[Future[NetworkInputs | str]]]] = deque()
+    for at in range(0, len(images), batch):
+        rows = images[at : at + batch]
+        waiting.append((rows, [pool.submit(look, row) for row in rows]))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _predicted(engine: Predictor, seen: dict[int, NetworkInputs | str]) -> Part:
+    unreadable = {row: reason for row, reason in seen.items() if isinstance(reason, str)}
+    images = {row: image for row, image in seen.items() if not isinstance(image, str)}
+    return Part(list(images), engine.predict(list(images.values())) if images else None, unreadable)
 
 
 def predict_all(
@@ -44,10 +130,10 @@ def predict_all(
     """
     keep_freed_memory()
     model = load_model(path, config.trust_code)
-    engine = Engine(model, config.accelerator, config.precision, config.tta, config.max_megapixels)
+    engine = Predictor(model, config.accelerator, config.precision, config.tta, config.max_megapixels)
     work = Work(engine, images)
     if config.grad_cam:
-        from medclf.inference.overlays import refuse_without_maps  # Matplotlib, Captum
+        from medclf.inference.grad_cam import refuse_without_maps  # Matplotlib, Captum
 
         refuse_without_maps(engine.model)
     header = header_of(facts.classes, engine.model.novelty is not None)
@@ -65,11 +151,11 @@ def predict_all(
 class Work:
     """A model and the images that it is to predict; ``seen_as`` holds the stamps of those that were just read."""
 
-    engine: Engine
+    engine: Predictor
     images: Images
     seen_as: dict[int, str] = field(default_factory=dict)
 
-    def see(self, row: int) -> Seen:
+    def see(self, row: int) -> NetworkInputs:
         """What the model sees of an image. Raises UnreadableImageError."""
         if row not in self.seen_as:  # before it is read, so that a file that replaces it has another stamp
             self.seen_as[row] = stamp(self.images, row)
@@ -96,7 +182,7 @@ class Work:
         return f"{count} images in {taken:.1f} s, {count / taken:.1f} a second"
 
     def _show(self, part: Part, overlays: Path) -> None:
-        from medclf.inference.overlays import save_overlay
+        from medclf.inference.grad_cam import save_overlay
 
         if part.found is not None:
             for row, predicted in zip(part.rows, part.found.predicted.tolist(), strict=True):
@@ -114,7 +200,7 @@ def _skipped(images: Images) -> str:
     return "".join(f"skipped: {path} is {kind}, not a file\n" for path, kind in images.skipped.items())
 
 
-def _row(model: Model, found: Found, at: int) -> Row:
+def _row(model: Model, found: PredictedBatch, at: int) -> Row:
     """What is said of an image, from its predicted class on."""
     probabilities, distance = found.probabilities[at].tolist(), float(found.distance[at])
     if not np.isfinite(probabilities).all():

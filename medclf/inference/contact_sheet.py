@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.inference.predictor import Seen
-from medclf.inference.rows import UNREADABLE
+from medclf.inference.output import UNREADABLE
+from medclf.inference.predictor import NetworkInputs
 from medclf.plots.image_grids import Cell, sheet
 from medclf.plots.style import COLOURS, Picture, plain
 
@@ -20,7 +20,7 @@ SHORT = 18
 KNOWN, FLAGGED = "#000000", COLOURS[1]
 
 
-def draw_sheet(table: Path, count: int, see: Callable[[int], Seen], folder: Path) -> None:
+def draw_sheet(table: Path, count: int, see: Callable[[int], NetworkInputs], folder: Path) -> None:
     """Write pages ``sheet_1.png``, ``sheet_2.png`` ….
 
     Args:
@@ -39,14 +39,14 @@ def draw_sheet(table: Path, count: int, see: Callable[[int], Seen], folder: Path
             begin += PER_PAGE
 
 
-def _cell(row: dict[str, str], at: int, see: Callable[[int], Seen]) -> Cell:
+def _cell(row: dict[str, str], at: int, see: Callable[[int], NetworkInputs]) -> Cell:
     name, predicted = plain(Path(row["path"]).name, SHORT), row["predicted_class"]
     said = f"{plain(predicted, SHORT)} {float(row[f'prob_{predicted}']):.2f}" if predicted else UNREADABLE
     flag = f"\n{row['flag']}" if row["flag"] and predicted else ""
     return Cell(f"{name}\n{said}{flag}", FLAGGED if row["flag"] else KNOWN, _image(at, see))
 
 
-def _image(at: int, see: Callable[[int], Seen]) -> NDArray[np.uint8] | None:
+def _image(at: int, see: Callable[[int], NetworkInputs]) -> NDArray[np.uint8] | None:
     try:
         return see(at)[0]
     except UnreadableImageError:

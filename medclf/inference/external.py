@@ -9,14 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.config.schema import Dataset
-from medclf.data.network_input import seen_by_network
+from medclf.data.preprocessing import seen_by_network
 from medclf.data.scan import Examined, as_test_table, examine
 from medclf.data.training_overlap import read_fingerprints, seen_before
 from medclf.evaluation.predictions import predictions_table
 from medclf.inference.class_mapping import matched
-from medclf.inference.predictor import Engine
-from medclf.inference.probabilities import probabilities_of
-from medclf.plots.image_grids import Seen
+from medclf.inference.predictor import Predictor, probabilities_of
+from medclf.plots.image_grids import ImageReader
 from medclf.utils.errors import DataError, listed
 from medclf.utils.run_dir import Run
 
@@ -27,11 +26,11 @@ class Elsewhere:
 
     table: pd.DataFrame
     notes: list[str]
-    seen: Seen
+    seen: ImageReader
     root: Path
 
 
-def predict_elsewhere(run: Run, engine: Engine, dataset: Dataset, class_map: Mapping[str, str | None]) -> Elsewhere:
+def predict_elsewhere(run: Run, engine: Predictor, dataset: Dataset, class_map: Mapping[str, str | None]) -> Elsewhere:
     """Predict every image of a dataset with the model of a run, preprocessed as the run's own were.
 
     Args:

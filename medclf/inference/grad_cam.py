@@ -1,21 +1,29 @@
 """Which part of an image spoke for its predicted class."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import cv2
+import matplotlib
 import numpy as np
 import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
+from medclf.inference.loading import Model
+from medclf.inference.modules import Flipped, Joint, Mean, Part, TwoStages
+from medclf.inference.predictor import NetworkInputs, Predictor
 from medclf.models.network import Network
-from medclf.plots.image_grids import Seen
+from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam
+from medclf.utils.errors import ConfigError
 
 log = logging.getLogger(__name__)
 BATCH = 8
@@ -24,7 +32,7 @@ Activation = Callable[[Sequence[str], Sequence[int]], NDArray[np.float32] | None
 values 0 to 1; None where the network has no feature maps."""
 
 
-def saved_grad_cam(evaluation: Evaluation, seen: Seen, activation: Activation, file: Path) -> GradCam | None:
+def saved_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activation, file: Path) -> GradCam | None:
     """Grad-CAM for the pages of a report, of as many images as the evaluation's config says.
 
     Args:
@@ -51,7 +59,9 @@ def saved_grad_cam(evaluation: Evaluation, seen: Seen, activation: Activation, f
     return GradCam.load(file)
 
 
-def grad_cam_of(test: Predictions, seen: Seen, activation: Activation, count: int, seed: int = 0) -> GradCam | None:
+def grad_cam_of(
+    test: Predictions, seen: ImageReader, activation: Activation, count: int, seed: int = 0
+) -> GradCam | None:
     """Grad-CAM (Selvaraju et al., ICCV 2017) of test images, for their predicted class, by Captum.
 
     Args:
@@ -72,7 +82,7 @@ def grad_cam_of(test: Predictions, seen: Seen, activation: Activation, count: in
     return None if maps is None else GradCam(paths, (test.predicted == test.target)[rows].tolist(), maps)
 
 
-def activation_of(network: Network, seen: Seen) -> Activation:
+def build_activation(network: Network, seen: ImageReader) -> Activation:
     """The maps of one network, for images that ``seen`` gives."""
 
     def activation(paths: Sequence[str], classes: Sequence[int]) -> NDArray[np.float32] | None:
@@ -147,7 +157,122 @@ def _chosen(test: Predictions, count: int, seed: int) -> NDArray[np.int64]:
     return np.concatenate([drawn, wrong[np.argsort(-confidence, kind="stable")][:count]])
 
 
-def _image(seen: Seen, path: str) -> NDArray[np.uint8]:
+def _image(seen: ImageReader, path: str) -> NDArray[np.uint8]:
     image = seen(path)
     assert image is not None
     return image
+
+
+OPACITY = 0.5
+
+
+def overlay(model: Model, seen: NetworkInputs, predicted: int) -> NDArray[np.uint8] | None:
+    """An image under its Grad-CAM (Selvaraju et al., ICCV 2017) for the predicted class.
+
+    It is that of the network that decided: of a cascade the first stage's where that found the image healthy, else the
+    second's, of an ensemble the first member's.
+
+    Args:
+        model: as it was loaded.
+        seen: the image.
+        predicted: the place of the class.
+
+    Returns:
+        RGB, shape (size, size, 3); None where the network has no feature maps.
+    """
+    image, found = heat_of(model, seen, predicted)
+    if found is None:
+        return None
+    heat = matplotlib.colormaps["inferno"](found)[..., :3] * 255
+    mixed = (1 - OPACITY) * np.broadcast_to(image.transpose(1, 2, 0), heat.shape) + OPACITY * heat
+    return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+def heat_of(model: Model, seen: NetworkInputs, predicted: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    """The image as the network that decided sees it, and what spoke for the class there, (size, size), if it tells."""
+    part, place = _decided(model.classifier.joint, predicted)
+    image = seen[part.at]
+    maps = class_activation(part.network, torch.from_numpy(image[None]), [place])
+    return image, None if maps is None else maps[0]
+
+
+def _decided(joint: Joint, predicted: int) -> tuple[Part, int]:
+    """The network that decided, and the place of the predicted class among its own."""
+    match joint:
+        case Part():
+            return joint, predicted
+        case Mean():
+            return _decided(joint.members[0], predicted)  # type: ignore[arg-type]
+        case Flipped():
+            return _decided(joint.joint, predicted)
+        case TwoStages() if predicted == 0:
+            return _decided(joint.first, joint.gate)
+        case TwoStages():
+            return _decided(joint.second, joint.diseases[predicted - 1])
+    raise TypeError(type(joint))
+
+
+def saved_maps(engine: Predictor, root: Path, evaluation: Evaluation, shown: ImageReader, file: Path) -> GradCam | None:
+    """Maps of some of the images that a model was judged on.
+
+    Args:
+        engine: the model, for whose classes the evaluation is.
+        root: folder that the paths of the images are below.
+        evaluation: of its predictions.
+        shown: gives the images that the pages show.
+        file: is written, as a run keeps them.
+
+    Returns:
+        None where no pages are asked for, and where the networks have no feature maps.
+    """
+    return saved_grad_cam(evaluation, shown, build_model_activation(engine.model, partial(engine.see, root)), file)
+
+
+def build_model_activation(model: Model, see: Callable[[str], NetworkInputs]) -> Activation:
+    """The maps of a model for the pages of its report, all in the size of its first form.
+
+    Args:
+        model: as it was loaded.
+        see: gives what the model sees of an image, by its path.
+    """
+
+    def activation(paths: Sequence[str], classes: Sequence[int]) -> NDArray[np.float32] | None:
+        side = model.forms[0].image_size
+        maps = [heat_of(model, see(path), predicted)[1] for path, predicted in zip(paths, classes, strict=True)]
+        found = [cv2.resize(one, (side, side)) for one in maps if one is not None]
+        return np.stack(found).astype(np.float32) if len(found) == len(maps) else None
+
+    return activation
+
+
+LONGEST = 80
+"""Letters of an image's path that its picture's name has room for."""
+
+
+def refuse_without_maps(model: Model) -> None:
+    """Refuse a model whose networks have no feature maps.
+
+    Raises:
+        ConfigError: saying so.
+    """
+    blank = tuple(np.zeros((form.channels, form.image_size, form.image_size), np.uint8) for form in model.forms)
+    if any(overlay(model, blank, place) is None for place in range(len(model.classes))):
+        raise ConfigError("grad_cam=true: this network has no feature maps; type grad_cam=false")
+
+
+def save_overlay(model: Model, seen: NetworkInputs, predicted: int, folder: Path, row: int, path: str) -> None:
+    """Write the picture of one image, ``ROW_PATH.png``, the row of predictions.csv being counted from 1.
+
+    Args:
+        model: one with feature maps.
+        seen: the image.
+        predicted: the place of its class.
+        folder: is made where it is not there.
+        row: counted from 0.
+        path: of the image, of which what a file's name may not hold becomes ``_``.
+    """
+    picture = overlay(model, seen, predicted)
+    assert picture is not None
+    folder.mkdir(exist_ok=True)
+    name = re.sub(r"[^\w.-]+", "_", Path(path).with_suffix("").as_posix(), flags=re.ASCII)[-LONGEST:]
+    Image.fromarray(picture).save(folder / f"{row + 1:06d}_{name}.png")

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +12,25 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.schema import Form, Precision, TestTime
+from medclf.config.schema import EvaluateConfig, Form, Precision, TestTime
 from medclf.data.preprocessing import enough, preprocess, read_preprocessed
-from medclf.inference.loading import Model
+from medclf.inference.batch_predict import predict_stream
+from medclf.inference.loading import Model, load_model
 from medclf.inference.modules import Classifier, Flipped, networks_of
 from medclf.inference.precision import device_of, precision_like
-from medclf.models.batchnorm_folding import folded
-from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
+from medclf.models.conv_fusion import folded
+from medclf.utils.errors import DataError
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
+from medclf.utils.process import keep_freed_memory
+from medclf.utils.run_dir import Run
 
 log = logging.getLogger(__name__)
-Seen = tuple[NDArray[np.uint8], ...]
+NetworkInputs = tuple[NDArray[np.uint8], ...]
 """What a model sees of one image: in each of its forms, (channels, size, size)."""
 
 
 @dataclass(frozen=True)
-class Found:
+class PredictedBatch:
     """What a model says of some images.
 
     ``probabilities`` are calibrated, ``uncalibrated`` the network's own, both (n, classes) in float64; ``predicted``
@@ -40,7 +45,7 @@ class Found:
     unlike: NDArray[np.bool_]
 
 
-class Engine:
+class Predictor:
     """A model that predicts.
 
     Args:
@@ -78,12 +83,12 @@ class Engine:
         wide = torch.float64 if str(precision).startswith("64") else torch.float32
         self.classifier: Classifier = classifier.to(self.device, wide).eval()
 
-    def look(self, image: Image.Image) -> Seen:
+    def look(self, image: Image.Image) -> NetworkInputs:
         """What the model sees of a decoded image of any mode."""
         by_channels = {1: image.convert("L"), 3: image.convert("RGB")}
         return tuple(preprocess(by_channels[form.channels], form) for form in self.model.forms)
 
-    def see(self, root: Path, path: str, content: bytes | None = None) -> Seen:
+    def see(self, root: Path, path: str, content: bytes | None = None) -> NetworkInputs:
         """What the model sees of a file, read to the last bit as training reads it.
 
         Args:
@@ -103,7 +108,7 @@ class Engine:
         return read_preprocessed(root, path, form, enough(form), content, self.max_megapixels)
 
     @torch.inference_mode()
-    def predict(self, images: list[Seen]) -> Found:
+    def predict(self, images: list[NetworkInputs]) -> PredictedBatch:
         """Predict images, one batch of them."""
         batches = [torch.from_numpy(np.stack(form)).to(self.device) for form in zip(*images, strict=True)]
         with self._arithmetic():
@@ -112,7 +117,7 @@ class Engine:
         novelty = self.model.novelty
         distance = np.full(len(images), np.nan) if novelty is None else novelty.distance(features)
         unlike = np.zeros(len(images), bool) if novelty is None else distance > novelty.threshold
-        return Found(
+        return PredictedBatch(
             probabilities.astype(np.float64), predicted, uncalibrated.astype(np.float64), distance, unlike
         )  # fmt: skip
 
@@ -120,3 +125,36 @@ class Engine:
         kinds = {"bf16": torch.bfloat16, "16-m": torch.float16, "16": torch.float16}
         kind = next((value for name, value in kinds.items() if str(self.precision).startswith(name)), None)
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
+
+
+def engine_of(run: Run, config: EvaluateConfig) -> Predictor:
+    """The model of a run, at work as the config says.
+
+    Raises:
+        DataError, ConfigError: for a model that cannot be read, or is of code that is not trusted; a device that is not
+            there.
+    """
+    keep_freed_memory()
+    model = load_model(run.best_facts, config.trust_code)
+    # a run's own images are known to be those that it accepted
+    most = HIGHEST_MAX_MEGAPIXELS if config.dataset is None else config.dataset.max_megapixels
+    return Predictor(model, config.accelerator, config.precision, config.tta, most)
+
+
+def probabilities_of(engine: Predictor, root: Path, paths: Sequence[str]) -> NDArray[np.float64]:
+    """The network's own probabilities, which the threshold is for, shape (images, classes).
+
+    Args:
+        engine: predicts.
+        root: folder that the paths are below.
+        paths: of the images.
+
+    Raises:
+        DataError: for an image that cannot be read.
+    """
+    found = []
+    for part in predict_stream(engine, lambda row: engine.see(root, paths[row]), len(paths)):
+        for row, reason in part.unreadable.items():
+            raise DataError(f"{root / paths[row]}: cannot be read: {reason}")
+        found += [] if part.found is None else [part.found.uncalibrated]
+    return np.concatenate(found)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medclf.config.run_files import read_config
 from medclf.config.schema import Dataset, validated_content
-from medclf.data.changed_images import refuse_changed
+from medclf.data.fingerprint import refuse_changed
 from medclf.data.sources.discovery import image_root
 from medclf.evaluation.predictions import PROBABILITY
 from medclf.utils.errors import DataError

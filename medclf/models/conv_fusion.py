@@ -1,5 +1,7 @@
 """A convolution and what follows it in one call of oneDNN, where a CPU only looks: the maps are written once."""
 
+import copy
+import logging
 import operator
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -8,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
+from torch.fx.experimental.optimization import fuse
 from torch.nn import functional
+
+from medclf.models.network import Network
 
 ADDS = (operator.add, operator.iadd, torch.add)
 RELUS = (functional.relu, torch.relu)
@@ -161,3 +166,24 @@ def _is_there() -> bool:
     fused: Any = getattr(own, "_convolution_pointwise", None)
     there = hasattr(fused, "binary") and hasattr(own, "_reorder_convolution_weight")
     return bool(torch.backends.mkldnn.is_available()) and there  # type: ignore[no-untyped-call]
+
+
+log = logging.getLogger(__name__)
+
+
+def folded(network: Network) -> Network:
+    """A copy in evaluation mode whose backbone has each BatchNorm folded into the convolution before it.
+
+    On a CPU, convolution, residual addition and ReLU are fused too (``medclf.models.conv_fusion``). The features are
+    the same but for rounding, and faster to compute. A backbone whose forward pass depends on the values of its input
+    cannot be traced: it is copied as it is, and the log says so.
+    """
+    twin = copy.deepcopy(network).eval()
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in twin.backbone.modules()):
+        try:
+            traced = fuse(twin.backbone)
+            fuse_convolutions(traced)
+            twin.backbone = traced
+        except Exception as error:  # whatever a user's forward does with what torch.fx gives it
+            log.info("BatchNorm stays apart from the convolutions, which is slower: torch.fx says: %s", error)
+    return twin

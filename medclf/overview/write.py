@@ -1,22 +1,38 @@
 """An overview as files in a folder."""
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from medclf.comparison.conclusions import conclusion
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.overview.cross_validation import OutOfFold
+from medclf.overview.markdown import (
+    FOLDS,
+    best_lines,
+    by_best,
+    conclusions,
+    difference_cells,
+    fold_cells,
+    heading,
+    notes,
+    summary,
+    title,
+)
 from medclf.overview.overview import Overview
-from medclf.overview.page import page
 from medclf.overview.plots import pictures_of
-from medclf.overview.tables import runs_frame, settings_frame
+from medclf.overview.tables import cells_of, runs_frame, settings_frame, unfinished
+from medclf.plots.style import Picture
 from medclf.plots.style import save as save_pictures
 from medclf.utils.atomic_write import write_csv, write_text
 from medclf.utils.file_names import safe_file_name
 from medclf.utils.terminal import printable
+from medclf.utils.text_escaping import in_html
 
 
 def save(result: Overview, written: str, folder: Path) -> None:
@@ -65,3 +81,35 @@ def _save_folds(joined: Sequence[OutOfFold], folder: Path) -> None:
     table = pd.concat(frames, ignore_index=True)
     table.insert(0, "setting", table.pop("setting"))
     write_csv(folder / "out_of_fold_metrics.csv", table)
+
+
+def page(result: Overview, pictures: Sequence[Picture], files: Mapping[str, bytes]) -> str:
+    """The page as HTML. What comes from data is escaped; a name that is not given is an error.
+
+    Args:
+        result: what is reported.
+        pictures: to be shown.
+        files: their PNG files by name.
+    """
+    environment = Environment(
+        loader=PackageLoader("medclf.overview"),
+        autoescape=select_autoescape(["html.j2"]),
+        finalize=in_html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title=title(result),
+        summary=summary(result),
+        best=best_lines(result),
+        table=cells_of(result.settings, result.metrics, result.columns) if result.settings else None,
+        marked=[setting.best for setting in result.settings],
+        comparisons=[(heading(pairs), difference_cells(pairs), conclusions(pairs)) for pairs in by_best(result)],
+        folds=fold_cells(result) if result.joined else None,
+        folds_words=FOLDS,
+        unfinished=unfinished(result.entries),
+        pictures=[(p.name, p.caption, base64.b64encode(files[p.name]).decode()) for p in pictures],
+        notes=notes(result),
+        written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+    )

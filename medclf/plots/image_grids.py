@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from medclf.evaluation.predictions import Predictions
 from medclf.plots.style import COLOURS, DPI, Picture, plain
+from medclf.utils.terminal import printable
 
-Seen = Callable[[str], NDArray[np.uint8] | None]
+ImageReader = Callable[[str], NDArray[np.uint8] | None]
 """Gives an image by its path as the network sees it, (channels, size, size); None where it cannot be had."""
 PER_ROW = 6
 SHORT = 12
@@ -20,7 +21,7 @@ RIGHT, WRONG = COLOURS[0], COLOURS[1]
 UNSEEN = np.full((1, 8, 8), 235, np.uint8)
 
 
-def gallery(test: Predictions, seen: Seen, count: int) -> Picture | None:
+def gallery(test: Predictions, seen: ImageReader, count: int) -> Picture | None:
     """Misclassified images, those first of whose wrong class the network was surest; None where there are none."""
     confidence = test.probabilities[np.arange(len(test)), test.predicted]
     wrong = np.flatnonzero(test.predicted != test.target)
@@ -34,7 +35,7 @@ def gallery(test: Predictions, seen: Seen, count: int) -> Picture | None:
     )  # fmt: skip
 
 
-def prediction_grid(test: Predictions, seen: Seen, count: int, seed: int = 0) -> Picture | None:
+def prediction_grid(test: Predictions, seen: ImageReader, count: int, seed: int = 0) -> Picture | None:
     """Test images drawn at random, with true and predicted class."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(test))[:count])
     if not len(rows):
@@ -77,7 +78,9 @@ def named(test: Predictions, rows: NDArray[np.int64]) -> list[Named]:
     ]
 
 
-def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32], seen: Seen, name: str) -> Picture:
+def grad_cam_page(
+    test: Predictions, paths: list[str], maps: NDArray[np.float32], seen: ImageReader, name: str
+) -> Picture:
     """Images beside the same under their Grad-CAM.
 
     Args:
@@ -106,7 +109,7 @@ def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32]
     return Picture(f"grad_cam_{name}", figure, caption, pd.DataFrame(images))
 
 
-def _page(test: Predictions, rows: NDArray[np.int64], seen: Seen, title: str) -> Figure:
+def _page(test: Predictions, rows: NDArray[np.int64], seen: ImageReader, title: str) -> Figure:
     images = named(test, rows)
     return sheet([Cell(image.title, image.colour, seen(image.path)) for image in images], title)
 
@@ -141,3 +144,21 @@ def _blank_page(height: int, columns: int, title: str) -> Figure:
 
 def _shown(image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
     return (UNSEEN if image is None else image).transpose(1, 2, 0).squeeze()
+
+
+def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 4) -> Figure:
+    """A page of images with a title over each.
+
+    Args:
+        images: shape (n, channels, height, width), 1 or 3 channels.
+        titles: one for each.
+        columns: images in a row.
+    """
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.2 * columns, 2.4 * rows), dpi=100, layout="constrained")
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, image, title in zip(figure.axes, images, titles, strict=False):
+        axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(printable(title), fontsize=9, parse_math=False)  # a name may hold dollars
+    return figure

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medclf.evaluation.evaluate import Evaluation
 from medclf.plots.confusion import confusion_picture
 from medclf.plots.curves import curve_pictures
-from medclf.plots.image_grids import Seen, gallery, grad_cam_page, prediction_grid
+from medclf.plots.image_grids import ImageReader, gallery, grad_cam_page, prediction_grid
 from medclf.plots.learning_curves import history_picture
 from medclf.plots.style import Picture
 from medclf.plots.subgroups import subgroup_picture
@@ -61,7 +61,7 @@ def _check_shapes(paths: NDArray[Any], right: NDArray[Any], maps: NDArray[Any]) 
 
 def pictures_of(
     evaluation: Evaluation,
-    seen: Seen | None = None,
+    seen: ImageReader | None = None,
     history: pd.DataFrame | None = None,
     best_epoch: int | None = None,
     grad_cam: GradCam | None = None,
@@ -87,7 +87,7 @@ def pictures_of(
     return pictures + [picture for picture in found if picture is not None]
 
 
-def _grad_cam(evaluation: Evaluation, grad_cam: GradCam | None, seen: Seen) -> list[Picture]:
+def _grad_cam(evaluation: Evaluation, grad_cam: GradCam | None, seen: ImageReader) -> list[Picture]:
     if grad_cam is None:
         return []
     test = evaluation.test

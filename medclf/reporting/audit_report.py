@@ -14,7 +14,7 @@ from medclf.data.audit import Audit, audit
 from medclf.data.image_io import decode
 from medclf.data.image_table import ImageTable
 from medclf.data.scan import Examined, examine, table_of
-from medclf.plots.image_page import image_page
+from medclf.plots.image_grids import image_page
 from medclf.utils.atomic_write import write_csv, write_text, written_whole
 from medclf.utils.terminal import printable
 

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 
+from medclf.evaluation.estimates import wilson
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
+from medclf.inference.ood import Novelty
 from medclf.metric_registry import MAX_SHOWN_CLASSES
 from medclf.reporting.run_summary import About
 from medclf.utils.errors import listed
@@ -59,3 +61,18 @@ def _small_classes(test: Predictions) -> list[str]:
     if absent:
         lines.append(f"{len(absent)} classes have no test images, so their performance cannot be estimated.")
     return lines
+
+
+def novelty_words(novelty: Novelty) -> str:
+    """The rule, and its false alarms on validation and test with Wilson's intervals."""
+    return (
+        f"An image is called unlike the training images where its distance from them is above {novelty.threshold:.4g} "
+        "(Mahalanobis distance of the network's features). Of the images of the same dataset that it was not fitted "
+        f"to, these are called so by mistake: {_share(novelty.false_alarms, novelty.validation, 'validation')}, on "
+        f"which this was chosen, and {_share(novelty.test_alarms, novelty.test, 'test')}."
+    )
+
+
+def _share(count: int, n: int, part: str) -> str:
+    low, high = wilson(count, n)
+    return f"{count} of {n} {part} images ({count / n:.1%}, 95 % interval {low:.1%} to {high:.1%})"

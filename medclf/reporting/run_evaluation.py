@@ -8,7 +8,7 @@ import pandas as pd
 from medclf.config.run_files import read_metrics
 from medclf.config.schema import Dataset, EvaluateConfig
 from medclf.config.schema import Evaluation as Config
-from medclf.data.network_input import seen_by_network
+from medclf.data.preprocessing import seen_by_network
 from medclf.evaluation.calibration import fit_temperature
 from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
 from medclf.evaluation.operating_point import choose
@@ -16,11 +16,11 @@ from medclf.evaluation.predictions import save_predictions, split_of
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.run_images import own_images, with_probabilities
-from medclf.plots.image_grids import Seen
+from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam
-from medclf.reporting.outcome import write_outcome
 from medclf.reporting.run_summary import About, about_run, about_table
 from medclf.reporting.validation import own_predictions, predictions_file
+from medclf.reporting.write import write_outcome
 from medclf.utils.csv_tables import read_numbers
 from medclf.utils.run_dir import Run
 
@@ -65,8 +65,8 @@ def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: 
 
 def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
     """With test-time augmentation, threshold and temperature being chosen anew."""
-    from medclf.inference.probabilities import engine_of, probabilities_of
-    from medclf.inference.saved_grad_cam import saved_maps  # torch
+    from medclf.inference.grad_cam import saved_maps  # torch
+    from medclf.inference.predictor import engine_of, probabilities_of
 
     about = about_run(run, read_metrics(run)).augmented()
     _log_notes(about)
@@ -88,8 +88,8 @@ def _judge_elsewhere(
     run: Run, dataset: Dataset, config: EvaluateConfig, typed: frozenset[str], folder: Path
 ) -> Evaluation:
     from medclf.inference.external import predict_elsewhere  # torch
-    from medclf.inference.probabilities import engine_of
-    from medclf.inference.saved_grad_cam import saved_maps
+    from medclf.inference.grad_cam import saved_maps
+    from medclf.inference.predictor import engine_of
 
     about = about_run(run, read_metrics(run))
     # the columns of its own images are not those of other images
@@ -122,7 +122,7 @@ def _as_the_run(config: Config, about: About, typed: frozenset[str]) -> Config:
     return Config.model_validate({**now, **own, **{name: now[name] for name in typed & now.keys()}})
 
 
-def images_of(about: About) -> Seen | None:
+def images_of(about: About) -> ImageReader | None:
     """The images of a run where they still lie where they lay when it was trained."""
     dataset, root = own_images(about.config)
     if not root.is_dir():

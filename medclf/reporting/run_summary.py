@@ -13,7 +13,7 @@ from medclf.config.run_files import read_config, read_record
 from medclf.config.schema import TestTime
 from medclf.data.image_table import COLUMNS
 from medclf.inference.ood import Novelty
-from medclf.reporting.ood_summary import novelty_words
+from medclf.reporting.limitations import novelty_words
 from medclf.utils.csv_tables import read_frame
 from medclf.utils.run_dir import Run
 

@@ -3,8 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.summary import as_json, metrics_frame, number
+from medclf.plots.image_grids import ImageReader
+from medclf.plots.run_plots import GradCam, pictures_of
+from medclf.plots.style import save
+from medclf.reporting.html_report import write_report
 from medclf.reporting.run_summary import About
 from medclf.utils.atomic_write import write_csv
 from medclf.utils.plain_data import write_json
@@ -38,3 +44,33 @@ def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "remarks": [*about.notes, *evaluation.remarks],
         **{part: as_json(metrics) for part, metrics in evaluation.metrics.items()},
     }
+
+
+def write_outcome(
+    evaluation: Evaluation,
+    about: About,
+    folder: Path,
+    seen: ImageReader | None = None,
+    history: pd.DataFrame | None = None,
+    grad_cam: GradCam | None = None,
+) -> dict[str, bytes]:
+    """Write the figures, and where ``evaluation.pictures`` says so the pictures, the report and the model card.
+
+    Args:
+        evaluation: of a predictions table.
+        about: what is known of the run.
+        folder: where to.
+        seen: gives the images, for the pages of images.
+        history: the metrics of each epoch.
+        grad_cam: maps of some of the images.
+
+    Returns:
+        The pictures as PNG files by name.
+    """
+    save_results(evaluation, about, folder)
+    if not evaluation.config.pictures:
+        return {}
+    pictures = pictures_of(evaluation, seen, history, about.chosen.get("epoch"), grad_cam)
+    files = save(pictures, folder / "figures")
+    write_report(evaluation, about, pictures, files, folder)
+    return files

@@ -5,12 +5,11 @@ from pathlib import Path
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import DictConfig
 
-from medclf.config.composition import Composer
+from medclf.config.composition import Composer, conf_dir
 from medclf.config.config_files import options_of
 from medclf.config.hydra_plugins import check_plugins
 from medclf.config.limits import MAX_JOBS
 from medclf.config.overrides import check_combinations, parse
-from medclf.config.paths import conf_dir
 from medclf.utils.errors import ConfigError, did_you_mean, listed
 
 

@@ -1,155 +1,21 @@
-import math
-import shutil
+import logging
+import os
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.data.datamodule import ImageDataModule
-from medclf.plots.image_page import image_page
-from medclf.training.checkpointing import unwritable_checkpoint
+from medclf.plots.image_grids import image_page
 from medclf.training.module import ClassifierModule
-from medclf.utils.atomic_write import written_whole
-from medclf.utils.errors import DataError, MedclfError
+from medclf.utils.errors import MedclfError
 
-PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
-"""What Lightning's ModelCheckpoint knows of files."""
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, for runs that go on after a stop.
-
-    Files are kept by name, without their folder, so that a moved run goes on as well. Where ``best.ckpt`` is of a later
-    epoch than the checkpoint that a run goes on from, its own score stays the one to beat.
-    """
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is the best, by its file's name."""
-        state = super().state_dict()
-        best = {Path(path).name: score for path, score in state["best_k_models"].items()}
-        names = {key: Path(state[key]).name for key in PATHS if state[key]}
-        return {**state, **names, "best_k_models": best, "dirpath": ""}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The same, in the folder that the run lies in now."""
-        folder = Path(str(self.dirpath))
-        state = self._newer(folder) or state_dict
-        best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
-        paths = {key: str(folder / Path(state[key]).name) for key in PATHS if state[key]}
-        super().load_state_dict({**state, **paths, "best_k_models": best, "dirpath": self.dirpath})
-
-    def _newer(self, folder: Path) -> dict[str, Any] | None:
-        """What the file of the best says of itself: it is as new as what is loaded, or newer."""
-        best = folder / f"{self.filename}.ckpt"
-        if self.monitor is None or not best.is_file():
-            return None
-        saved = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
-        state: dict[str, Any] | None = saved["callbacks"].get(self.state_key)
-        return state
-
-
-class LastCheckpoint(BestCheckpoint):
-    """Keeps ``last.ckpt`` from the beginning of an epoch, or the end of the last, and beside it the one before.
-
-    At the beginning of an epoch all of the one before is done, the schedule of the learning rate too. The first that a
-    process trains is left out: Lightning has drawn the order of its images already. SIGTERM, by which a cluster tells
-    that it ends a job, is answered by a checkpoint between two batches, where one process trains; during validation,
-    and among several processes, the one of the epoch's beginning stays.
-
-    Args:
-        dirpath: where it is kept.
-        seconds: epochs that begin sooner than this after it was written leave it as it is, so that writing costs little
-            beside short epochs, and what a killed run loses is about as long.
-    """
-
-    def __init__(self, dirpath: str, seconds: float = 10) -> None:
-        super().__init__(dirpath=dirpath, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
-        self.seconds = seconds
-        self._written = -math.inf
-        self._first = True
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """A run that goes on has one already."""
-        super().on_train_start(trainer, pl_module)
-        self._written = time.monotonic() if trainer.ckpt_path else -math.inf
-        self._first = True
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Count an epoch that has not begun as none: Lightning would go on with it as if its batches were done."""
-        loop = checkpoint["loops"]["fit_loop"]
-        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
-        if epochs["current"]["ready"] == epochs["current"]["started"]:
-            return
-        for count in (epochs["current"], epochs["total"]):
-            count["ready"] = count["started"]
-        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save where it is due, in all processes or in none."""
-        due = not self._first and time.monotonic() - self._written >= self.seconds
-        self._first = False
-        if not getattr(trainer, "fast_dev_run", False) and trainer.strategy.reduce_boolean_decision(due, all=False):
-            self._save(trainer)
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Save the end of training."""
-        steps_end = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
-        self._first = False
-        ends = trainer.should_stop or steps_end or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends and not getattr(trainer, "fast_dev_run", False):
-            self._save(trainer)
-
-    def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        """End the resuming: of an epoch that it takes for resumed Lightning leaves out the plateau schedule."""
-        if trainer.fit_loop.restarting:
-            trainer.fit_loop.restarting = False
-
-    def on_exception(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
-    ) -> None:
-        """Save before SIGTERM ends the run, where it can be gone on with from here."""
-        stepped = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if isinstance(exception, SIGTERMException) and trainer.training and trainer.world_size == 1 and stepped:
-            self._save(trainer)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        if trainer.is_global_zero:
-            _keep_previous(Path(str(self.dirpath)) / "last.ckpt")
-        self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
-        self._written = time.monotonic()
-
-
-def _keep_previous(last: Path) -> None:
-    """Give the file a second name, by which it stays when another takes its own."""
-    if not last.is_file():
-        return
-    previous, aside = last.with_name("previous.ckpt"), last.with_name(".previous")
-    try:
-        aside.unlink(missing_ok=True)
-        try:
-            aside.hardlink_to(last)
-        except OSError:  # a file system without links
-            with last.open("rb") as content, written_whole(previous) as file:
-                shutil.copyfileobj(content, file)
-        else:
-            aside.replace(previous)
-    except OSError as error:
-        raise DataError(unwritable_checkpoint(previous, error)) from error
+log = logging.getLogger(__name__)
+MUCH = 0.2
+"""Share of the time from which on waiting is worth a word on what to do."""
 
 
 class LogTrainingSamples(Callback):
@@ -207,57 +73,63 @@ def _diverged(what: str, loss: torch.Tensor, trainer: lightning.Trainer) -> None
     )
 
 
-class ExponentialMovingAverage(WeightAveraging):
-    """Validates and saves an exponential moving average of the weights, BatchNorm's statistics included.
+class LogPace(Callback):
+    """Logs each epoch's ``time/images_per_second``, and ``time/waiting_for_data`` as a share from 0 to 1.
 
-    Unlike Lightning's callback for it, what does not change, a frozen backbone, keeps every bit.
-
-    Args:
-        decay: what the average keeps of itself at each step, in [0, 1): about the last 1 / (1 - decay) steps count.
+    Only training batches count. Waiting is what passes between the end of a step and the beginning of the next one.
     """
 
-    def __init__(self, decay: float = 0.99) -> None:
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay}: is at least 0 and below 1")
+    def __init__(self) -> None:
+        self._whole = [0.0, 0.0, 0.0]
+        self._images = 0
+        self._waited = self._worked = self._since = 0.0
 
-        def update(averages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], _: object) -> None:
-            for average, weight in zip(averages, weights, strict=True):
-                if average.is_floating_point():
-                    average.lerp_(weight, 1 - decay)
-                else:  # BatchNorm's count of batches
-                    average.copy_(weight)
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Begin; the first epoch after a resume may not tell its start."""
+        self._begin()
 
-        super().__init__(multi_avg_fn=update)
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Begin anew."""
+        self._begin()
 
-
-class StochasticWeightAveraging(WeightAveraging):
-    """From a share of the epochs on, validates and saves the mean of their weights (Izmailov et al., UAI 2018).
-
-    Unlike Lightning's callback of this name it is validated every epoch, so that the best checkpoint may be an average.
-    Until then the mean is the weights themselves. BatchNorm's statistics are averaged with the weights.
-
-    Args:
-        start: share of ``trainer.max_epochs`` after which averaging begins, in [0, 1).
-    """
-
-    def __init__(self, start: float = 0.75) -> None:
-        super().__init__()
-        if not 0 <= start < 1:
-            raise ValueError(f"start={start}: is a share of the epochs, at least 0 and below 1")
-        self.start = start
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """A batch has come."""
+        now = time.perf_counter()
+        self._waited += now - self._since
+        self._since = now
 
     def on_train_batch_end(
-        self,
-        trainer: lightning.Trainer,
-        pl_module: lightning.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the weights to the mean after an epoch's last step, before its validation."""
-        assert self._average_model is not None
-        if not trainer.is_last_batch:
+        """Its step is done."""
+        now = time.perf_counter()
+        self._worked += now - self._since
+        self._since = now
+        self._images += len(batch.target)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Log the epoch."""
+        epoch = [float(self._images * trainer.world_size), self._waited, self._worked]
+        self._whole = [before + now for before, now in zip(self._whole, epoch, strict=True)]
+        pace, share = _pace(*epoch)
+        pl_module.log_dict({"time/images_per_second": pace, "time/waiting_for_data": share}, rank_zero_only=True)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Say how it went as a whole."""
+        if not self._whole[0] or not trainer.is_global_zero:
             return
-        if trainer.current_epoch <= self.start * (trainer.max_epochs or 0):
-            self._average_model.n_averaged.zero_()
-        self._average_model.update_parameters(pl_module)
+        pace, share = _pace(*self._whole)
+        log.info("Training batches: %.0f images/s, %.0f %% of the time waiting for data.", pace, 100 * share)
+        loader: Any = trainer.train_dataloader
+        if share > MUCH and (os.cpu_count() or 1) > loader.num_workers + 2:
+            log.info("More processes that augment may be faster: dataset.num_workers=%d", loader.num_workers + 2)
+
+    def _begin(self) -> None:
+        self._images, self._waited, self._worked = 0, 0.0, 0.0
+        self._since = time.perf_counter()
+
+
+def _pace(images: float, waited: float, worked: float) -> tuple[float, float]:
+    return images / (waited + worked), waited / (waited + worked)

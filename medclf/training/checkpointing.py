@@ -1,13 +1,23 @@
+import math
+import shutil
+import signal
+import time
 from pathlib import Path
 from pickle import UnpicklingError
+from types import FrameType
 from typing import Any, Literal
 
+import lightning
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn import Module
 
 from medclf.utils.atomic_write import written_whole
 from medclf.utils.errors import ConfigError, DataError, listed
+from medclf.utils.random_state import State, random_state, set_random_state
 from medclf.utils.run_dir import Run
 from medclf.utils.write_errors import reason, remedy, write_error
 
@@ -98,3 +108,176 @@ def unwritable_checkpoint(path: Path, error: Exception) -> str:
     why = reason(write_error(error, run.folder) or error)
     then = f"{remedy(why)}, then: {run.resume_command()}"
     return f"{run.shown}: cannot be written: {why}; earlier checkpoints are kept; {then}"
+
+
+class KeepRandomState(Callback):
+    """Keeps the state of all random numbers in the checkpoints, so that a resumed run draws as it would have."""
+
+    def state_dict(self) -> State:
+        """The state now."""
+        return random_state()
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Set it at once: Lightning may ask for the first epoch's images before any later hook."""
+        set_random_state(state_dict)
+
+
+class EndTogether(Callback):
+    """Ends several processes on SIGTERM, by which a cluster tells that it ends a job.
+
+    Lightning's own handler talks to the other processes from wherever it was called, and waits forever where these were
+    talking already. Here the first process ends, and with it the others, which do not listen.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Take the place of Lightning's handler."""
+        self._listen(trainer)
+
+    def on_predict_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Likewise."""
+        self._listen(trainer)
+
+    def _listen(self, trainer: lightning.Trainer) -> None:
+        def end(number: int, frame: FrameType | None) -> None:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            launcher = trainer.strategy.launcher
+            if isinstance(launcher, _SubprocessScriptLauncher):
+                launcher.kill(signal.SIGKILL)
+            raise SIGTERMException
+
+        if trainer.world_size > 1:
+            signal.signal(signal.SIGTERM, end if trainer.is_global_zero else signal.SIG_IGN)
+
+
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+"""What Lightning's ModelCheckpoint knows of files."""
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's ModelCheckpoint, for runs that go on after a stop.
+
+    Files are kept by name, without their folder, so that a moved run goes on as well. Where ``best.ckpt`` is of a later
+    epoch than the checkpoint that a run goes on from, its own score stays the one to beat.
+    """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is the best, by its file's name."""
+        state = super().state_dict()
+        best = {Path(path).name: score for path, score in state["best_k_models"].items()}
+        names = {key: Path(state[key]).name for key in PATHS if state[key]}
+        return {**state, **names, "best_k_models": best, "dirpath": ""}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The same, in the folder that the run lies in now."""
+        folder = Path(str(self.dirpath))
+        state = self._newer(folder) or state_dict
+        best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
+        paths = {key: str(folder / Path(state[key]).name) for key in PATHS if state[key]}
+        super().load_state_dict({**state, **paths, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _newer(self, folder: Path) -> dict[str, Any] | None:
+        """What the file of the best says of itself: it is as new as what is loaded, or newer."""
+        best = folder / f"{self.filename}.ckpt"
+        if self.monitor is None or not best.is_file():
+            return None
+        saved = torch.load(best, map_location="cpu", weights_only=True, mmap=True)
+        state: dict[str, Any] | None = saved["callbacks"].get(self.state_key)
+        return state
+
+
+class LastCheckpoint(BestCheckpoint):
+    """Keeps ``last.ckpt`` from the beginning of an epoch, or the end of the last, and beside it the one before.
+
+    At the beginning of an epoch all of the one before is done, the schedule of the learning rate too. The first that a
+    process trains is left out: Lightning has drawn the order of its images already. SIGTERM, by which a cluster tells
+    that it ends a job, is answered by a checkpoint between two batches, where one process trains; during validation,
+    and among several processes, the one of the epoch's beginning stays.
+
+    Args:
+        dirpath: where it is kept.
+        seconds: epochs that begin sooner than this after it was written leave it as it is, so that writing costs little
+            beside short epochs, and what a killed run loses is about as long.
+    """
+
+    def __init__(self, dirpath: str, seconds: float = 10) -> None:
+        super().__init__(dirpath=dirpath, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+        self.seconds = seconds
+        self._written = -math.inf
+        self._first = True
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A run that goes on has one already."""
+        super().on_train_start(trainer, pl_module)
+        self._written = time.monotonic() if trainer.ckpt_path else -math.inf
+        self._first = True
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count an epoch that has not begun as none: Lightning would go on with it as if its batches were done."""
+        loop = checkpoint["loops"]["fit_loop"]
+        epochs, batches = loop["epoch_progress"], loop["epoch_loop.batch_progress"]
+        if epochs["current"]["ready"] == epochs["current"]["started"]:
+            return
+        for count in (epochs["current"], epochs["total"]):
+            count["ready"] = count["started"]
+        batches |= {"current": dict.fromkeys(batches["current"], 0), "is_last_batch": False}
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save where it is due, in all processes or in none."""
+        due = not self._first and time.monotonic() - self._written >= self.seconds
+        self._first = False
+        if not getattr(trainer, "fast_dev_run", False) and trainer.strategy.reduce_boolean_decision(due, all=False):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Save the end of training."""
+        steps_end = trainer.max_steps not in (None, -1) and trainer.global_step >= trainer.max_steps
+        self._first = False
+        ends = trainer.should_stop or steps_end or trainer.current_epoch + 1 == trainer.max_epochs
+        if ends and not getattr(trainer, "fast_dev_run", False):
+            self._save(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """End the resuming: of an epoch that it takes for resumed Lightning leaves out the plateau schedule."""
+        if trainer.fit_loop.restarting:
+            trainer.fit_loop.restarting = False
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Save before SIGTERM ends the run, where it can be gone on with from here."""
+        stepped = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if isinstance(exception, SIGTERMException) and trainer.training and trainer.world_size == 1 and stepped:
+            self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        if trainer.is_global_zero:
+            _keep_previous(Path(str(self.dirpath)) / "last.ckpt")
+        self._save_none_monitor_checkpoint(trainer, self._monitor_candidates(trainer))
+        self._written = time.monotonic()
+
+
+def _keep_previous(last: Path) -> None:
+    """Give the file a second name, by which it stays when another takes its own."""
+    if not last.is_file():
+        return
+    previous, aside = last.with_name("previous.ckpt"), last.with_name(".previous")
+    try:
+        aside.unlink(missing_ok=True)
+        try:
+            aside.hardlink_to(last)
+        except OSError:  # a file system without links
+            with last.open("rb") as content, written_whole(previous) as file:
+                shutil.copyfileobj(content, file)
+        else:
+            aside.replace(previous)
+    except OSError as error:
+        raise DataError(unwritable_checkpoint(previous, error)) from error

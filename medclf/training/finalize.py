@@ -2,32 +2,41 @@
 
 import logging
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import lightning
+import numpy as np
 import pandas as pd
 import torch
+import torch.distributed
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
 
 from medclf.config.run_files import digests
 from medclf.config.schema import Config
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.network_input import seen_by_network
+from medclf.data.image_table import ImageTable
+from medclf.data.preprocessing import seen_by_network
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
-from medclf.evaluation.predictions import save_predictions
+from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.inference.grad_cam import activation_of, saved_grad_cam
-from medclf.inference.ood_fitting import watch_of
-from medclf.reporting.outcome import write_outcome
+from medclf.inference.grad_cam import build_activation, saved_grad_cam
+from medclf.inference.model_files import facts_of
+from medclf.inference.ood import watch_of
+from medclf.models.conv_fusion import folded
+from medclf.models.state_dict import plain_state
 from medclf.reporting.run_summary import About, about_run
-from medclf.training.history import history_of
+from medclf.reporting.write import write_outcome
 from medclf.training.module import ClassifierModule
-from medclf.training.predict import predict_splits
-from medclf.training.saving import save_best
-from medclf.training.tensorboard import log_results
-from medclf.utils.atomic_write import write_csv
-from medclf.utils.file_digests import file_digest
+from medclf.training.tensorboard import history_of, log_results
+from medclf.utils.atomic_write import write_csv, written_whole
+from medclf.utils.errors import DataError
+from medclf.utils.file_digests import file_digest, model_digests
+from medclf.utils.plain_data import write_json
 from medclf.utils.process import Terminated
 from medclf.utils.run_dir import Run, is_main_process
 
@@ -76,7 +85,7 @@ def conclude(
     about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)
     seen = seen_by_network(data.table.root, config.dataset, config.dataset.max_megapixels)
-    grad_cam = saved_grad_cam(evaluation, seen, activation_of(module.network, seen), run.grad_cam)
+    grad_cam = saved_grad_cam(evaluation, seen, build_activation(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     facts |= digests(run)
     if isinstance(trainer.logger, TensorBoardLogger):
@@ -115,3 +124,109 @@ def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: Abou
     if evaluation.config.pictures:
         log.info("Report:      %s/report.html", run.shown)
     log.info("Look at it:  tensorboard --logdir %s", "runs" if below_runs else run.shown)
+
+
+def save_best(
+    module: ClassifierModule,
+    config: Config,
+    table: ImageTable,
+    evaluation: Evaluation,
+    chosen: dict[str, Any],
+    path: Path,
+) -> None:
+    """Write ``best.pth``, a state dict with plain names and no code in it, and ``best.json`` beside it.
+
+    Args:
+        module: with the weights of the best checkpoint.
+        config: of the run.
+        table: the images of the run.
+        evaluation: with what was chosen on validation: threshold and temperature.
+        chosen: how the checkpoint was chosen: ``epoch``, ``monitor`` and its value.
+        path: of ``best.pth``, next to which ``novelty.npz`` lies where there is one: ``best.json`` holds the SHA-256 of
+            both.
+    """
+    with written_whole(path) as file:
+        torch.save(plain_state(module.network), file)
+    facts = path.with_suffix(".json")
+    write_json(facts, describe(module, config, table, evaluation) | chosen | {"sha256": model_digests(facts)})
+
+
+def describe(module: ClassifierModule, config: Config, table: ImageTable, evaluation: Evaluation) -> dict[str, Any]:
+    """What one must know to use the weights: what ``facts_of`` gives, and of what the network is built.
+
+    ``mean`` and ``sd`` are for pixels of 0 to 1. ``sigmoid`` is the probability of the second class.
+    """
+    dataset = config.dataset
+    return {
+        **facts_of(evaluation, dataset.name, table.digest()),
+        "kind": "network",
+        "output": config.model.output,
+        "precision": "float32" if str(config.trainer.precision).startswith(("32", "64")) else "mixed",
+        "preprocessing": {
+            **dataset.model_dump(include={"channels", "image_size", "resize", "clahe"}),
+            "mean": module.network.mean.flatten().tolist(),
+            "sd": module.network.sd.flatten().tolist(),
+        },
+        "model": config.model.model_dump(include={"name", "backbone", "head"}),
+    }
+
+
+Outputs = list[tuple[torch.Tensor, torch.Tensor]]
+Look = Callable[[str, Tensor], None]
+"""Takes the name of a split, and the features (n, f) that the network makes of a batch of it in this process."""
+
+
+def predict_splits(
+    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, look: Look | None = None
+) -> pd.DataFrame:
+    """The predictions table of val and test; each image once, however many processes there are.
+
+    Args:
+        trainer: that trained.
+        module: whose network predicts.
+        data: of the run.
+        look: is shown the features on the way.
+    """
+    parts = [predict_split(trainer, module, data, part, look) for part in ("val", "test")]
+    return pd.concat(parts, ignore_index=True)
+
+
+def predict_split(
+    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, part: str, look: Look | None = None
+) -> pd.DataFrame:
+    """The predictions table of one split; each BatchNorm is folded into its convolution, where images are looked at."""
+    loader = data.val_dataloader() if part == "val" else data.test_dataloader()
+    network = module.network
+    module.network = folded(network) if data.datasets[part].features is None else network
+    try:
+        with _shown(module.network.head, part, look):
+            outputs: Any = trainer.predict(module, loader)
+    finally:
+        module.network = network
+    by_row = {
+        int(row): row_probabilities
+        for index, probabilities in _from_all_processes(outputs)
+        for row, row_probabilities in zip(index, probabilities.numpy(), strict=True)
+    }
+    table = data.table.part(part)
+    if sorted(by_row) != list(range(len(table))):
+        raise DataError(
+            f"trainer: only {len(by_row)} of {len(table)} {part} images were predicted; do not limit the batches of "
+            "prediction: trainer.limit_predict_batches=1.0"
+        )
+    splits = data.config.splits
+    fold = None if splits.folds is None else splits.fold
+    probabilities = np.stack([by_row[row] for row in range(len(table))])
+    return predictions_table(table, probabilities, module.classes, fold)
+
+
+def _shown(head: nn.Module, part: str, look: Look | None) -> AbstractContextManager[object]:
+    return nullcontext() if look is None else head.register_forward_pre_hook(lambda _, given: look(part, given[0]))
+
+
+def _from_all_processes(batches: Outputs) -> Outputs:
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return batches
+    gathered: list[Outputs] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(gathered, batches)
+    return [batch for process in gathered for batch in process]

@@ -9,10 +9,9 @@ from torch import Tensor
 from medclf.data.augmentation import build_batch_mixing
 from medclf.data.datamodule import Batch
 from medclf.models.network import build_network
-from medclf.training.epoch_metrics import epoch_metrics
+from medclf.training.epoch_metrics import EpochOutputs, epoch_metrics, probabilities_of
 from medclf.training.losses import CrossEntropy
 from medclf.training.optimizers import build_optimizer
-from medclf.training.outputs import EpochOutputs, probabilities_of
 from medclf.training.schedules import build_schedule
 
 log = logging.getLogger(__name__)

@@ -19,19 +19,17 @@ from medclf.data.scan import examine, table_of
 from medclf.data.training_overlap import save_fingerprints
 from medclf.evaluation.subgroups import check_subgroups
 from medclf.inference.precision import precision_of
-from medclf.training.build import build_module
 from medclf.training.checkpointing import whole_checkpoint
+from medclf.training.feature_cache import reuse_of
 from medclf.training.finalize import conclude
 from medclf.training.log_filters import quieten
 from medclf.training.module import ClassifierModule
-from medclf.training.reuse import reuse_of
 from medclf.training.tensorboard import whole_events
-from medclf.training.trainer import build_trainer
+from medclf.training.trainer import build_module, build_trainer
 from medclf.training.tuner import tuned
 from medclf.utils.errors import ConfigError, DataError, MedclfError
-from medclf.utils.memory import keep_freed_memory
 from medclf.utils.plain_data import read_json, read_yaml, write_yaml
-from medclf.utils.process import Terminated
+from medclf.utils.process import Terminated, keep_freed_memory
 from medclf.utils.run_dir import Run, is_main_process
 
 log = logging.getLogger(__name__)

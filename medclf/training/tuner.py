@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from medclf.config.schema import Config
 from medclf.data.datamodule import ImageDataModule
-from medclf.training.build import build_module
 from medclf.training.log_filters import silence
 from medclf.training.module import ClassifierModule
+from medclf.training.trainer import build_module
 from medclf.utils.atomic_write import written_whole
 from medclf.utils.errors import ConfigError
 from medclf.utils.plain_data import read_yaml

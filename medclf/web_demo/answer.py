@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.inference.loading import load_model
-from medclf.inference.overlay import overlay
-from medclf.inference.predictor import Engine
+from medclf.data.image_formats import FORMATS, has_dicom
+from medclf.data.image_headers import format_of
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.inference.grad_cam import overlay
+from medclf.inference.loading import Model, load_model
+from medclf.inference.ood import Novelty
+from medclf.inference.predictor import PredictedBatch, Predictor
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
-from medclf.web_demo.file_kind import name_for
-from medclf.web_demo.sentences import likeness, percent, threshold_of, why
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class Answer:
     seconds: float
 
 
-def warmed_up(path: Path, accelerator: str, trust_code: bool, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Engine:
+def warmed_up(
+    path: Path, accelerator: str, trust_code: bool, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> Predictor:
     """A model that has answered once, so that the first image takes no longer than the next.
 
     Args:
@@ -60,14 +65,14 @@ def warmed_up(path: Path, accelerator: str, trust_code: bool, max_megapixels: fl
         max_megapixels: an image of more millions of pixels is refused.
 
     Raises:
-        DataError, ConfigError: as ``load_model`` and ``Engine`` do.
+        DataError, ConfigError: as ``load_model`` and ``Predictor`` do.
     """
-    engine = Engine(load_model(path, trust_code), accelerator, max_megapixels=max_megapixels)
+    engine = Predictor(load_model(path, trust_code), accelerator, max_megapixels=max_megapixels)
     answer(engine, base64.b64decode(_png(np.zeros((64, 64, 1), np.uint8))))
     return engine
 
 
-def answer(engine: Engine, content: bytes) -> Answer:
+def answer(engine: Predictor, content: bytes) -> Answer:
     """Answer for a file.
 
     Args:
@@ -111,3 +116,83 @@ def _png(pixels: NDArray[np.uint8]) -> str:
     stream = io.BytesIO()
     Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(stream, "PNG", compress_level=1)
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1; what is not certain is never called 0 or 100 %."""
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    return f"{100 * share:.1f} %"
+
+
+def threshold_of(model: Model) -> float | None:
+    """Of two classes the threshold of the positive one's calibrated probability, None where there is none such.
+
+    It parts the same images as that of the network's own probability does, since with two classes the temperature
+    changes no order.
+    """
+    threshold = model.facts.operating_point.threshold
+    if threshold is None or len(model.classes) != 2 or model.facts.gate is None:
+        return None
+    if not 0 < threshold < 1:
+        return threshold
+    return 1 / (1 + math.exp(-math.log(threshold / (1 - threshold)) / model.facts.temperature))
+
+
+def why(model: Model, found: PredictedBatch) -> str:
+    """How the class of the first image was decided."""
+    gate, threshold = model.facts.gate, model.facts.operating_point.threshold
+    if threshold is None or gate is None:
+        return "The most probable class is decided for; this model has no threshold."
+    place = model.classes.index(gate)
+    reached = "below" if found.predicted[0] == place else "at or above"
+    calibrated = threshold_of(model)
+    if calibrated is None:
+        together = 1 - float(found.uncalibrated[0, place])
+        return (
+            f"All classes but {gate} have together {percent(together)} before calibration, {reached} the threshold of "
+            f"{percent(threshold)}."
+        )
+    other = 1 - place
+    name, probability = model.classes[other], percent(float(found.probabilities[0, other]))
+    return f"The probability of {name}, {probability}, is {reached} the threshold of {percent(calibrated)}."
+
+
+def likeness(model: Model, found: PredictedBatch) -> str:
+    """Whether the first image is like those that the model was trained on."""
+    if model.novelty is None:
+        return "This model cannot tell whether an image is like those that it was trained on."
+    told = f"the distance is {found.distance[0]:.4g}, the limit {model.novelty.threshold:.4g}. {_alarms(model.novelty)}"
+    if found.unlike[0]:
+        return f"The image does not look like those that the model was trained on: {told}"
+    return f"The image looks like those that the model was trained on: {told}"
+
+
+def _alarms(novelty: Novelty) -> str:
+    """How often images of the right kind are called unlike."""
+    splits = {
+        "validation": (novelty.false_alarms, novelty.validation),
+        "test": (novelty.test_alarms, novelty.test),
+    }
+    told = [f"{few} of {n} {split} images ({percent(few / n)})" for split, (few, n) in splits.items() if n]
+    return f"False alarms: {', '.join(told) or 'not known'}."
+
+
+SAID = "PNG, JPEG, BMP, TIFF, WebP or DICOM"
+
+
+def name_for(content: bytes) -> str:
+    """Return a name by which ``medclf.data.image_io.decode`` reads these bytes.
+
+    Raises:
+        UnreadableImageError: for a kind of file that is not taken.
+    """
+    if has_dicom(content):
+        return "image.dcm"
+    if not content:
+        raise UnreadableImageError("the file is empty")
+    if format_of(content) not in FORMATS:
+        raise UnreadableImageError(f"not a file of a kind that is taken ({SAID})")
+    return "image"

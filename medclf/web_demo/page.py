@@ -6,8 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from medclf.inference.metadata import Facts
 from medclf.utils.text_escaping import in_html
-from medclf.web_demo.answer import Answer
-from medclf.web_demo.file_kind import SAID
+from medclf.web_demo.answer import SAID, Answer
 from medclf.web_demo.headline_metrics import Figure
 
 TEMPLATES = Environment(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from compared import FOUR, make_run, predictions
 
-from medclf.comparison.choice import BINARY, MULTICLASS, chosen_metrics, chosen_predictions
+from medclf.comparison.compare import BINARY, MULTICLASS, chosen_metrics, chosen_predictions
 from medclf.comparison.sources import read_all
 from medclf.evaluation.estimates import estimate
 from medclf.evaluation.predictions import save_predictions, split_of

@@ -6,7 +6,7 @@ import pytest
 from compared import differences, table
 from scipy.stats import norm
 
-from medclf.comparison.choice import BINARY
+from medclf.comparison.compare import BINARY
 from medclf.comparison.paired_tests import BOOTSTRAP, DELONG, MCNEMAR, bootstrap_p, holm, mcnemar
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 from compared import differences, table
 
-from medclf.comparison.choice import BINARY, MULTICLASS
+from medclf.comparison.compare import BINARY, MULTICLASS
 from medclf.comparison.conclusions import conclusion, is_concluded, p_value
 from medclf.comparison.paired_tests import DELONG, MCNEMAR, Difference
 

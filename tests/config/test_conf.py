@@ -9,9 +9,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from medclf.cli import resolvers
-from medclf.config.composition import Composer
+from medclf.config.composition import Composer, conf_dir
 from medclf.config.overrides import jobs
-from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
 from medclf.config.validation import check
 

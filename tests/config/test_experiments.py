@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from medclf.cli import resolvers
-from medclf.config.composition import Composer
-from medclf.config.paths import conf_dir
+from medclf.config.composition import Composer, conf_dir
 from medclf.config.schema import Config, validated
 from medclf.config.validation import check
 from medclf.data.augmentation import build_augmentation

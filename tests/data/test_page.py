@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from medclf.plots.image_page import image_page
+from medclf.plots.image_grids import image_page
 
 
 @pytest.mark.parametrize("channels", [1, 3])

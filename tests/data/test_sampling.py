@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medclf.data.balanced_sampler import BalancedSampler
+from medclf.data.dataloader import BalancedSampler
 
 ROWS = {0: 900, 1: 90, 2: 10}
 TARGET = torch.cat([torch.full((count,), label) for label, count in ROWS.items()])

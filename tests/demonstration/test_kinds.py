@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.web_demo.file_kind import name_for
+from medclf.web_demo.answer import name_for
 
 DICM = bytes(128) + b"DICM"
 

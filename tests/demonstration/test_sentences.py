@@ -10,8 +10,8 @@ import torch
 from medclf.inference.loading import Model
 from medclf.inference.metadata import Facts
 from medclf.inference.modules import Classifier, Joint
-from medclf.inference.predictor import Found
-from medclf.web_demo.sentences import likeness, percent, threshold_of, why
+from medclf.inference.predictor import PredictedBatch
+from medclf.web_demo.answer import likeness, percent, threshold_of, why
 
 
 class Given(Joint):
@@ -32,7 +32,7 @@ def model(threshold=None, temperature=1.0, gate=None, classes=("well", "ill"), n
 def found(of, own, distance=np.nan, unlike=False):
     outputs = of.classifier(torch.tensor([own], dtype=torch.float64))
     calibrated, predicted, uncalibrated, _ = (value.numpy() for value in outputs)
-    return Found(calibrated, predicted, uncalibrated, np.array([distance]), np.array([unlike]))
+    return PredictedBatch(calibrated, predicted, uncalibrated, np.array([distance]), np.array([unlike]))
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from samples import sample
 
-from medclf.evaluation.bootstrap import MAX_VALUES, check_resamples, draws, spreads
+from medclf.evaluation.bootstrap import MAX_VALUES, Percentiles, check_resamples, draws, spreads
 from medclf.evaluation.metrics import metric_values
-from medclf.evaluation.percentiles import Percentiles
 from medclf.utils.errors import ConfigError
 
 

@@ -15,7 +15,7 @@ from medclf.export import main
 from medclf.exporting.samples import Samples
 from medclf.exporting.verify import verify
 from medclf.inference.loading import load_model
-from medclf.inference.predictor import Engine
+from medclf.inference.predictor import Predictor
 from medclf.utils.errors import DataError
 
 CLASSES = ["healthy", "ill"]
@@ -156,7 +156,7 @@ def test_it_is_compared_on_the_runs_own_images(export, finished, tmp_path, monke
 @pytest.fixture
 def engine(tmp_path):
     write_model(tmp_path, ["a", "b", "c"])
-    return Engine(load_model(tmp_path / "best.json"), "cpu", "32-true")
+    return Predictor(load_model(tmp_path / "best.json"), "cpu", "32-true")
 
 
 @pytest.fixture

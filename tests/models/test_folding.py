@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medclf.models.backbones import ResNet, SmallCNN
-from medclf.models.batchnorm_folding import folded
+from medclf.models.conv_fusion import folded
 from medclf.models.network import Network
 
 ROUNDING = {"rtol": 1e-5, "atol": 1e-4}

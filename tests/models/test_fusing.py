@@ -9,8 +9,7 @@ from torch.fx import symbolic_trace
 from torch.nn import functional
 
 from medclf.models.backbones import ResNet
-from medclf.models.batchnorm_folding import folded
-from medclf.models.conv_fusion import FusedConvolution, fuse_convolutions
+from medclf.models.conv_fusion import FusedConvolution, folded, fuse_convolutions
 from medclf.models.network import Network
 
 

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from test_overlay import half, model_of, part
 
-from medclf.inference.grad_cam import class_activation
+from medclf.inference.grad_cam import build_model_activation, class_activation
 from medclf.inference.modules import Part, TwoStages
-from medclf.inference.saved_grad_cam import activation_of
 from medclf.models.network import Network
 
 
@@ -21,9 +20,9 @@ def of(joint, *sides):
 def test_each_image_has_the_map_of_the_stage_that_decided():
     first, second = part(0), part(1)
     wide = np.repeat(np.repeat(half(), 2, 1), 2, 2)
-    found = activation_of(of(TwoStages(first, second, gate=0, diseases=[1, 0]), 8, 16), lambda _: (half(), wide))(
-        ["a", "b", "c"], [0, 1, 2]
-    )
+    found = build_model_activation(
+        of(TwoStages(first, second, gate=0, diseases=[1, 0]), 8, 16), lambda _: (half(), wide)
+    )(["a", "b", "c"], [0, 1, 2])
     assert found.shape == (3, 8, 8)
     left, right = (slice(0, 3), slice(5, 8))
     for one, bright in zip(found, (left, right, left), strict=True):
@@ -35,4 +34,4 @@ def test_each_image_has_the_map_of_the_stage_that_decided():
 
 def test_without_feature_maps_there_are_none():
     flat = Part(Network(torch.nn.Flatten(), torch.nn.Linear(64, 2), [0.0], [1.0]).eval(), 0)
-    assert activation_of(of(flat, 8), lambda _: (half(),))(["a"], [1]) is None
+    assert build_model_activation(of(flat, 8), lambda _: (half(),))(["a"], [1]) is None

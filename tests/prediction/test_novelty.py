@@ -13,10 +13,9 @@ from PIL import Image
 from sklearn.covariance import LedoitWolf
 
 from medclf.inference.loading import load_model
-from medclf.inference.ood import Novelty
-from medclf.inference.ood_fitting import fitted
-from medclf.inference.predictor import Engine
-from medclf.reporting.ood_summary import novelty_words
+from medclf.inference.ood import Novelty, fitted
+from medclf.inference.predictor import Predictor
+from medclf.reporting.limitations import novelty_words
 from medclf.utils.errors import DataError
 from medclf.utils.run_dir import Run
 
@@ -115,7 +114,7 @@ def test_a_changed_byte_is_refused_or_changes_nothing(known, tmp_path):
 
 def seen(folder, part):
     """The model of a run, and the images of a split as it sees them."""
-    engine = Engine(load_model(Run(folder).best_facts), accelerator="cpu")
+    engine = Predictor(load_model(Run(folder).best_facts), accelerator="cpu")
     root = folder.parents[3] if "runs" in folder.parts else folder.parent
     root = root / OmegaConf.load(folder / "config.yaml").dataset.root
     splits = pd.read_csv(folder / "splits.csv")

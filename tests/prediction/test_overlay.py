@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from medclf.inference import overlay as module
+from medclf.inference import grad_cam as module
+from medclf.inference.grad_cam import overlay
 from medclf.inference.modules import Classifier, Flipped, Mean, Part, TwoStages
-from medclf.inference.overlay import overlay
 from medclf.models.network import Network
 
 

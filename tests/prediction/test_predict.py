@@ -24,7 +24,7 @@ from medclf.evaluation.calibration import with_temperature
 from medclf.inference import contact_sheet
 from medclf.inference.loading import load_model
 from medclf.inference.ood import Novelty
-from medclf.inference.predictor import Engine
+from medclf.inference.predictor import Predictor
 from medclf.predict import main
 
 
@@ -188,7 +188,7 @@ def test_a_file_is_seen_as_training_sees_it(finished, tmp_path):
         table = load_image_table(config, progress=False)
         stores.append(open_store(table, config, progress=False))
         forms.append(Form.model_validate(config.model_dump(include=set(Form.model_fields))))
-    engine = Engine(replace(model, forms=forms), "cpu")
+    engine = Predictor(replace(model, forms=forms), "cpu")
     for row, path in enumerate(table.frame["path"]):
         seen = engine.see(table.root, path)
         assert all(np.array_equal(image, store[row].numpy()) for image, store in zip(seen, stores, strict=True))

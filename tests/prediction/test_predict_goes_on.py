@@ -19,8 +19,8 @@ from predicted import NAMES, table_of, write_odd
 
 from medclf.inference.file_stamps import Stamps, stamp
 from medclf.inference.inputs import find
-from medclf.inference.predictor import Engine
-from medclf.inference.rows import Rows
+from medclf.inference.output import Rows
+from medclf.inference.predictor import Predictor
 from medclf.predict import main
 
 MANY = (*NAMES, *(f"more/{index}.png" for index in range(4)))
@@ -61,8 +61,8 @@ def test_goes_on_wherever_it_was_killed(predict, monkeypatch):
     assert predict("output=whole").code == 0
     size = Path("whole/predictions.csv").stat().st_size
     calls = []
-    predicted = Engine.predict
-    monkeypatch.setattr(Engine, "predict", lambda self, images: calls.append(len(images)) or predicted(self, images))
+    predicted = Predictor.predict
+    monkeypatch.setattr(Predictor, "predict", lambda self, images: calls.append(len(images)) or predicted(self, images))
     drawn = np.random.default_rng(0).integers(1, size, 8)
     for cut in (0, 5, size - 1, size, *drawn):
         calls.clear()
@@ -115,7 +115,7 @@ def test_a_prediction_that_goes_on_predicts_replaced_images_again(predict, tmp_p
 def test_killed(predict, finished, tmp_path):
     assert predict("output=whole").code == 0
     code = (
-        "import os, signal; from medclf import predict; from medclf.inference.predictor import Engine\n"
+        "import os, signal; from medclf import predict; from medclf.inference.predictor import Predictor\n"
         "calls, own = [], Engine.predict\n"
         "def killed(self, images):\n"
         "    calls.append(len(images))\n"
@@ -135,7 +135,7 @@ def test_killed(predict, finished, tmp_path):
 
 def test_interrupted(predict, command, monkeypatch):
     assert predict("output=whole").code == 0
-    predicted, calls = Engine.predict, []
+    predicted, calls = Predictor.predict, []
 
     def interrupted(self, images):
         calls.append(len(images))
@@ -144,7 +144,7 @@ def test_interrupted(predict, command, monkeypatch):
         return predicted(self, images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Engine, "predict", interrupted)
+        patch.setattr(Predictor, "predict", interrupted)
         answer = predict("output=stopped here")
     assert answer.code == 130
     said = next(line for line in answer.err.splitlines() if line.startswith("interrupted after"))

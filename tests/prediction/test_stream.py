@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.inference.stream import AHEAD, predict_stream
+from medclf.inference.batch_predict import AHEAD, predict_stream
 
 COUNT, BATCH = 3000, 8
 

@@ -8,7 +8,7 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 import pytest
 
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.inference.zipped_images import Zipped
+from medclf.inference.inputs import Zipped
 from medclf.utils.errors import DataError
 
 

@@ -10,8 +10,8 @@ from pictured import evaluated, history, seen
 from medclf.config.composition import Composer
 from medclf.metric_registry import headline_names
 from medclf.reporting.limitations import limits
-from medclf.reporting.outcome import write_outcome
 from medclf.reporting.run_summary import About, about_table
+from medclf.reporting.write import write_outcome
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = ["<script>alert('x')</script>", 'b" onload="x | $y$ {{ 7*7 }}']

@@ -4,10 +4,9 @@ import pytest
 from conftest import TINY_PHANTOM
 
 from medclf.cli import resolvers
-from medclf.config.composition import Composer
+from medclf.config.composition import Composer, conf_dir
 from medclf.config.hydra_plugins import plugin_missing
 from medclf.config.overrides import jobs
-from medclf.config.paths import conf_dir
 from medclf.config.schema import Config, validated
 from medclf.config.validation import check
 from medclf.sweeps.search_space import with_space

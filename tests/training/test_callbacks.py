@@ -9,7 +9,7 @@ import torch
 from conftest import TINY_PHANTOM
 from lightning.pytorch.callbacks import Callback
 
-from medclf.training.callbacks import LastCheckpoint
+from medclf.training.checkpointing import LastCheckpoint
 
 TRUST = "trust_code=true"
 NEVER = "callbacks.last_checkpoint.seconds=1000000"

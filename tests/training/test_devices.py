@@ -23,12 +23,12 @@ from medclf.config import distributed
 from medclf.config.composition import Composer
 from medclf.config.schema import Config, validated
 from medclf.data import datamodule
-from medclf.data.balanced_sampler import BalancedSampler
+from medclf.data.dataloader import BalancedSampler
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.scan import load_image_table
 from medclf.evaluation.evaluate import evaluate
+from medclf.training.finalize import predict_splits
 from medclf.training.module import ClassifierModule
-from medclf.training.predict import predict_splits
 from medclf.utils.errors import ConfigError
 from medclf.utils.run_dir import is_main_process
 

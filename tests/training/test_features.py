@@ -10,7 +10,7 @@ from medclf.data.augmentation_views import Flips
 from medclf.data.checksummed_array import write_checked
 from medclf.data.datamodule import ImageDataset
 from medclf.data.image_cache import ImageStore
-from medclf.models.batchnorm_folding import folded
+from medclf.models.conv_fusion import folded
 from medclf.models.network import Network
 from medclf.training.feature_cache import open_features
 

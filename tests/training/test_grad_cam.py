@@ -6,7 +6,7 @@ import torch
 from pictured import evaluated, seen
 from torch import nn
 
-from medclf.inference.grad_cam import activation_of, class_activation, grad_cam_of, last_feature_maps
+from medclf.inference.grad_cam import build_activation, class_activation, grad_cam_of, last_feature_maps
 from medclf.models.backbones import ResNet, SmallCNN
 from medclf.models.network import Network
 
@@ -108,13 +108,13 @@ def test_a_backbone_without_maps_has_none(corners):
     made = Network(Flat(), nn.Linear(256, 2), [0.5], [0.5])
     assert last_feature_maps(made, corners[:1]) is None
     assert class_activation(made, corners, [1] * 11) is None
-    assert grad_cam_of(evaluated(["a", "b"]).test, seen, activation_of(made, seen), 2) is None
+    assert grad_cam_of(evaluated(["a", "b"]).test, seen, build_activation(made, seen), 2) is None
 
 
 def test_images_drawn_at_random_and_the_most_confident_mistakes():
     test = evaluated(["a", "b"]).test
-    found = grad_cam_of(test, seen, activation_of(network(), seen), 5, seed=1)
-    again = grad_cam_of(test, seen, activation_of(network(), seen), 5, seed=1)
+    found = grad_cam_of(test, seen, build_activation(network(), seen), 5, seed=1)
+    again = grad_cam_of(test, seen, build_activation(network(), seen), 5, seed=1)
     assert found.paths == again.paths
     assert (found.maps == again.maps).all()
     assert not any(path.endswith("7.png") for path in found.paths)
@@ -125,4 +125,4 @@ def test_images_drawn_at_random_and_the_most_confident_mistakes():
     worst = test.table["path"][wrong].iloc[np.argsort(-confidence[wrong])][:5]
     shown = [path for path, one in zip(found.paths, found.right, strict=True) if not one]
     assert shown == [path for path in worst if not path.endswith("7.png")]
-    assert grad_cam_of(test, lambda _: None, activation_of(network(), seen), 5) is None
+    assert grad_cam_of(test, lambda _: None, build_activation(network(), seen), 5) is None

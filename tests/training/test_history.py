@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medclf.metric_registry import metric_names
-from medclf.training.history import history_of
+from medclf.training.tensorboard import history_of
 
 
 def events_of(folder):

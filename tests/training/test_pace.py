@@ -9,8 +9,8 @@ from conftest import TINY_PHANTOM
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from medclf.training import pace
-from medclf.training.pace import LogPace
+from medclf.training import callbacks
+from medclf.training.callbacks import LogPace
 
 SLOW = f"augmentation.transforms=[{{_target_: {__name__}.Slow}}]"
 HINT = "More processes that augment may be faster: dataset.num_workers="
@@ -49,12 +49,12 @@ def test_every_epoch_is_logged_and_the_whole_is_said(train, tmp_path, words):
 @pytest.fixture
 def run(monkeypatch, caplog):
     """Epochs of batches of eight images, each batch waited for and worked on; what is logged, and what is said."""
-    caplog.set_level(logging.INFO, pace.__name__)
+    caplog.set_level(logging.INFO, callbacks.__name__)
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(pace, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: clock.now))
 
     def run(*epochs, cores=2, workers=0, processes=1, resumed=False):
-        monkeypatch.setattr("medclf.training.pace.os.cpu_count", lambda: cores)
+        monkeypatch.setattr("medclf.training.callbacks.os.cpu_count", lambda: cores)
         logged = []
         module = SimpleNamespace(log_dict=lambda values, **_: logged.append(tuple(values.values())))
         loader = SimpleNamespace(num_workers=workers)
@@ -98,8 +98,8 @@ def test_more_processes_are_advised_where_waiting_is_long_and_cores_are_free(run
 
 
 def test_a_run_says_it_too(train, monkeypatch):
-    monkeypatch.setattr("medclf.training.pace.os.cpu_count", lambda: 16)
+    monkeypatch.setattr("medclf.training.callbacks.os.cpu_count", lambda: 16)
     answer = train(*TINY_PHANTOM, SLOW, "trust_code=true", "trainer.max_epochs=1", "hydra.run.dir=many")
     assert f"{HINT}2" in answer.out
-    monkeypatch.setattr("medclf.training.pace.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("medclf.training.callbacks.os.cpu_count", lambda: 2)
     assert HINT not in train(*TINY_PHANTOM, SLOW, "trust_code=true", "trainer.max_epochs=1", "hydra.run.dir=two").out

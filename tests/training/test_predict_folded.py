@@ -11,9 +11,9 @@ from medclf.config.composition import Composer
 from medclf.config.schema import Config, validated
 from medclf.data.datamodule import Features, ImageDataModule
 from medclf.data.scan import load_image_table
-from medclf.training import predict
-from medclf.training.build import build_module
-from medclf.training.predict import predict_split
+from medclf.training import finalize
+from medclf.training.finalize import predict_split
+from medclf.training.trainer import build_module
 
 
 class Normalised(nn.Sequential):
@@ -98,7 +98,7 @@ def test_the_folded_network_gives_the_probabilities_of_the_network(module, predi
     assert not any(has_norm(used) for used in networks)
     assert module.network is network
     assert has_norm(network)
-    monkeypatch.setattr(predict, "folded", lambda network: network)
+    monkeypatch.setattr(finalize, "folded", lambda network: network)
     expected, networks = predicted()
     assert all(used is network for used in networks)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)
@@ -118,7 +118,7 @@ def test_features_need_no_folding(module, data, predicted, monkeypatch):
     with torch.inference_mode():
         features = module.network.eval().features(torch.stack([images.image(row) for row in range(len(images))]))
     images.features = Features(features[None].numpy())
-    monkeypatch.delattr(predict, "folded")
+    monkeypatch.delattr(finalize, "folded")
     probabilities, networks = predicted()
     assert all(used is module.network for used in networks)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)

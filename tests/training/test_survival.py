@@ -322,7 +322,7 @@ def test_a_full_disk_is_said_and_what_was_saved_is_kept(train, tmp_path, monkeyp
 
 
 def test_a_run_folder_that_vanishes_is_one_message(train, tmp_path, monkeypatch):
-    from medclf.training.callbacks import LastCheckpoint
+    from medclf.training.checkpointing import LastCheckpoint
 
     save = LastCheckpoint._save
 
