@@ -60,11 +60,11 @@ def plain_decoding(root: Path) -> dict[str, float]:
 def _config(root: Path, store: Path) -> object:
     from medclf.cli import resolvers
     from medclf.config.composition import Composer
-    from medclf.config.schema import Config, validated
+    from medclf.config.schema import TrainConfig, validate_config
 
-    resolvers.register()
+    resolvers.register_resolvers()
     words = ["dataset=folder", "dataset.channels=1", f"dataset.root='{root}'", f"dataset.store='{store}'"]
-    return validated(Composer("train").compose(words), Config)
+    return validate_config(Composer("train").compose(words), TrainConfig)
 
 
 def start(root: Path, store: Path) -> dict[str, float]:

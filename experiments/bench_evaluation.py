@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics as reference
 
-from medclf.evaluation.bootstrap import bootstrap
-from medclf.evaluation.predictions import Predictions, predictions_table, save_predictions, split_of
+from medclf.evaluation.bootstrap import bootstrap_metrics
+from medclf.evaluation.predictions import Predictions, predictions_table, save_predictions, select_split
 
 IMAGES, RESAMPLES, PLAIN, ROUNDS = 5000, 2000, 20, 3
 CLASSES = ["covid", "healthy", "opacity", "pneumonia"]
@@ -85,13 +85,13 @@ def command(file: Path, folder: Path) -> None:
 
 def main() -> None:
     """Measure in turn and write the table."""
-    predictions = split_of(table_of(CLASSES), "test")
+    predictions = select_split(table_of(CLASSES), "test")
     ours, plain, whole = [], [], {2: [], 4: []}
     with tempfile.TemporaryDirectory() as name:
         for count in whole:
             save_predictions(table_of(CLASSES[:count]), Path(name) / f"{count}.csv")
         for turn in range(ROUNDS):
-            ours.append(seconds(lambda: bootstrap(predictions, RESAMPLES)))
+            ours.append(seconds(lambda: bootstrap_metrics(predictions, RESAMPLES)))
             plain.append(seconds(lambda: plainly(predictions)) * RESAMPLES / PLAIN)
             for count, taken in whole.items():
                 file, folder = Path(name) / f"{count}.csv", Path(name) / f"{count}_{turn}"

@@ -26,7 +26,7 @@ import numpy as np
 from bench_data import make_jpegs
 from PIL import Image
 
-from medclf.utils.run_dir import processor
+from medclf.utils.run_dir import processor_name
 
 HERE = Path(__file__).parent
 Ways = dict[str, Callable[[], float]]
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str]) -> None:
     pngs, jpegs, predicted, few = (778, 778, 1000, 500) if options.full else (120, 80, 100, 80)
     works = WORKS if options.full else tuple(replace(work, rounds=1) for work in WORKS[:QUICK])
     seen = f"{pngs} PNGs of 256x256" if options.images is None else f"the images of {options.images.name}"
-    machine = f"{os.cpu_count()} cores ({processor()}), Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores ({processor_name()}), Python {platform.python_version()}"
     head = (
         f"# Runs\n\nSeconds from the prompt to the last file, and the plain loop's as a multiple, on {seen} or {jpegs} "
         f"JPEGs. {machine}, two rounds in turn, of the longest works "

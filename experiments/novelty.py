@@ -24,7 +24,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from medclf.inference.loading import load_model
-from medclf.inference.ood import FITTED, averaged, fitted
+from medclf.inference.ood import FITTED, average_maps, fit_ood_detector
 from medclf.inference.predictor import NetworkInputs, Predictor
 from medclf.utils.run_dir import Run
 
@@ -63,26 +63,26 @@ def neighbours(count: int) -> Method:
 
 def mahalanobis(features: Floats, classes: NDArray[np.str_]) -> Distance:
     """To the mean, with a shrunk covariance: what medclf does."""
-    return fitted(features, 1).distance
+    return fit_ood_detector(features, 1).distance
 
 
 def by_class(features: Floats, classes: NDArray[np.str_]) -> Distance:
     """To the nearest class's mean (Lee et al., NeurIPS 2018)."""
     means = {label: features[classes == label].mean(0) for label in np.unique(classes)}
-    shared = fitted(features - np.stack([means[label] for label in classes]), 1)
+    shared = fit_ood_detector(features - np.stack([means[label] for label in classes]), 1)
     return lambda images: np.asarray(np.min([shared.distance(images - mean) for mean in means.values()], axis=0))
 
 
 def of_length_1(features: Floats, classes: NDArray[np.str_]) -> Distance:
     """Of features scaled to length 1 (Mueller and Hein, ICML 2025)."""
-    known = fitted(normalize(features), 1)
+    known = fit_ood_detector(normalize(features), 1)
     return lambda images: known.distance(normalize(images))
 
 
 def of_components(features: Floats, classes: NDArray[np.str_]) -> Distance:
     """Among the first principal components alone."""
     pca = PCA(min(COMPONENTS, *features.shape), svd_solver="full").fit(features)
-    known = fitted(pca.transform(features), 1)
+    known = fit_ood_detector(pca.transform(features), 1)
     return lambda images: known.distance(pca.transform(images))
 
 
@@ -177,7 +177,7 @@ def measured(run: Run, folders: dict[str, Path]) -> tuple[list[Outcome], dict[st
     found = []
     if values > 1:
         found += outcomes(f"{name}, maps flattened", own, classes, others)
-    own, others = ({part: averaged(each, values) for part, each in group.items()} for group in (own, others))
+    own, others = ({part: average_maps(each, values) for part, each in group.items()} for group in (own, others))
     return found + outcomes(name, own, classes, others), {part: len(each) for part, each in (own | others).items()}
 
 

@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from medclf.models.backbones import ResNet
-from medclf.models.conv_fusion import folded
+from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.network import Network
 from medclf.utils.process import keep_freed_memory
 
@@ -57,7 +57,7 @@ def _step(name: str, training: bool, kind: torch.dtype) -> tuple[float, float, f
     with torch.no_grad(), FlopCounterMode(display=False) as counter:  # of what is folded it knows little
         network(images)
     if not training:
-        network = folded(network)
+        network = fold_batchnorm(network)
     operations = counter.get_total_flops() * (3 if training else 1)  # backwards is twice as much
     optimizer = torch.optim.Adam(network.parameters())
 

@@ -19,8 +19,8 @@ from omegaconf import OmegaConf
 
 from medclf.config.composition import conf_dir
 from medclf.evaluation.curves import confusion_matrix
-from medclf.evaluation.estimates import estimate
-from medclf.evaluation.predictions import Predictions, split_of
+from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.predictions import Predictions, select_split
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.plots.confusion import confusion_matrix_figure
 from medclf.utils.errors import DataError, MedclfError
@@ -135,7 +135,7 @@ def published(experiment: str) -> str:
 
 def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
     pooled = _pooled(runs)
-    interval = estimate(pooled).overall["accuracy"]
+    interval = estimate_metrics(pooled).overall["accuracy"]
     tests = [run.load("metrics.json")["test"] for run in runs]
     accuracy = [float(test["accuracy"]) for test in tests]
     spread = f"{np.std(accuracy, ddof=1):.3f}" if len(runs) > 1 else "one run"
@@ -161,7 +161,7 @@ def _row(recipe: tuple[str, ...], runs: list[Record], figures: Path) -> str:
 def _pooled(runs: list[Record]) -> Predictions:
     """The test predictions of all runs, those for the images of one patient together."""
     tables = pd.concat([run.test() for run in runs], ignore_index=True)
-    return split_of(tables, "test", threshold=runs[0].threshold)
+    return select_split(tables, "test", threshold=runs[0].threshold)
 
 
 def _mean(tests: list[dict[str, Any]], name: str) -> str:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from medclf.cli import hydra_app
 from medclf.config.schema import AuditConfig
-from medclf.config.validation import check_dataset
+from medclf.config.validation import validate_dataset_config
 
 
 def check(config: AuditConfig) -> None:
     """Refuse a config whose parts do not fit, and a root that is not there. Raises ConfigError or DataError."""
-    from medclf.data.sources.discovery import check_root  # NumPy, which --help does not pay
+    from medclf.data.sources.discovery import validate_root  # NumPy, which --help does not pay
 
-    check_dataset(config.dataset)
-    check_root(config.dataset)
+    validate_dataset_config(config.dataset)
+    validate_root(config.dataset)
 
 
 def audit(config: AuditConfig, folder: Path) -> None:
@@ -24,7 +24,7 @@ def audit(config: AuditConfig, folder: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    hydra_app.run(audit, "audit", AuditConfig, check)
+    hydra_app.run_hydra_command(audit, "audit", AuditConfig, check)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ from pathlib import Path
 from pydantic import Field
 
 from medclf.cli import key_value
-from medclf.cli.common import new_folder
-from medclf.config.schema import Accelerator, Fraction, Strict
+from medclf.cli.common import choose_output_folder
+from medclf.config.schema import Accelerator, Fraction, StrictModel
 
 
-class CascadeConfig(Strict):
+class CascadeConfig(StrictModel):
     """Join two runs into a two-stage system: the first tells healthy from ill, the second the diseases apart.
 
     python -m medclf.cascade stage1=RUN stage2=RUN
@@ -30,20 +30,20 @@ class CascadeConfig(Strict):
 
 def main() -> None:
     """Run the command line."""
-    key_value.run(CascadeConfig, cascade)
+    key_value.run_key_value_command(CascadeConfig, cascade)
 
 
 def cascade(config: CascadeConfig) -> None:
     """Join, judge, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = new_folder(None if config.output is None else Path(config.output), "cascade", "output=")
+    folder = choose_output_folder(None if config.output is None else Path(config.output), "cascade", "output=")
 
     from medclf.composites.stages import read_stages  # pandas, which --help does not pay
 
     stages = read_stages(config.stage1, config.stage2, config.trust_code)
 
-    from medclf.composites.cascade import conclude_cascade  # torch and Matplotlib likewise
+    from medclf.composites.cascade import build_cascade  # torch and Matplotlib likewise
 
-    conclude_cascade(stages, folder, config.target, config.accelerator, config.trust_code)
+    build_cascade(stages, folder, config.target, config.accelerator, config.trust_code)
 
 
 if __name__ == "__main__":

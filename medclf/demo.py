@@ -8,15 +8,15 @@ from typing import Literal
 from pydantic import Field
 
 from medclf.cli import key_value
-from medclf.config.schema import Strict
-from medclf.inference.metadata import model_file
-from medclf.inference.model_files import check_model
+from medclf.config.schema import StrictModel
+from medclf.inference.metadata import find_model_file
+from medclf.inference.model_files import validate_model
 from medclf.utils.errors import ConfigError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
-from medclf.utils.process import importing
+from medclf.utils.process import importing_libraries
 
 
-class DemoConfig(Strict):
+class DemoConfig(StrictModel):
     """A page in the browser on which one drops an image and sees what a trained model says of it.
 
         python -m medclf.demo run=RUN
@@ -41,23 +41,23 @@ class DemoConfig(Strict):
 
 def work(config: DemoConfig) -> None:
     """Serve the page until Ctrl-C. Raises ConfigError or DataError."""
-    path = model_file(config.run, config.model)
-    facts = check_model(path, config.trust_code)
+    path = find_model_file(config.run, config.model)
+    facts = validate_model(path, config.trust_code)
     missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         raise ConfigError(f'the page needs {" and ".join(missing)}: python -m pip install "medclf[demo]"')
-    from medclf.web_demo.headline_metrics import figures_of
+    from medclf.web_demo.headline_metrics import get_headline_metrics
     from medclf.web_demo.server import address, listen, serve
 
-    figures = figures_of(path, facts)
+    figures = get_headline_metrics(path, facts)
     with listen(config.port) as listening:
-        with importing():
-            from medclf.web_demo.answer import answer, warmed_up
+        with importing_libraries():
+            from medclf.web_demo.answer import answer_image, load_warm_predictor
             from medclf.web_demo.app import build_app  # torch: once the port is known to be free
-            from medclf.web_demo.page import page_of
+            from medclf.web_demo.page import render_page
 
-        engine = warmed_up(path, config.accelerator, config.trust_code, config.max_megapixels)
-        app = build_app(partial(answer, engine), page_of(facts, figures, config.max_mb), config.max_mb)
+        engine = load_warm_predictor(path, config.accelerator, config.trust_code, config.max_megapixels)
+        app = build_app(partial(answer_image, engine), render_page(facts, figures, config.max_mb), config.max_mb)
         sys.stdout.write(f"{address(listening)}  open it on this machine; Ctrl-C here ends it\n")
         sys.stdout.flush()
         serve(app, listening)
@@ -65,7 +65,7 @@ def work(config: DemoConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    key_value.run(DemoConfig, work)
+    key_value.run_key_value_command(DemoConfig, work)
 
 
 if __name__ == "__main__":

@@ -2,30 +2,30 @@
 
 import argparse
 
-from medclf.cli.common import Parser, a_path, new_folder, run
+from medclf.cli.common import Parser, choose_output_folder, parse_path, run_command
 
 
 def main() -> None:
     """Run the command line."""
-    run(_parser(), ensemble)
+    run_command(_parser(), ensemble)
 
 
 def _parser() -> Parser:
     parser = Parser("python -m medclf.ensemble", description="Average the predictions of runs on the same images.")
-    parser.add_argument("runs", nargs="+", type=a_path, metavar="RUN", help="a finished run folder")
+    parser.add_argument("runs", nargs="+", type=parse_path, metavar="RUN", help="a finished run folder")
     parser.add_argument(
-        "--output", type=a_path, metavar="FOLDER", help="new or empty; by default one below runs/ensemble"
+        "--output", type=parse_path, metavar="FOLDER", help="new or empty; by default one below runs/ensemble"
     )
     return parser
 
 
 def ensemble(typed: argparse.Namespace) -> None:
     """Average, evaluate, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = new_folder(typed.output, "ensemble")
+    folder = choose_output_folder(typed.output, "ensemble")
 
-    from medclf.composites.ensemble import conclude_ensemble  # pandas and Matplotlib, which --help does not pay
+    from medclf.composites.ensemble import build_ensemble  # pandas and Matplotlib, which --help does not pay
 
-    conclude_ensemble(typed.runs, folder)
+    build_ensemble(typed.runs, folder)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,15 @@ from typing import Annotated
 from pydantic import Field
 
 from medclf.cli import key_value
-from medclf.config.schema import Strict
-from medclf.exporting.formats import FormatName, check_installed, files_of
-from medclf.exporting.samples import images_below
-from medclf.inference.metadata import model_file
-from medclf.inference.model_files import check_model
-from medclf.utils.process import importing
+from medclf.config.schema import StrictModel
+from medclf.exporting.formats import FormatName, check_installed, list_files
+from medclf.exporting.samples import list_images
+from medclf.inference.metadata import find_model_file
+from medclf.inference.model_files import validate_model
+from medclf.utils.process import importing_libraries
 
 
-class ExportConfig(Strict):
+class ExportConfig(StrictModel):
     """Write a trained model as one file that needs no medclf, and compare it with the model on real images.
 
     python -m medclf.export run=RUN
@@ -43,24 +43,24 @@ def export(config: ExportConfig) -> None:
     Raises:
         ConfigError, DataError: for what a user should mend.
     """
-    path = model_file(config.run, config.model)
-    facts = check_model(path, config.trust_code)
+    path = find_model_file(config.run, config.model)
+    facts = validate_model(path, config.trust_code)
     check_installed(config.format)
     folder = path.parent if config.run is None else Path(config.run)
-    files = files_of(config.format, config.output, folder / "export", facts)
+    files = list_files(config.format, config.output, folder / "export", facts)
     if config.images is not None:
-        images_below(config.images)
-    with importing():
+        list_images(config.images)
+    with importing_libraries():
         from medclf.exporting import export  # torch: once what was typed is known to be right
         from medclf.inference.loading import load_model
 
     verified = export.export(load_model(path, config.trust_code), config.format, files, config.images, config.tolerance)
-    export.tell(files, verified, config.format)
+    export.report_export(files, verified, config.format)
 
 
 def main() -> None:
     """Run the command line."""
-    key_value.run(ExportConfig, export)
+    key_value.run_key_value_command(ExportConfig, export)
 
 
 if __name__ == "__main__":

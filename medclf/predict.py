@@ -6,16 +6,16 @@ from typing import Literal
 from pydantic import Field
 
 from medclf.cli import key_value
-from medclf.cli.common import own_folder, refuse_unwritable
+from medclf.cli.common import default_output_folder, validate_writable
 from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
-from medclf.config.schema import Accelerator, Strict, TestTime
-from medclf.inference.metadata import model_file
-from medclf.inference.model_files import check_model
+from medclf.config.schema import Accelerator, StrictModel, TestTime
+from medclf.inference.metadata import find_model_file
+from medclf.inference.model_files import validate_model
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
-from medclf.utils.process import importing, leave
+from medclf.utils.process import exit_process, importing_libraries
 
 
-class PredictConfig(Strict):
+class PredictConfig(StrictModel):
     """Predict the class of images with a trained model.
 
         python -m medclf.predict run=RUN input=FOLDER
@@ -52,28 +52,28 @@ class PredictConfig(Strict):
 
 def predict(config: PredictConfig) -> None:
     """Leave predictions in a folder. Raises ConfigError or DataError before that is made."""
-    path = model_file(config.run, config.model)
-    facts = check_model(path, config.trust_code)
-    from medclf.inference.inputs import find, refuse_output_within  # NumPy, which --help does not pay
-    from medclf.inference.output import Output, settings_of
+    path = find_model_file(config.run, config.model)
+    facts = validate_model(path, config.trust_code)
+    from medclf.inference.inputs import find_inputs, validate_output_outside  # NumPy, which --help does not pay
+    from medclf.inference.output import PredictionFolder, build_settings
 
-    images = find(config.input)
-    output = Output(own_folder("predict") if config.output is None else Path(config.output))
-    refuse_output_within(images, config.input, output.folder)
-    refuse_unwritable("output=", output.folder)
-    settings = settings_of(config, path, images)
+    images = find_inputs(config.input)
+    output = PredictionFolder(default_output_folder("predict") if config.output is None else Path(config.output))
+    validate_output_outside(images, config.input, output.folder)
+    validate_writable("output=", output.folder)
+    settings = build_settings(config, path, images)
     output.refuse_other(settings)
-    with importing():
-        from medclf.inference.batch_predict import predict_all  # torch: once what was typed is known to be right
+    with importing_libraries():
+        from medclf.inference.batch_predict import predict_to_folder  # torch: once what was typed is known to be right
 
-    predict_all(config, path, facts, images, output, settings)
+    predict_to_folder(config, path, facts, images, output, settings)
 
 
 def main() -> None:
     """Run the command line."""
-    key_value.run(PredictConfig, predict)
+    key_value.run_key_value_command(PredictConfig, predict)
 
 
 if __name__ == "__main__":
     main()
-    leave()
+    exit_process()

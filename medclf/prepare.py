@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medclf.cli import hydra_app
 from medclf.config.schema import PrepareConfig
-from medclf.config.validation import check_dataset
+from medclf.config.validation import validate_dataset_config
 
 
 def check(config: PrepareConfig) -> None:
@@ -12,13 +12,13 @@ def check(config: PrepareConfig) -> None:
 
     Raises ConfigError or DataError.
     """
-    from medclf.data.dataset_validation import check_export  # pandas, which --help does not pay
-    from medclf.data.sources.discovery import check_root
+    from medclf.data.dataset_validation import validate_export_folder  # pandas, which --help does not pay
+    from medclf.data.sources.discovery import validate_root
 
-    check_dataset(config.dataset)
-    check_export(config)
+    validate_dataset_config(config.dataset)
+    validate_export_folder(config)
     if config.dataset.kaggle is None or not config.download:
-        check_root(config.dataset)
+        validate_root(config.dataset)
 
 
 def prepare(config: PrepareConfig, folder: Path) -> None:
@@ -30,7 +30,7 @@ def prepare(config: PrepareConfig, folder: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    hydra_app.run(prepare, "prepare", PrepareConfig, check)
+    hydra_app.run_hydra_command(prepare, "prepare", PrepareConfig, check)
 
 
 if __name__ == "__main__":

@@ -2,29 +2,36 @@
 
 import argparse
 
-from medclf.cli.common import Parser, a_path, add_bootstrap_options, new_folder, run, write_results
+from medclf.cli.common import (
+    Parser,
+    add_bootstrap_options,
+    choose_output_folder,
+    parse_path,
+    run_command,
+    write_results,
+)
 
 
 def main() -> None:
     """Run the command line."""
-    run(_parser(), report)
+    run_command(_parser(), report)
 
 
 def _parser() -> Parser:
     parser = Parser("python -m medclf.report", description="All runs below folders as one table and one page.")
     add = parser.add_argument
-    add("folders", nargs="+", type=a_path, metavar="FOLDER", help="every run in it or below is reported")
+    add("folders", nargs="+", type=parse_path, metavar="FOLDER", help="every run in it or below is reported")
     add("--metrics", metavar="NAME,NAME", help="of test, as metrics.json has them; by default three")
     add("--columns", metavar="KEY,KEY", help="keys of the configuration to be shown, as optimizer.lr")
     add("--where", action="append", default=[], metavar="KEY=VALUE", help="only runs that have it; may be repeated")
     add_bootstrap_options(parser)
-    add("--output", type=a_path, metavar="FOLDER", help="new or empty; by default one below runs/report")
+    add("--output", type=parse_path, metavar="FOLDER", help="new or empty; by default one below runs/report")
     return parser
 
 
 def report(typed: argparse.Namespace) -> None:
     """Report, print, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = new_folder(typed.output, "report")
+    folder = choose_output_folder(typed.output, "report")
 
     from medclf.overview import (
         markdown,  # pandas and Matplotlib, which --help does not pay
@@ -32,9 +39,11 @@ def report(typed: argparse.Namespace) -> None:
         write,
     )
 
-    found = overview.overview(typed.folders, typed.metrics, typed.columns, typed.where, typed.resamples, typed.seed)
-    text = markdown.text(found)
-    write_results(folder, text, lambda target: write.save(found, text, target))
+    found = overview.build_overview(
+        typed.folders, typed.metrics, typed.columns, typed.where, typed.resamples, typed.seed
+    )
+    text = markdown.format_overview(found)
+    write_results(folder, text, lambda target: write.save_overview(found, text, target))
 
 
 if __name__ == "__main__":

@@ -3,22 +3,22 @@
 from pathlib import Path
 
 from medclf.cli import hydra_app
-from medclf.config.schema import Config
-from medclf.utils.process import importing, leave
+from medclf.config.schema import TrainConfig
+from medclf.utils.process import exit_process, importing_libraries
 
 
-def check(config: Config) -> None:
+def check(config: TrainConfig) -> None:
     """Refuse what cannot be trained. Raises ConfigError or DataError."""
-    from medclf.config.validation import check as check_config
-    from medclf.data.dataset_validation import check_images  # pandas, which --help does not pay
+    from medclf.config.validation import validate_train_config as check_config
+    from medclf.data.dataset_validation import validate_image_files  # pandas, which --help does not pay
 
     check_config(config)
-    check_images(config)
+    validate_image_files(config)
 
 
-def train(config: Config, folder: Path) -> float:
+def train(config: TrainConfig, folder: Path) -> float:
     """Train into a run folder. Returns the best value of ``monitor``, which a sweep can optimise."""
-    with importing():
+    with importing_libraries():
         from medclf.training.run import train_and_test  # torch and lightning: once the config is known to be right
 
     return train_and_test(config, folder)
@@ -26,9 +26,9 @@ def train(config: Config, folder: Path) -> float:
 
 def main() -> None:
     """Run the command line."""
-    hydra_app.run(train, "train", Config, check)
+    hydra_app.run_hydra_command(train, "train", TrainConfig, check)
 
 
 if __name__ == "__main__":
     main()
-    leave()
+    exit_process()

@@ -3,16 +3,13 @@
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 # with images of 32 pixels a second thread is only waited for; commands typed for real inherit it
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,48 +19,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # as nohup leaves it
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+from helpers.commands import TINY, TINY_PHANTOM, Answer, train_process
+from helpers.images import write_classes, write_image
+
 from medclf.cli import resolvers
-from medclf.config.composition import Composer
-from medclf.config.schema import Config, Dataset, validated
 
-resolvers.register()
-
-TINY = [
-    "trainer=cpu",
-    "trainer.max_epochs=2",
-    "trainer.enable_progress_bar=false",
-    "trainer.enable_model_summary=false",
-    "dataset.image_size=32",
-    "dataset.batch_size=8",
-    "evaluation=quick",
-    # the same on every machine
-    "trainer.precision=32-true",
-]
-"""Overrides that make a run of any dataset take a second."""
-
-TINY_PHANTOM = [*TINY, "dataset.phantom.train=40", "dataset.phantom.validation=16", "dataset.phantom.size=32"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def text(self) -> str:
-        return self.out + self.err
-
-
-def train_process(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Answer:
-    """Type the command for real."""
-    command = [sys.executable, "-m", "medclf.train", *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300, check=False
-    )
-    return Answer(done.returncode, done.stdout, done.stderr)
+resolvers.register_resolvers()
 
 
 @pytest.fixture
@@ -94,29 +55,6 @@ def train(command: Callable[..., Answer]) -> Callable[..., Answer]:
     from medclf.train import main
 
     return partial(command, main)
-
-
-def write_image(path: Path, value: int = 0, mode: str = "L", size: tuple[int, int] = (40, 30)) -> None:
-    """A noisy image whose brightness is about ``value``; the noise depends on the path's name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng([value, *path.name.encode()])
-    shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], len(mode))
-    pixels = np.clip(value + rng.normal(0, 20, shape), 0, 255).astype(np.uint8)
-    Image.fromarray(pixels, mode).save(path)
-
-
-def write_classes(root: Path, classes: dict[str, int], pattern: str = "image ({index}).png") -> None:
-    """So many images of each class folder; classes differ in brightness."""
-    for position, (name, count) in enumerate(classes.items()):
-        for index in range(1, count + 1):
-            write_image(root / name / pattern.format(index=index), 60 + 50 * position)
-
-
-def dataset(root: Path, *overrides: str, name: str = "folder") -> Dataset:
-    """The config of a dataset at a root; what is remembered of its images lies beside the root."""
-    store = root.parent / "store"
-    words = [f"dataset={name}", f"dataset.root='{root}'", f"dataset.store='{store}'", *overrides]
-    return validated(Composer("train").compose(words), Config).dataset
 
 
 @pytest.fixture

@@ -9,24 +9,24 @@ import pytest
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
-from medclf.config.schema import Config, Dataset, validated
-from medclf.data.image_cache import open_store
+from medclf.config.schema import DatasetConfig, TrainConfig, validate_config
+from medclf.data.image_cache import open_image_cache
 from medclf.data.scan import load_image_table
 from medclf.data.sources.discovery import find_images
 
-resolvers.register()
+resolvers.register_resolvers()
 DATA = Path(os.environ["MEDCLF_DATA"]).absolute() if os.environ.get("MEDCLF_DATA") else None
 STORE = tempfile.TemporaryDirectory()
 pytestmark = pytest.mark.skipif(DATA is None, reason="MEDCLF_DATA names no folder of real images")
 
 
-def dataset(name: str, folder: str, *overrides: str) -> Dataset:
+def dataset(name: str, folder: str, *overrides: str) -> DatasetConfig:
     assert DATA is not None
     root = DATA / folder
     if not root.is_dir():
         pytest.skip(f"{folder} is not among the real images")
     words = [f"dataset={name}", f"dataset.root='{root}'", f"dataset.store='{STORE.name}'"]
-    return validated(Composer("train").compose([*words, *overrides]), Config).dataset
+    return validate_config(Composer("train").compose([*words, *overrides]), TrainConfig).dataset
 
 
 def test_busi_has_its_published_counts():
@@ -57,7 +57,7 @@ def test_busi_has_one_picture_under_two_labels():
     table = load_image_table(config, progress=False)
     assert len(table.frame) == 88
     assert any("benign (433).png = malignant/malignant (145).png" in note for note in table.notes)
-    store = open_store(table, config, progress=False)
+    store = open_image_cache(table, config, progress=False)
     assert min(store[row].float().std() for row in range(len(store))) > 5
 
 

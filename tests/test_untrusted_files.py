@@ -17,26 +17,26 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from medclf.comparison.sources import read_all
+from medclf.comparison.sources import read_sources
 from medclf.composites.ensemble import _config
 from medclf.composites.stages import read_stages
 from medclf.config import component_registry
 from medclf.config.composition import Composer
-from medclf.config.resume import check_same, resumed_config, run_to_resume
-from medclf.config.schema import Config, validated
+from medclf.config.resume import build_resumed_config, find_run_to_resume, validate_same_setup
+from medclf.config.schema import TrainConfig, validate_config
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.inference.loading import load_model
-from medclf.inference.metadata import model_file, read_facts
-from medclf.inference.model_files import check_model
-from medclf.inference.run_images import own_dataset
-from medclf.overview.runs import entries
-from medclf.reporting.run_summary import about_run
-from medclf.training.checkpointing import whole_checkpoint
+from medclf.inference.metadata import find_model_file, read_metadata
+from medclf.inference.model_files import validate_model
+from medclf.inference.run_images import load_run_dataset
+from medclf.overview.runs import read_runs
+from medclf.reporting.run_summary import summarize_run
+from medclf.training.checkpointing import find_whole_checkpoint
 from medclf.training.trainer import build_trainer
 from medclf.utils.errors import MedclfError
 from medclf.utils.plain_data import read_json, write_json
 from medclf.utils.run_dir import Run
-from medclf.web_demo.headline_metrics import figures_of
+from medclf.web_demo.headline_metrics import get_headline_metrics
 
 SENTINEL = "medclf_attack"
 """Name of the module that payloads would import, and of the file that they would create."""
@@ -191,23 +191,23 @@ def readers(folder):
     def resume():
         write_json(unfinished.record, {**read_json(unfinished.record), "status": "interrupted"})
         place = str(unfinished.folder)
-        config = resumed_config(run_to_resume(place), [f"resume='{place}'"], Composer("train"))
-        check_same(unfinished, config)
+        config = build_resumed_config(find_run_to_resume(place), [f"resume='{place}'"], Composer("train"))
+        validate_same_setup(unfinished, config)
         build_trainer(config, unfinished)
 
     def model():
-        loaded = load_model(model_file(str(folder), None))
-        whole_checkpoint(run, "last", loaded.classifier.joint.network)
+        loaded = load_model(find_model_file(str(folder), None))
+        find_whole_checkpoint(run, "last", loaded.classifier.joint.network)
 
-    yield lambda: check_model(model_file(str(folder), None), trust_code=False)
+    yield lambda: validate_model(find_model_file(str(folder), None), trust_code=False)
     yield model
-    yield lambda: figures_of(run.best_facts, read_facts(run.best_facts))
+    yield lambda: get_headline_metrics(run.best_facts, read_metadata(run.best_facts))
     yield lambda: read_stages(str(folder), str(folder.with_name("unfinished")))
-    yield lambda: entries([run])[0].setting_id
-    yield lambda: read_all([folder, unfinished.folder])
+    yield lambda: read_runs([run])[0].setting_id
+    yield lambda: read_sources([folder, unfinished.folder])
     yield lambda: _config([run, run])
-    yield lambda: about_run(run, {})
-    yield lambda: own_dataset(run)
+    yield lambda: summarize_run(run, {})
+    yield lambda: load_run_dataset(run)
     yield lambda: load_predictions(run.predictions)
     yield resume
 
@@ -273,8 +273,8 @@ def test_typed_overrides_alone_pass_through_hydra(run, monkeypatch):
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     (folder / "run.json").write_text(json.dumps({**record, "status": "interrupted"}), encoding="utf-8")
     typed = [f"resume='{folder}'", "trainer.max_epochs=7", "trainer=gpu"]
-    config = resumed_config(Run(folder), typed, Composer("train"))
+    config = build_resumed_config(Run(folder), typed, Composer("train"))
     assert config.dataset.source == CREATE
     assert (config.trainer.max_epochs, config.trainer.accelerator) == (7, "gpu")
-    composed = validated(Composer("train").compose(["trainer=gpu"]), Config)
+    composed = validate_config(Composer("train").compose(["trainer=gpu"]), TrainConfig)
     assert config.trainer.model_dump().keys() == composed.trainer.model_dump().keys()

@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 from medclf.config.field_types import path_text
 from medclf.config.limits import MAX_RESAMPLES, MAX_SEED
-from medclf.config.messages import shown
+from medclf.config.messages import format_value
 from medclf.utils import terminal
-from medclf.utils.errors import ConfigError, listed
+from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.run_dir import is_used
-from medclf.utils.write_errors import reason
+from medclf.utils.write_errors import write_failure
 
 
 class _Once(argparse.Action):
@@ -43,26 +43,26 @@ class Parser(argparse.ArgumentParser):
         terminal.fail(message.removeprefix("argument "))
 
 
-def whole_number(least: int, most: int) -> Callable[[str], int]:
+def whole_number_type(least: int, most: int) -> Callable[[str], int]:
     """Return the type of an argument that is a whole number from ``least`` to ``most``."""
 
     def whole(text: str) -> int:
         if not text.isdecimal() or len(text) > len(str(most)) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{shown(text)} must be a whole number from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{format_value(text)} must be a whole number from {least} to {most}")
         return int(text)
 
     return whole
 
 
-def a_path(text: str) -> Path:
+def parse_path(text: str) -> Path:
     """Return the path that an argument names; the type of such arguments."""
     try:
         return Path(path_text(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{shown(text)} {error}") from error
+        raise argparse.ArgumentTypeError(f"{format_value(text)} {error}") from error
 
 
-def new_folder(typed: Path | None, command: str, key: str = "--output ") -> Path:
+def choose_output_folder(typed: Path | None, command: str, key: str = "--output ") -> Path:
     """Where a command writes: the folder typed, or one of its own below ``runs/COMMAND``.
 
     Args:
@@ -73,14 +73,14 @@ def new_folder(typed: Path | None, command: str, key: str = "--output ") -> Path
     Raises:
         ConfigError: for one that holds something, or cannot be made.
     """
-    folder = typed or own_folder(command)
-    refuse_unwritable(key, folder)
+    folder = typed or default_output_folder(command)
+    validate_writable(key, folder)
     if is_used(folder):
         raise ConfigError(f"{key}{folder}: already holds something, and nothing is overwritten; name a new folder")
     return folder
 
 
-def refuse_unwritable(key: str, folder: Path) -> None:
+def validate_writable(key: str, folder: Path) -> None:
     """Raise if a folder cannot be made since a part of its path is a file or not writable.
 
     Args:
@@ -101,13 +101,13 @@ def add_bootstrap_options(parser: Parser) -> None:
     """Add ``--resamples`` and ``--seed``."""
     parser.add_argument(
         "--resamples",
-        type=whole_number(100, MAX_RESAMPLES),
+        type=whole_number_type(100, MAX_RESAMPLES),
         default=2000,
         metavar="N",
         help="of the bootstrap (default 2000)",
     )
     parser.add_argument(
-        "--seed", type=whole_number(0, MAX_SEED), default=0, metavar="N", help="of the bootstrap (default 0)"
+        "--seed", type=whole_number_type(0, MAX_SEED), default=0, metavar="N", help="of the bootstrap (default 0)"
     )
 
 
@@ -125,17 +125,19 @@ def write_results(folder: Path, text: str, save: Callable[[Path], None]) -> None
     try:
         save(folder)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be written: {reason(error)}; name a folder elsewhere") from error
-    files = listed(sorted(file.name for file in folder.iterdir()))
-    terminal.say(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
+        raise ConfigError(
+            f"--output {folder}: cannot be written: {write_failure(error)}; name a folder elsewhere"
+        ) from error
+    files = format_list(sorted(file.name for file in folder.iterdir()))
+    terminal.print_message(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
 
 
-def own_folder(command: str) -> Path:
+def default_output_folder(command: str) -> Path:
     """A folder of its own below ``runs/COMMAND``."""
     return Path("runs", command, f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
 
 
-def run(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
+def run_command(parser: Parser, work: Callable[[argparse.Namespace], None]) -> None:
     """Parse what was typed and do the work; what a user can mend ends it with one line and exit code 2."""
-    with terminal.command():
+    with terminal.command_errors():
         work(parser.parse_args())

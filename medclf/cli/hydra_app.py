@@ -16,26 +16,26 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from medclf.cli import resolvers
-from medclf.cli.hydra_validation import check_flags, check_hydra, check_trust
-from medclf.cli.output_folders import check_name, refuse_among_images, refuse_store_as_class
+from medclf.cli.hydra_validation import validate_flags, validate_hydra_node, validate_trust
+from medclf.cli.output_folders import validate_cache_outside_images, validate_folder_name, validate_outside_images
 from medclf.config import distributed
 from medclf.config.composition import Composer, conf_dir
-from medclf.config.overrides import jobs, key_of, parse
-from medclf.config.resume import config_of_first_process, resumed_config, run_to_resume
-from medclf.config.schema import Checked, Config, Strict, validated
+from medclf.config.overrides import expand_jobs, get_key, parse_overrides
+from medclf.config.resume import build_resumed_config, find_run_to_resume, load_first_process_config
+from medclf.config.schema import Checked, StrictModel, TrainConfig, validate_config
 from medclf.sweeps import jobs as sweep_jobs
-from medclf.sweeps.search_space import with_space
+from medclf.sweeps.search_space import add_search_space
 from medclf.utils import terminal
 from medclf.utils.errors import ConfigError
-from medclf.utils.quoting import override
-from medclf.utils.run_dir import Run, claimed, is_main_process, is_used
-from medclf.utils.write_errors import unwritable, write_error
+from medclf.utils.quoting import format_override
+from medclf.utils.run_dir import Run, is_main_process, is_used, lock_run
+from medclf.utils.write_errors import find_write_error, format_unwritable
 
 Task = Callable[[Checked, Path], float | None]
 """A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
 
 
-def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
+def run_hydra_command(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
     """Run a command from ``sys.argv``. Every error that can be known beforehand comes before a folder is made.
 
     Args:
@@ -44,8 +44,8 @@ def run(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Ch
         kind: what its configuration must look like.
         check: raises what a user should mend, in the configuration and in the images that it names.
     """
-    with terminal.command():
-        resolvers.register()
+    with terminal.command_errors():
+        resolvers.register_resolvers()
         # Hydra hands exceptions on instead of printing a traceback of its own
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")
         if not is_main_process():
@@ -62,13 +62,13 @@ def _run_hydra(main: Callable[[], None], sweep: Path | None) -> None:
     if sweep is None:
         main()
         return
-    sweep_jobs.begin(sweep)
+    sweep_jobs.begin_sweep(sweep)
     try:
         main()
     except ValueError:
-        sweep_jobs.conclude()  # Optuna's plugin asks for the best trial, also where none has ended well
+        sweep_jobs.finish_sweep()  # Optuna's plugin asks for the best trial, also where none has ended well
         raise
-    sweep_jobs.conclude()
+    sweep_jobs.finish_sweep()
 
 
 @contextmanager
@@ -80,40 +80,40 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
     if line.folder is None:
         yield
         return
-    with claimed(line.folder, "hydra.run.dir" if line.resumed is None else "resume"):
+    with lock_run(line.folder, "hydra.run.dir" if line.resumed is None else "resume"):
         if line.resumed is None:
             _refuse_used(line.folder)
-            sys.argv.append(override("hydra.run.dir", line.folder.as_posix()))
+            sys.argv.append(format_override("hydra.run.dir", line.folder.as_posix()))
         try:
             yield
         except OSError as error:
-            cause = write_error(error, line.folder)
+            cause = find_write_error(error, line.folder)
             named = Path(str(getattr(cause, "filename", None) or line.folder)).absolute()
             if not isinstance(cause, OSError) or not named.is_relative_to(line.folder.absolute()):
                 raise
-            raise ConfigError(unwritable("hydra.run.dir", Run(line.folder).shown, cause)) from error
+            raise ConfigError(format_unwritable("hydra.run.dir", Run(line.folder).shown, cause)) from error
 
 
-def typed_keys(group: str) -> frozenset[str]:
+def get_typed_keys(group: str) -> frozenset[str]:
     """The keys of a group that were typed for this job; ``GROUP`` itself where it was chosen as a whole."""
-    names = [key_of(item) for item in parse(list(HydraConfig.get().overrides.task))]
+    names = [get_key(item) for item in parse_overrides(list(HydraConfig.get().overrides.task))]
     return frozenset(name.removeprefix(f"{group}.") for name in names if name == group or name.startswith(f"{group}."))
 
 
 def _as_hydra_task(
-    task: Task[Checked], kind: type[Checked], resumed: Config | None
+    task: Task[Checked], kind: type[Checked], resumed: TrainConfig | None
 ) -> Callable[[DictConfig], float | None]:
     @functools.wraps(task)
     def hydra_task(node: DictConfig) -> float | None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         if node.get("resume") is not None:
             return train(resumed or _resumed_with_parent(node), folder)
-        config = validated(node, kind)
-        if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, Config):
-            return sweep_jobs.job(train, config, folder, sweep_jobs.identity(_root_=node))
+        config = validate_config(node, kind)
+        if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, TrainConfig):
+            return sweep_jobs.run_job(train, config, folder, sweep_jobs.compute_job_identity(_root_=node))
         return task(config, folder)
 
-    def train(config: Config, folder: Path) -> float | None:
+    def train(config: TrainConfig, folder: Path) -> float | None:
         return task(config, folder)  # type: ignore[arg-type]
 
     return hydra_task
@@ -127,56 +127,60 @@ class CommandLine(NamedTuple):
 
     sweep: Path | None = None
     folder: Path | None = None
-    resumed: Config | None = None
+    resumed: TrainConfig | None = None
 
 
 def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> CommandLine:
     """Check what was typed."""
     arguments = get_args_parser().parse_args()
     composer = Composer(arguments.config_name or name, arguments.config_dir)
-    if check_flags(arguments, composer):
+    if validate_flags(arguments, composer):
         return CommandLine()
-    resumed = _resumed(arguments, composer) if kind is Config else None
+    resumed = _resumed(arguments, composer) if kind is TrainConfig else None
     if resumed is not None:
-        check_hydra(composer.compose(arguments.overrides))
-        distributed.check_devices(resumed.trainer.model_dump(), folder=resumed.resume)
+        validate_hydra_node(composer.compose(arguments.overrides))
+        distributed.validate_devices(resumed.trainer.model_dump(), folder=resumed.resume)
         check(resumed)  # type: ignore[arg-type]
         return CommandLine(folder=Path(str(resumed.resume)) if is_main_process() else None, resumed=resumed)
     sweep, folder = None, None
-    words = with_space(composer, arguments.overrides, arguments.multirun) if kind is Config else arguments.overrides
-    for overrides in jobs(words, arguments.multirun):
+    words = (
+        add_search_space(composer, arguments.overrides, arguments.multirun)
+        if kind is TrainConfig
+        else arguments.overrides
+    )
+    for overrides in expand_jobs(words, arguments.multirun):
         node = composer.compose(overrides)
-        check_hydra(node)
-        check_trust(node, overrides)
-        config = validated(node, kind)
+        validate_hydra_node(node)
+        validate_trust(node, overrides)
+        config = validate_config(node, kind)
         _check_folder(node, config, arguments.multirun)
         if arguments.multirun:
             place = Path(node.hydra.sweep.dir)
-            sweep = place if kind is Config else None
+            sweep = place if kind is TrainConfig else None
             if sweep is None or not sweep_jobs.is_sweep(sweep):
                 _refuse_used(place, "sweep")
         elif is_main_process():
             folder = Path(node.hydra.run.dir)
             _refuse_used(folder)
-        if isinstance(config, Config):
-            distributed.check_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
+        if isinstance(config, TrainConfig):
+            distributed.validate_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
         check(config)
     return CommandLine(sweep, folder)
 
 
-def _check_folder(node: DictConfig, config: Strict, multirun: bool) -> None:
+def _check_folder(node: DictConfig, config: StrictModel, multirun: bool) -> None:
     """Refuse a folder whose name causes trouble, and one among the images that the command reads."""
     key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     folder = Path(node.hydra.sweep.dir if multirun else node.hydra.run.dir)
-    several = isinstance(config, Config) and distributed.process_count(config.trainer.model_dump()) != 1
-    check_name(key, folder, several)
+    several = isinstance(config, TrainConfig) and distributed.count_processes(config.trainer.model_dump()) != 1
+    validate_folder_name(key, folder, several)
     dataset = getattr(config, "dataset", None)
-    refuse_among_images(key, folder, dataset)
-    refuse_store_as_class(dataset)
+    validate_outside_images(key, folder, dataset)
+    validate_cache_outside_images(dataset)
 
 
 def _typed_folder(overrides: list[str]) -> str | None:
-    typed = {key_of(item): item for item in parse(overrides)}
+    typed = {get_key(item): item for item in parse_overrides(overrides)}
     return str(typed["hydra.run.dir"].value()) if "hydra.run.dir" in typed else None
 
 
@@ -189,25 +193,30 @@ def _refuse_used(folder: Path, kind: str = "run") -> None:
         )
 
 
-def _resumed(arguments: Namespace, composer: Composer) -> Config | None:
+def _resumed(arguments: Namespace, composer: Composer) -> TrainConfig | None:
     """The configuration of the run to be resumed, or None; sys.argv is left with no more than Hydra needs for it."""
     typed: list[str] = arguments.overrides
-    parsed = {key_of(item): item for item in parse(typed)}
+    parsed = {get_key(item): item for item in parse_overrides(typed)}
     if "resume" not in parsed or parsed["resume"].value() is None:
         return None
     if arguments.multirun:
         raise ConfigError("resume: resumes one run; leave out -m")
-    run = run_to_resume(str(parsed["resume"].value()))
-    config = resumed_config(run, typed, composer)
+    run = find_run_to_resume(str(parsed["resume"].value()))
+    config = build_resumed_config(run, typed, composer)
     place = run.folder.as_posix()
     # what Hydra wrote when the run began stays as it is
     kept = [text for text in typed if text.startswith(("hydra.", "trust_code="))]
-    overrides = [*kept, override("resume", place), override("hydra.run.dir", place), "hydra.output_subdir=null"]
+    overrides = [
+        *kept,
+        format_override("resume", place),
+        format_override("hydra.run.dir", place),
+        "hydra.output_subdir=null",
+    ]
     sys.argv = [sys.argv[0], *(item for item in sys.argv[1:] if item not in typed), *overrides]
     arguments.overrides = overrides
     return config
 
 
-def _resumed_with_parent(node: DictConfig) -> Config:
+def _resumed_with_parent(node: DictConfig) -> TrainConfig:
     """The same in a process that Lightning started, whose parent has saved what was typed."""
-    return config_of_first_process(run_to_resume(str(node.resume)), bool(node.trust_code))
+    return load_first_process_config(find_run_to_resume(str(node.resume)), bool(node.trust_code))

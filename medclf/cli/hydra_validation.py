@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medclf.config.composition import Composer
 from medclf.config.field_types import plain_name
-from medclf.config.messages import shown
+from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
 
 RUN_FOLDER = "${hydra.runtime.output_dir}/"
@@ -21,7 +21,7 @@ OWN = ("hydra.", "hydra_plugins.", "medclf.", "optuna.")
 """Packages of which Hydra may build a callback, a launcher, a sweeper and a sampler."""
 
 
-def check_hydra(node: DictConfig) -> None:
+def validate_hydra_node(node: DictConfig) -> None:
     """Raise if Hydra's settings cannot work.
 
     Args:
@@ -34,22 +34,24 @@ def check_hydra(node: DictConfig) -> None:
     if hydra["mode"] is not None:
         raise ConfigError(f"hydra.mode={hydra['mode'].name}: is set by -m (--multirun); leave it out")
     if not isinstance(hydra["verbose"], bool | str | list):
-        raise ConfigError(f"hydra.verbose={shown(hydra['verbose'])}: must be true, false, or names of loggers")
+        raise ConfigError(f"hydra.verbose={format_value(hydra['verbose'])}: must be true, false, or names of loggers")
     if hydra["output_subdir"] not in (None, SUBFOLDER):
         raise ConfigError(
-            f"hydra.output_subdir={shown(hydra['output_subdir'])}: must be {SUBFOLDER} or null; leave it out"
+            f"hydra.output_subdir={format_value(hydra['output_subdir'])}: must be {SUBFOLDER} or null; leave it out"
         )
     try:
         plain_name(str(hydra["job"]["name"]))
     except ValueError as error:
-        raise ConfigError(f"hydra.job.name={shown(hydra['job']['name'])}: {error}") from error
+        raise ConfigError(f"hydra.job.name={format_value(hydra['job']['name'])}: {error}") from error
     for key, target in () if node.get("trust_code") else _imports(hydra, "hydra"):
-        raise ConfigError(f"{key}={shown(target)}: importing it runs its code: if you trust it, add trust_code=true")
+        raise ConfigError(
+            f"{key}={format_value(target)}: importing it runs its code: if you trust it, add trust_code=true"
+        )
     for key in ("job_logging", "hydra_logging"):
         _check_logging(f"hydra.{key}", hydra[key])
 
 
-def check_trust(node: DictConfig, overrides: list[str]) -> None:
+def validate_trust(node: DictConfig, overrides: list[str]) -> None:
     """Raise if a file, which may be a stranger's, says that code may be run: that is for the user to type.
 
     Args:
@@ -105,7 +107,7 @@ def _imports(value: Any, key: str) -> Iterator[tuple[str, str]]:
 ACTIONS = ("run", "multirun", "cfg", "info", "shell_completion")
 
 
-def check_flags(arguments: Namespace, composer: Composer) -> bool:
+def validate_flags(arguments: Namespace, composer: Composer) -> bool:
     """Raise for flags that cannot be used; return whether only something is to be printed.
 
     Args:
@@ -117,8 +119,9 @@ def check_flags(arguments: Namespace, composer: Composer) -> bool:
     """
     if arguments.config_path is not None:
         raise ConfigError(
-            f"--config-path {shown(arguments.config_path)}: would replace all of medclf's configuration; add your own "
-            f"folder to it: --config-dir {shown(arguments.config_path)}"
+            f"--config-path {format_value(arguments.config_path)}: would replace all of medclf's configuration; add "
+            "your own "
+            f"folder to it: --config-dir {format_value(arguments.config_path)}"
         )
     if arguments.experimental_rerun is not None:  # would unpickle a file
         raise ConfigError("--experimental-rerun: is not supported; resume a run: python -m medclf.train resume=RUN")
@@ -131,7 +134,9 @@ def check_flags(arguments: Namespace, composer: Composer) -> bool:
             raise ConfigError("--shell-completion: needs one of install=bash, uninstall=bash, query=bash")
         return True
     if arguments.hydra_help and arguments.overrides:
-        raise ConfigError(f"--hydra-help {shown(' '.join(arguments.overrides))}: takes no key=value; leave them out")
+        raise ConfigError(
+            f"--hydra-help {format_value(' '.join(arguments.overrides))}: takes no key=value; leave them out"
+        )
     prints = arguments.help or arguments.hydra_help or arguments.info or arguments.cfg
     if prints and (arguments.overrides or arguments.cfg or arguments.config_dir or arguments.config_name):
         _check_composed(arguments, composer)
@@ -141,4 +146,4 @@ def check_flags(arguments: Namespace, composer: Composer) -> bool:
 def _check_composed(arguments: Namespace, composer: Composer) -> None:
     node = composer.compose(arguments.overrides)
     if arguments.package and OmegaConf.select(node, arguments.package.removeprefix("_global_").lstrip(".")) is None:
-        raise ConfigError(f"--package {shown(arguments.package)}: there is no such part of the configuration")
+        raise ConfigError(f"--package {format_value(arguments.package)}: there is no such part of the configuration")

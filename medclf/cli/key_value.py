@@ -7,13 +7,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from medclf.config.field_types import path_text
-from medclf.config.messages import shown, validation_messages
-from medclf.config.schema import Checked, Strict
-from medclf.utils.errors import ConfigError, did_you_mean, listed
-from medclf.utils.terminal import command
+from medclf.config.messages import format_validation_errors, format_value
+from medclf.config.schema import Checked, StrictModel
+from medclf.utils.errors import ConfigError, format_list, suggest
+from medclf.utils.terminal import command_errors
 
 
-def run(kind: type[Checked], work: Callable[[Checked], None], words: Sequence[str] | None = None) -> None:
+def run_key_value_command(
+    kind: type[Checked], work: Callable[[Checked], None], words: Sequence[str] | None = None
+) -> None:
     """Check what was typed and do the work; what a user can mend ends it with one message and exit code 2.
 
     Args:
@@ -24,13 +26,13 @@ def run(kind: type[Checked], work: Callable[[Checked], None], words: Sequence[st
     """
     typed = list(sys.argv[1:] if words is None else words)
     if not typed or {"-h", "--help"} & set(typed):
-        sys.stdout.write(help_of(kind))
+        sys.stdout.write(format_help(kind))
         return
-    with command():
-        work(parsed(kind, typed))
+    with command_errors():
+        work(parse_words(kind, typed))
 
 
-def parsed(kind: type[Checked], words: Sequence[str]) -> Checked:
+def parse_words(kind: type[Checked], words: Sequence[str]) -> Checked:
     """The configuration that words such as ``batch_size=8`` make; ``null`` is no value, and the rest is text.
 
     Raises:
@@ -41,16 +43,18 @@ def parsed(kind: type[Checked], words: Sequence[str]) -> Checked:
     for word in words:
         key, sign, value = word.partition("=")
         if not sign or not key:
-            raise ConfigError(f"{shown(word)}: must be key=value; the keys are {listed(known)}")
+            raise ConfigError(f"{format_value(word)}: must be key=value; the keys are {format_list(known)}")
         if key not in known:
-            raise ConfigError(f"{shown(key)}: there is no such key; {did_you_mean(key, known)}Valid: {listed(known)}")
+            raise ConfigError(
+                f"{format_value(key)}: there is no such key; {suggest(key, known)}Valid: {format_list(known)}"
+            )
         if key in values:
             raise ConfigError(f"{key}: is typed twice")
         values[key] = None if value == "null" else _checked_text(key, value)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(validation_messages(error, kind)) from error
+        raise ConfigError(format_validation_errors(error, kind)) from error
 
 
 def _checked_text(key: str, value: str) -> str:
@@ -58,10 +62,10 @@ def _checked_text(key: str, value: str) -> str:
     try:
         return path_text(value)
     except ValueError as error:
-        raise ConfigError(f"{key}={shown(value)}: {error}") from error
+        raise ConfigError(f"{key}={format_value(value)}: {error}") from error
 
 
-def help_of(kind: type[Strict]) -> str:
+def format_help(kind: type[StrictModel]) -> str:
     """The docstring of the configuration, and a line for each key: its default and what it does."""
     lines = [_dedented(kind.__doc__ or ""), ""]
     for name, field in kind.model_fields.items():

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from medclf.config.schema import Dataset
+from medclf.config.schema import DatasetConfig
 from medclf.utils.errors import ConfigError
-from medclf.utils.quoting import override
-from medclf.utils.terminal import printable
+from medclf.utils.quoting import format_override
+from medclf.utils.terminal import escape_control
 
 HIDDEN = (".", "__MACOSX")
 """Beginnings of the names of folders in which no images are looked for."""
 
 
-def check_name(key: str, folder: Path, several_processes: bool = False) -> None:
+def validate_folder_name(key: str, folder: Path, several_processes: bool = False) -> None:
     """Raise if a folder's name cannot be passed on to Hydra, to a log file or to other processes.
 
     Args:
@@ -23,17 +23,17 @@ def check_name(key: str, folder: Path, several_processes: bool = False) -> None:
         ConfigError: with what is wrong.
     """
     name = str(folder)
-    wrong = "a control character" if printable(name) != name or any(sign in name for sign in "\n\t") else None
+    wrong = "a control character" if escape_control(name) != name or any(sign in name for sign in "\n\t") else None
     wrong = "'${'" if "${" in name else wrong
     wrong = "'::' or '://'" if "::" in name or "://" in name else wrong  # Lightning takes it for an address
     if several_processes and any(sign in name for sign in '"\\'):
         wrong = "a quotation mark or backslash, which several processes cannot be given"
     if wrong:
-        shown = printable(name.replace("\n", "\\n").replace("\t", "\\t"))
+        shown = escape_control(name.replace("\n", "\\n").replace("\t", "\\t"))
         raise ConfigError(f"{key}={shown}: has {wrong} in its name; name another: {key}=FOLDER")
 
 
-def refuse_among_images(key: str, folder: Path, dataset: Dataset | None) -> None:
+def validate_outside_images(key: str, folder: Path, dataset: DatasetConfig | None) -> None:
     """Raise if a command would write into the folder whose every image belongs to its dataset.
 
     Args:
@@ -49,12 +49,13 @@ def refuse_among_images(key: str, folder: Path, dataset: Dataset | None) -> None
     nearby = Path("runs", folder.name)
     elsewhere = Path("..", nearby) if _is_searched(nearby, dataset) else nearby
     raise ConfigError(
-        f"{override(key, folder.as_posix())}: lies in dataset.root={dataset.root}, where its plots would be taken for "
-        f"images; name a folder elsewhere, such as {override(key, elsewhere.as_posix())}"
+        f"{format_override(key, folder.as_posix())}: lies in dataset.root={dataset.root}, where its plots would be "
+        "taken for "
+        f"images; name a folder elsewhere, such as {format_override(key, elsewhere.as_posix())}"
     )
 
 
-def refuse_store_as_class(dataset: Dataset | None) -> None:
+def validate_cache_outside_images(dataset: DatasetConfig | None) -> None:
     """Raise if the folder of cached images would be taken for a class.
 
     Raises:
@@ -71,7 +72,7 @@ def refuse_store_as_class(dataset: Dataset | None) -> None:
     )
 
 
-def _is_searched(folder: Path, dataset: Dataset) -> bool:
+def _is_searched(folder: Path, dataset: DatasetConfig) -> bool:
     """Whether images are looked for in a folder, now or once it exists."""
     if dataset.format != "folders":
         return False

@@ -15,12 +15,12 @@ def _mode(monitor: Any) -> Literal["min", "max"]:
 
 
 def _identity(*, _root_: DictConfig) -> str:
-    from medclf.sweeps.jobs import identity  # pandas and more, which only a sweep's jobs pay
+    from medclf.sweeps.jobs import compute_job_identity  # pandas and more, which only a sweep's jobs pay
 
-    return identity(_root_=_root_)
+    return compute_job_identity(_root_=_root_)
 
 
-def register() -> None:
+def register_resolvers() -> None:
     """Make ``${medclf.token:}``, ``${medclf.mode:METRIC}`` and ``${medclf.identity:}`` known to the configuration."""
     # cached like Hydra's own ${now:}: one token for all that a command composes
     OmegaConf.register_new_resolver("medclf.token", lambda: secrets.token_hex(3), use_cache=True, replace=True)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medclf.evaluation.predictions import classes_of
-from medclf.utils.errors import DataError, listed
+from medclf.evaluation.predictions import get_classes
+from medclf.utils.errors import DataError, format_list
 
 
-def aligned(tables: Mapping[str, pd.DataFrame], split: str = "test") -> dict[str, pd.DataFrame]:
+def align_predictions(tables: Mapping[str, pd.DataFrame], split: str = "test") -> dict[str, pd.DataFrame]:
     """The rows of one split of each table, in the first's order of images and classes and with its names of patients.
 
     Raises:
@@ -36,9 +36,9 @@ def aligned(tables: Mapping[str, pd.DataFrame], split: str = "test") -> dict[str
 def _unlike(tests: Mapping[str, pd.DataFrame], first: str, other: str) -> Iterator[str]:
     """How two tables differ."""
     one, two = tests[first], tests[other]
-    classes = [classes_of(one), classes_of(two)]
+    classes = [get_classes(one), get_classes(two)]
     if set(classes[0]) != set(classes[1]):
-        yield f"different classes: {listed(classes[0])}; {listed(classes[1])}"
+        yield f"different classes: {format_list(classes[0])}; {format_list(classes[1])}"
     for label, alone in ((first, one.index.difference(two.index)), (other, two.index.difference(one.index))):
         if len(alone):
             yield f"{_images(alone)} of {len(tests[label])} only in {label}"
@@ -59,4 +59,4 @@ def _regrouped(one: "pd.Series[str]", two: "pd.Series[str]") -> NDArray[np.bool_
 
 
 def _images(paths: "pd.Index[str]") -> str:
-    return f"{len(paths)} image{'s' if len(paths) > 1 else ''} ({listed(paths, 3)})"
+    return f"{len(paths)} image{'s' if len(paths) > 1 else ''} ({format_list(paths, 3)})"

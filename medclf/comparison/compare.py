@@ -7,24 +7,24 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from medclf.comparison.alignment import aligned
-from medclf.comparison.paired_tests import Difference, compare
-from medclf.comparison.sources import Source, read_all, several_seeds
+from medclf.comparison.alignment import align_predictions
+from medclf.comparison.paired_tests import Difference, compute_differences
+from medclf.comparison.sources import Source, has_several_seeds, read_sources
 from medclf.config.composition import conf_dir
-from medclf.config.schema import Evaluation, validated
-from medclf.evaluation.bootstrap import check_resamples
-from medclf.evaluation.estimates import Metrics, estimate
-from medclf.evaluation.operating_point import OperatingPoint, choose
-from medclf.evaluation.predictions import Predictions, classes_of, split_of
-from medclf.utils.errors import ConfigError, DataError, did_you_mean, listed
+from medclf.config.schema import EvaluationConfig, validate_config
+from medclf.evaluation.bootstrap import validate_resamples
+from medclf.evaluation.estimates import Metrics, estimate_metrics
+from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point
+from medclf.evaluation.predictions import Predictions, get_classes, select_split
+from medclf.utils.errors import ConfigError, DataError, format_list, suggest
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Classifiers by label, what was estimated of them, and how they differ.
 
-    ``origins`` say where each comes from and at which operating point; ``several_seeds`` whether every model is there
-    with two seeds or more.
+    ``origins`` say where each comes from and at which operating point; ``several_seeds`` whether every model is
+    there with two seeds or more.
     """
 
     runs: Mapping[str, Predictions]
@@ -46,7 +46,7 @@ class Comparison:
         return next(iter(self.runs.values()))
 
 
-def compared(
+def compare_sources(
     paths: Sequence[Path], metrics: str | None, positive: str | None, rule: str | None, resamples: int, seed: int
 ) -> Comparison:
     """Read runs and compare them.
@@ -63,14 +63,14 @@ def compared(
         ConfigError: where an option does not fit the runs.
         DataError: where the runs cannot be read or compared.
     """
-    sources = read_all(paths, positive)
+    sources = read_sources(paths, positive)
     columns = len(sources) * (len(BINARY) if metrics is None else metrics.count(",") + 1)
-    check_resamples("--resamples ", resamples, columns)
-    runs, origins = chosen_predictions(sources, positive, rule)
-    return between(runs, origins, resamples, seed, metrics, several_seeds(sources.values()))
+    validate_resamples("--resamples ", resamples, columns)
+    runs, origins = select_predictions(sources, positive, rule)
+    return compare_predictions(runs, origins, resamples, seed, metrics, has_several_seeds(sources.values()))
 
 
-def between(
+def compare_predictions(
     runs: Mapping[str, Predictions],
     origins: Mapping[str, str],
     resamples: int,
@@ -91,9 +91,9 @@ def between(
     Raises:
         ConfigError: where there is no such metric.
     """
-    found = {label: estimate(predictions, resamples, seed) for label, predictions in runs.items()}
-    names = chosen_metrics(metrics, next(iter(found.values())))
-    differences = compare(runs, found, names, resamples, seed)
+    found = {label: estimate_metrics(predictions, resamples, seed) for label, predictions in runs.items()}
+    names = select_metrics(metrics, next(iter(found.values())))
+    differences = compute_differences(runs, found, names, resamples, seed)
     return Comparison(runs, found, differences, origins, several, resamples, seed)
 
 
@@ -104,7 +104,7 @@ BINARY = (
 MULTICLASS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_macro", "brier", "log_loss", "mcc")
 
 
-def chosen_predictions(
+def select_predictions(
     sources: Mapping[str, Source], positive: str | None, rule: str | None
 ) -> tuple[dict[str, Predictions], dict[str, str]]:
     """The predictions of the same test images at each one's operating point, and in words where they come from.
@@ -120,11 +120,11 @@ def chosen_predictions(
     """
     if rule and all(source.stored.get("operating_point") for source in sources.values()):
         raise ConfigError(f"--operating-point {rule}: every one of these runs brings its own")
-    tables = aligned({label: source.table for label, source in sources.items()})
-    positive = _positive(sources, classes_of(next(iter(tables.values()))), positive)
+    tables = align_predictions({label: source.table for label, source in sources.items()})
+    positive = _positive(sources, get_classes(next(iter(tables.values()))), positive)
     points = {label: _point(source, positive, rule or "half") for label, source in sources.items()}
     runs = {
-        label: split_of(table, "test", positive, points[label].threshold, points[label].gate)
+        label: select_split(table, "test", positive, points[label].threshold, points[label].gate)
         for label, table in tables.items()
     }
     return runs, {label: f"{source.path.as_posix()}; {points[label].words}" for label, source in sources.items()}
@@ -139,11 +139,13 @@ def _positive(sources: Mapping[str, Source], classes: Sequence[str], typed: str 
     stated = {label: source.positive for label, source in sources.items() if source.positive}
     stated |= {"--positive": typed} if typed else {}
     if len(set(stated.values())) > 1:
-        raise DataError(f"the positive class differs: {listed(f'{label}: {name}' for label, name in stated.items())}")
+        raise DataError(
+            f"the positive class differs: {format_list(f'{label}: {name}' for label, name in stated.items())}"
+        )
     for label, name in stated.items():
         if name not in classes:
-            hint = did_you_mean(name, classes)
-            raise DataError(f"{label}: {name}: is none of {listed(classes)}; {hint}".rstrip("; "))
+            hint = suggest(name, classes)
+            raise DataError(f"{label}: {name}: is none of {format_list(classes)}; {hint}".rstrip("; "))
     return next(iter(stated.values()), classes[-1])
 
 
@@ -153,10 +155,12 @@ def _point(source: Source, positive: str | None, rule: str) -> OperatingPoint:
         return OperatingPoint(**source.stored["operating_point"])
     config = OmegaConf.load(conf_dir() / "evaluation" / "default.yaml")
     assert isinstance(config, DictConfig)
-    return choose(split_of(source.table, "val", positive), validated(config, Evaluation), rule)
+    return choose_operating_point(
+        select_split(source.table, "val", positive), validate_config(config, EvaluationConfig), rule
+    )
 
 
-def chosen_metrics(typed: str | None, found: Metrics) -> list[str]:
+def select_metrics(typed: str | None, found: Metrics) -> list[str]:
     """The metrics typed, or those for the number of classes.
 
     Raises:
@@ -167,6 +171,8 @@ def chosen_metrics(typed: str | None, found: Metrics) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in typed.split(",")))
     for name in names:
         if name not in found.overall:
-            hint = did_you_mean(name, found.overall)
-            raise ConfigError(f"--metrics {name}: there is no such metric; {hint}Known: {listed(found.overall, 50)}")
+            hint = suggest(name, found.overall)
+            raise ConfigError(
+                f"--metrics {name}: there is no such metric; {hint}Known: {format_list(found.overall, 50)}"
+            )
     return names

@@ -13,22 +13,22 @@ TRADED = ("sensitivity", "specificity", "ppv", "npv", "ppv_at_prevalence", "npv_
 ALPHA = 0.05
 
 
-def sentences(rows: Sequence[Difference], pairs: int) -> Iterator[str]:
+def format_conclusions(rows: Sequence[Difference], pairs: int) -> Iterator[str]:
     """The conclusion of each metric of a pair, as items of a list; ``pairs`` is the number of all pairs."""
     for row in rows:
-        yield f"- {row.metric}: {conclusion(row, pairs)}"
+        yield f"- {row.metric}: {format_conclusion(row, pairs)}"
 
 
-def conclusion(row: Difference, pairs: int = 1) -> str:
+def format_conclusion(row: Difference, pairs: int = 1) -> str:
     """What may be concluded of a difference, at 5 % after the correction for so many pairs."""
     if math.isnan(row.p):
         return f"cannot be compared: {row.reason}"
-    p = f"p {p_value(row.p_holm)}" + (f" after correction for {pairs} pairs" if pairs > 1 else "")
+    p = f"p {format_p_value(row.p_holm)}" + (f" after correction for {pairs} pairs" if pairs > 1 else "")
     disagree = f"the methods disagree, so nothing is concluded: {p} by {row.test}, but the interval of the bootstrap"
     if row.p_holm < ALPHA:
         return _winner(row, p) if _leaves_out_0(row) else f"{disagree}, {_span(row)}, contains 0"
     if row.p < ALPHA:
-        return f"no difference can be concluded: p {p_value(row.p)} for this pair alone, but {p}"
+        return f"no difference can be concluded: p {format_p_value(row.p)} for this pair alone, but {p}"
     if math.isnan(row.low):
         return f"no difference can be concluded: {p}; {row.reason}"
     if _leaves_out_0(row):
@@ -71,7 +71,7 @@ def _range(row: Difference) -> str:
     return f"{_short(abs(low))} {worse} to {_short(abs(high))} {better}"
 
 
-def cautions(result: Comparison) -> Iterator[str]:
+def list_cautions(result: Comparison) -> Iterator[str]:
     """What was done, and what does not follow from it."""
     test = result.test
     yield f"All are of the same {len(test)} test images of {test.patients} patients."
@@ -101,7 +101,7 @@ def cautions(result: Comparison) -> Iterator[str]:
     yield f"This compares these trained networks, not the recipes that they were trained by{recipes}."
 
 
-def p_value(p: float) -> str:
+def format_p_value(p: float) -> str:
     """With its sign: ``= 0.0123``, ``< 0.0001``."""
     return "= NaN" if math.isnan(p) else "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from medclf.evaluation.bootstrap import bootstrap
+from medclf.evaluation.bootstrap import bootstrap_metrics
 from medclf.evaluation.delong import delong_test
 from medclf.evaluation.estimates import UNDEFINED, Metrics
 from medclf.evaluation.predictions import Predictions
@@ -46,7 +46,7 @@ class Difference:
     reason: str = ""
 
 
-def compare(
+def compute_differences(
     runs: Mapping[str, Predictions], found: Mapping[str, Metrics], metrics: Sequence[str], resamples: int, seed: int
 ) -> list[Difference]:
     """The differences of every pair of classifiers, metric by metric.
@@ -64,7 +64,7 @@ def compare(
         seed: of the bootstrap.
     """
     drawn = {
-        label: bootstrap(predictions, resamples, seed, names=set(metrics)).overall
+        label: bootstrap_metrics(predictions, resamples, seed, names=set(metrics)).overall
         for label, predictions in runs.items()
     }
     rows = []
@@ -73,7 +73,7 @@ def compare(
             _difference((one, two), runs, found, metric, drawn[two][metric] - drawn[one][metric])
             for one, two in combinations(runs, 2)
         ]
-        corrected = holm([pair.p for pair in pairs])
+        corrected = holm_correction([pair.p for pair in pairs])
         rows += [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
     return rows
 
@@ -117,13 +117,13 @@ def _tested(
     if first.one_image_each and plain.metric in PROPORTIONS:
         one, two = ((run.predicted == run.target)[about] for run in (first, second))
         b, c = int((one & ~two).sum()), int((two & ~one).sum())
-        return replace(plain, p=mcnemar(b, c), test=MCNEMAR, only_first_right=b, only_second_right=c)
+        return replace(plain, p=mcnemar_test(b, c), test=MCNEMAR, only_first_right=b, only_second_right=c)
     if first.one_image_each and plain.metric == "auroc_macro" and first.positive is not None:
         truth = first.target == first.positive
         if min(truth.sum(), (~truth).sum()) > 1:  # the variance needs two of each
             one, two = (run.probabilities[:, first.positive] for run in (first, second))
             return replace(plain, p=delong_test(one, two, truth), test=DELONG)
-    return replace(plain, p=bootstrap_p(drawn), test=BOOTSTRAP)
+    return replace(plain, p=bootstrap_p_value(drawn), test=BOOTSTRAP)
 
 
 def _clean(value: float) -> float:
@@ -131,7 +131,7 @@ def _clean(value: float) -> float:
     return 0.0 if abs(value) < 1e-12 else float(value)
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
+def mcnemar_test(only_first: int, only_second: int) -> float:
     """Two-sided p-value of McNemar's test (1947) by the binomial distribution; 1 where no image tells them apart.
 
     Args:
@@ -142,7 +142,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return float(binomtest(only_first, apart).pvalue) if apart else 1.0
 
 
-def bootstrap_p(differences: Floats) -> float:
+def bootstrap_p_value(differences: Floats) -> float:
     """Two-sided p-value of no difference: twice the share of resamples on the rarer side of 0, at most 1.
 
     One is added to resamples and counts, so that it is never 0 (Davison and Hinkley 1997, section 4.2.5). NaN where
@@ -155,7 +155,7 @@ def bootstrap_p(differences: Floats) -> float:
     return min(1.0, 2 * (rarer + 1) / (len(defined) + 1))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm_correction(p_values: Sequence[float]) -> list[float]:
     """P-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979); NaN stay and do not count.
 
     The smallest of m is multiplied by m, the next by m - 1 and so on; none becomes smaller than the one before it.

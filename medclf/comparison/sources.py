@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medclf.config.run_files import check_keys, read_metrics, verify
+from medclf.config.run_files import read_metrics, validate_keys, verify_run_file
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.utils.errors import DataError
-from medclf.utils.plain_data import flat, read_yaml
+from medclf.utils.plain_data import flatten, read_yaml
 from medclf.utils.run_dir import Run
 
 
@@ -38,7 +38,7 @@ class _Settings(NamedTuple):
     positive: str | None = None
 
 
-def read_all(paths: Sequence[Path], positive: str | None = None) -> dict[str, Source]:
+def read_sources(paths: Sequence[Path], positive: str | None = None) -> dict[str, Source]:
     """Read two or more run folders or predictions tables: by label.
 
     Args:
@@ -50,7 +50,7 @@ def read_all(paths: Sequence[Path], positive: str | None = None) -> dict[str, So
     """
     _refuse_repeated(paths)
     sources = [_read(path, positive) for path in paths]
-    return dict(zip(labels([source.names for source in sources]), sources, strict=True))
+    return dict(zip(assign_labels([source.names for source in sources]), sources, strict=True))
 
 
 def _refuse_repeated(paths: Sequence[Path]) -> None:
@@ -81,7 +81,7 @@ def _read_run(path: Path, positive: str | None) -> Source:
     if not run.predictions.is_file():
         raise DataError(f"{path}: this run has no predictions.csv")
     model, seed, configured = _settings(run.config)
-    verify(run, run.predictions)
+    verify_run_file(run, run.predictions)
     stored = read_metrics(run) if run.metrics.is_file() else {}
     tails = _tails(path)
     names = (model, f"{model} seed {seed}", f"{model} seed {seed} {tails[0]}", *tails) if model else tails
@@ -98,12 +98,12 @@ def _tails(path: Path) -> tuple[str, ...]:
 def _settings(path: Path) -> _Settings:
     if not path.is_file():
         return _Settings()
-    content = flat(read_yaml(path))
-    check_keys(path, content)
+    content = flatten(read_yaml(path))
+    validate_keys(path, content)
     return _Settings(*(content.get(key) for key in ("model.name", "seed", "dataset.positive")))
 
 
-def labels(names: Sequence[tuple[str, ...]]) -> list[str]:
+def assign_labels(names: Sequence[tuple[str, ...]]) -> list[str]:
     """For each the shortest of its names that no other has; the last ones must differ."""
     length = [0] * len(names)
     while True:
@@ -115,7 +115,7 @@ def labels(names: Sequence[tuple[str, ...]]) -> list[str]:
             length[at] += 1
 
 
-def several_seeds(sources: Iterable[Source]) -> bool:
+def has_several_seeds(sources: Iterable[Source]) -> bool:
     """Whether every model is there with two seeds or more."""
     seeds: dict[str, set[int]] = {}
     for source in sources:

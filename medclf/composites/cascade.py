@@ -5,44 +5,45 @@ from typing import Any
 
 import pandas as pd
 
-from medclf.comparison.conclusions import sentences
-from medclf.composites.cohort import Judged, judged_images
-from medclf.composites.ensemble import AGAIN, monitored
-from medclf.composites.stage_comparison import Beside, beside_stages
+from medclf.comparison.conclusions import format_conclusions
+from medclf.composites.cohort import CascadeCohort, select_cohort
+from medclf.composites.ensemble import AGAIN, get_monitored_value
+from medclf.composites.stage_comparison import StageComparison, compare_stages
 from medclf.composites.stages import Stages
-from medclf.config.run_files import digests
-from medclf.config.schema import Evaluation as Config
-from medclf.data.fingerprint import refuse_changed
+from medclf.config.run_files import compute_run_digests
+from medclf.config.schema import EvaluationConfig
+from medclf.data.fingerprint import validate_unchanged_images
 from medclf.data.image_table import ImageTable
-from medclf.data.preprocessing import seen_by_network
+from medclf.data.preprocessing import read_network_input
 from medclf.data.training_overlap import join_fingerprints
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.inference.grad_cam import saved_maps
+from medclf.inference.batch_predict import predict_probabilities
+from medclf.inference.grad_cam import save_model_grad_cam
 from medclf.inference.loading import load_model
 from medclf.inference.metadata import FORMAT
-from medclf.inference.model_files import facts_of, write_composite
-from medclf.inference.precision import device_of
-from medclf.inference.predictor import Predictor, probabilities_of
-from medclf.inference.run_images import own_images
+from medclf.inference.model_files import build_metadata, write_composite
+from medclf.inference.precision import choose_device
+from medclf.inference.predictor import Predictor
+from medclf.inference.run_images import find_run_images
 from medclf.reporting import comparison_report as comparison_report
-from medclf.reporting.run_summary import About, about_run
+from medclf.reporting.run_summary import RunSummary, summarize_run
 from medclf.reporting.write import write_outcome
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.utils.plain_data import read_json, write_json, write_yaml
 from medclf.utils.run_dir import Run
-from medclf.utils.terminal import say
-from medclf.utils.text_escaping import in_markdown
-from medclf.utils.write_errors import reason
+from medclf.utils.terminal import print_message
+from medclf.utils.text_escaping import escape_markdown
+from medclf.utils.write_errors import write_failure
 
 NOT_CHOSEN = OperatingPoint("most probable", None, "the threshold is not chosen yet")
 
 
-def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: str, trust_code: bool = False) -> None:
+def build_cascade(stages: Stages, folder: Path, target: float, accelerator: str, trust_code: bool = False) -> None:
     """Join two stages into one model, judge it, and leave in a folder what a run leaves.
 
     Args:
@@ -55,15 +56,17 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
     Raises:
         ConfigError, DataError: for images that the cascade cannot be judged on, before the folder is made.
     """
-    judged = judged_images(stages)
+    judged = select_cohort(stages)
     root = _root(stages, judged)
     for stage in (stages.first, stages.second):
         load_model(stage.model, trust_code)
-    device_of(accelerator)
+    choose_device(accelerator)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"output={folder}: cannot be made: {reason(error)}; name a folder elsewhere") from error
+        raise ConfigError(
+            f"output={folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
+        ) from error
     run, config = Run(folder), _config(stages, target)
     with run.at_work(again=AGAIN) as facts:
         facts |= _save_images(stages, judged, run)
@@ -73,32 +76,32 @@ def conclude_cascade(stages: Stages, folder: Path, target: float, accelerator: s
         engine = Predictor(load_model(run.best_facts, trust_code), accelerator, max_megapixels=HIGHEST_MAX_MEGAPIXELS)
         facts["device"] = str(engine.device)
         table = _table(engine, root, judged.images, config)
-        evaluation = evaluate(table, Config.model_validate(config["evaluation"]), gate=stages.gate)
-        chosen = monitored(evaluation, config["monitor"])
-        said = {**read_json(run.best_facts), **facts_of(evaluation, name, facts["split_hash"]), **chosen}
+        evaluation = evaluate(table, EvaluationConfig.model_validate(config["evaluation"]), gate=stages.gate)
+        chosen = get_monitored_value(evaluation, config["monitor"])
+        said = {**read_json(run.best_facts), **build_metadata(evaluation, name, facts["split_hash"]), **chosen}
         write_json(run.best_facts, said)
         run.note(best_json_sha256=file_digest(run.best_facts))
         save_predictions(evaluation.decided(table), run.predictions)
-        about = about_run(run, chosen, facts, beside_stages(stages, evaluation, judged.second))
-        dataset = own_images(about.config)[0]
-        seen = seen_by_network(root, dataset, dataset.max_megapixels)
-        grad_cam = saved_maps(engine, root, evaluation, seen, run.grad_cam)
+        about = summarize_run(run, chosen, facts, compare_stages(stages, evaluation, judged.second))
+        dataset = find_run_images(about.config)[0]
+        seen = read_network_input(root, dataset, dataset.max_megapixels)
+        grad_cam = save_model_grad_cam(engine, root, evaluation, seen, run.grad_cam)
         write_outcome(evaluation, about, folder, seen, grad_cam=grad_cam)
         _save_beside(about, folder)
-        facts |= digests(run)
+        facts |= compute_run_digests(run)
     _say(evaluation, about, judged.notes, run)
 
 
-def _root(stages: Stages, judged: Judged) -> Path:
+def _root(stages: Stages, judged: CascadeCohort) -> Path:
     """The folder of the images, which are as they were."""
-    dataset, root = own_images(stages.first.config)
+    dataset, root = find_run_images(stages.first.config)
     if not root.is_dir():
         raise DataError(
             f"dataset.root={dataset.root}: the images of {stages.first} are not there (looked for {root.absolute()}), "
             "and the cascade is judged on them; start where the run was started, or bring them back"
         )
     if stages.first.run.fingerprints.is_file():
-        refuse_changed(root, list(judged.images["path"]), stages.first.run.fingerprints)
+        validate_unchanged_images(root, list(judged.images["path"]), stages.first.run.fingerprints)
     return root
 
 
@@ -115,7 +118,7 @@ def _config(stages: Stages, target: float) -> dict[str, Any]:
     return {"monitor": own["monitor"], "seed": None, "dataset": dataset, "evaluation": evaluation, "model": model}
 
 
-def _save_images(stages: Stages, judged: Judged, run: Run) -> dict[str, Any]:
+def _save_images(stages: Stages, judged: CascadeCohort, run: Run) -> dict[str, Any]:
     """Write the images judged, and the fingerprints of all that either stage has seen. Returns facts of the record."""
     images = ImageTable(judged.images, stages.classes, judged.notes)
     images.save(run.splits)
@@ -140,26 +143,26 @@ def _save_model(stages: Stages, dataset: str, run: Run) -> None:
 def _table(engine: Predictor, root: Path, images: pd.DataFrame, config: dict[str, Any]) -> pd.DataFrame:
     splits = config["dataset"]["splits"]
     fold = None if splits["folds"] is None else splits["fold"]
-    probabilities = probabilities_of(engine, root, list(images["path"]))
+    probabilities = predict_probabilities(engine, root, list(images["path"]))
     return predictions_table(images, probabilities, engine.model.classes, fold)
 
 
-def _save_beside(about: About, folder: Path) -> None:
+def _save_beside(about: RunSummary, folder: Path) -> None:
     for beside in about.beside:
-        head = f"# {in_markdown(beside.title)}\n\n{in_markdown(beside.words)}"
-        text = f"{head}\n\n{comparison_report.text(beside.comparison)}"
-        comparison_report.save(beside.comparison, text, folder / beside.folder)
+        head = f"# {escape_markdown(beside.title)}\n\n{escape_markdown(beside.words)}"
+        text = f"{head}\n\n{comparison_report.format_comparison(beside.comparison)}"
+        comparison_report.save_comparison(beside.comparison, text, folder / beside.folder)
 
 
-def _say(evaluation: Evaluation, about: About, notes: list[str], run: Run) -> None:
+def _say(evaluation: Evaluation, about: RunSummary, notes: list[str], run: Run) -> None:
     parts = [*notes, f"Operating point: {evaluation.point.words}."]
     parts += [metrics_table(evaluation.metrics["test"], "test")]
     parts += [_beside_text(beside, run) for beside in about.beside]
     report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
     parts.append(f"Folder:  {run.shown}\n{report}Model:   {run.shown}/checkpoints/{run.best_facts.name}\n")
-    say("\n\n".join(parts))
+    print_message("\n\n".join(parts))
 
 
-def _beside_text(beside: Beside, run: Run) -> str:
-    lines = "\n".join(sentences(beside.comparison.differences, 1))
+def _beside_text(beside: StageComparison, run: Run) -> str:
+    lines = "\n".join(format_conclusions(beside.comparison.differences, 1))
     return f"{beside.title}\n{beside.words}\n{lines}\nMore: {run.shown}/{beside.folder}/comparison.md"

@@ -7,9 +7,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.composites.stages import Stage, Stages
-from medclf.data.training_overlap import fingerprints_of, read_fingerprints, seen_before
+from medclf.data.training_overlap import find_training_overlap, get_fingerprints, read_fingerprints
 from medclf.utils.csv_tables import read_frame
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 
 WORDS = {"val": "validation", "test": "test"}
 LEARNED = {"val": ["train"], "test": ["train", "val"]}
@@ -17,7 +17,7 @@ LEARNED = {"val": ["train"], "test": ["train", "val"]}
 
 
 @dataclass(frozen=True)
-class Judged:
+class CascadeCohort:
     """The images that a cascade is judged on.
 
     ``images`` are rows of stage 1's splits.csv, validation and test, with the classes of the cascade. ``second`` is by
@@ -29,7 +29,7 @@ class Judged:
     notes: list[str]
 
 
-def judged_images(stages: Stages) -> Judged:
+def select_cohort(stages: Stages) -> CascadeCohort:
     """Find the images, their true classes, and whether either stage has learned from them.
 
     The same picture is known by its file's hash; by its path where a run has no fingerprints, which a note says.
@@ -62,7 +62,7 @@ def judged_images(stages: Stages) -> Judged:
     return _labelled(stages, images, told, notes)
 
 
-def _labelled(stages: Stages, images: pd.DataFrame, told: pd.DataFrame, notes: list[str]) -> Judged:
+def _labelled(stages: Stages, images: pd.DataFrame, told: pd.DataFrame, notes: list[str]) -> CascadeCohort:
     disease = images["content"].map(told["class"])
     healthy = images["class"] == stages.gate
     contrary = disease.notna() & (healthy != (disease == stages.gate))
@@ -77,7 +77,7 @@ def _labelled(stages: Stages, images: pd.DataFrame, told: pd.DataFrame, notes: l
     images = images.assign(**{"class": disease.where(~healthy, stages.gate)})[kept]
     second = images["content"].map(told["path"]).dropna()
     paths = dict(zip(images["path"].loc[second.index], second, strict=True))
-    return Judged(images.drop(columns="content").reset_index(drop=True), paths, notes)
+    return CascadeCohort(images.drop(columns="content").reset_index(drop=True), paths, notes)
 
 
 def _table(stage: Stage) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def _refuse_learned(stage: Stage, images: pd.DataFrame, seen: pd.DataFrame, firs
     wrong = there[there["split"] != there["split_there"]].drop_duplicates("path")
     if wrong.empty:
         return
-    shown = listed((f"{row.path}: {row.split} here, {row.split_there} there" for row in wrong.itertuples()), 3)
+    shown = format_list((f"{row.path}: {row.split} here, {row.split_there} there" for row in wrong.itertuples()), 3)
     remedy = f"train it on the split of stage 1: dataset.splits.file={first.run.shown}/splits.csv"
     if stage is first:
         remedy = "train it with a split that keeps copies together: dataset.splits.folds=5"
@@ -129,23 +129,23 @@ def _alike(stages: Stages, images: pd.DataFrame) -> NDArray[np.bool_]:
     own, others = (read_fingerprints(stage.run.fingerprints) for stage in (stages.first, stages.second))
     near = stages.first.config["dataset"]["duplicates"]["near"]
     others = others[~others["sha256"].isin(own["sha256"])]
-    prints = fingerprints_of(own.drop_duplicates("path").set_index("path").loc[images["path"]])
+    prints = get_fingerprints(own.drop_duplicates("path").set_index("path").loc[images["path"]])
     found = np.zeros(len(images), bool)
     for part, splits in LEARNED.items():
         rows = np.flatnonzero(images["split"] == part)
-        found[rows] = seen_before([prints[row] for row in rows], others[others["split"].isin(splits)], near)
+        found[rows] = find_training_overlap([prints[row] for row in rows], others[others["split"].isin(splits)], near)
     return found
 
 
 def _counted(paths: list[str]) -> str:
-    return f"{len(paths)} ({listed(paths, 5)})"
+    return f"{len(paths)} ({format_list(paths, 5)})"
 
 
 def _refuse_contradictions(stages: Stages, wrong: pd.DataFrame) -> None:
     if wrong.empty:
         return
     rows = wrong[["path", "class", "there"]].to_numpy()
-    shown = listed((f"{path}: {here} and {there}" for path, here, there in rows), 3)
+    shown = format_list((f"{path}: {here} and {there}" for path, here, there in rows), 3)
     raise DataError(
         f"{stages.first} and {stages.second}: do not agree about {len(wrong)} images ({shown}); {stages.gate} counts "
         "as healthy, being the class of stage 1 that is not positive. If it is ill, train stage 1 with "

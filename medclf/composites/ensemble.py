@@ -9,31 +9,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medclf.comparison.alignment import aligned
-from medclf.comparison.sources import Source, read_all
-from medclf.config.run_files import digests, read_config, read_record
-from medclf.config.schema import Evaluation as Config
+from medclf.comparison.alignment import align_predictions
+from medclf.comparison.sources import Source, read_sources
+from medclf.config.run_files import compute_run_digests, read_config, read_record
+from medclf.config.schema import EvaluationConfig
 from medclf.data.training_overlap import join_fingerprints
 from medclf.evaluation.evaluate import Evaluation, evaluate
-from medclf.evaluation.predictions import PROBABILITY, classes_of, save_predictions
+from medclf.evaluation.predictions import PROBABILITY, get_classes, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.inference.model_files import check_model, facts_of, write_composite
-from medclf.reporting.run_evaluation import images_of
-from medclf.reporting.run_summary import about_run
+from medclf.inference.model_files import build_metadata, validate_model, write_composite
+from medclf.reporting.run_evaluation import build_image_reader
+from medclf.reporting.run_summary import summarize_run
 from medclf.reporting.write import write_outcome
-from medclf.utils.errors import ConfigError, DataError, listed
+from medclf.utils.errors import ConfigError, DataError, format_list
 from medclf.utils.file_digests import file_digest
 from medclf.utils.plain_data import write_yaml
 from medclf.utils.run_dir import Run
-from medclf.utils.terminal import say
-from medclf.utils.write_errors import reason
+from medclf.utils.terminal import print_message
+from medclf.utils.write_errors import write_failure
 
 AGAIN = "type the command again with another folder for its output"
 SHARED = ("monitor", "dataset", "evaluation")
 """Groups of the configuration that the first member gives to the ensemble."""
 
 
-def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
+def build_ensemble(paths: Sequence[Path], folder: Path) -> None:
     """Average the predictions of runs and leave in a folder what a run leaves, the model too where each has one.
 
     Operating point and temperature are chosen anew, on the validation images.
@@ -41,15 +41,17 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
     Raises:
         ConfigError, DataError: for runs that cannot be averaged, before the folder is made.
     """
-    sources = read_all(paths)
-    table = averaged({label: source.table for label, source in sources.items()})
+    sources = read_sources(paths)
+    table = average_predictions({label: source.table for label, source in sources.items()})
     members = [_member(source) for source in sources.values()]
     config = _config(members)
-    evaluation = evaluate(table, Config.model_validate(config["evaluation"]), config["dataset"]["positive"])
+    evaluation = evaluate(table, EvaluationConfig.model_validate(config["evaluation"]), config["dataset"]["positive"])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be made: {reason(error)}; name a folder elsewhere") from error
+        raise ConfigError(
+            f"--output {folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
+        ) from error
     run = Run(folder)
     with run.at_work(again=AGAIN) as facts:
         first = read_record(members[0])
@@ -58,14 +60,14 @@ def conclude_ensemble(paths: Sequence[Path], folder: Path) -> None:
         shutil.copyfile(members[0].splits, run.splits)
         join_fingerprints([member.fingerprints for member in members], run.fingerprints)
         save_predictions(evaluation.decided(table), run.predictions)
-        chosen = monitored(evaluation, config["monitor"])
-        about_model = facts_of(evaluation, config["dataset"]["name"], facts.get("split_hash"))
+        chosen = get_monitored_value(evaluation, config["monitor"])
+        about_model = build_metadata(evaluation, config["dataset"]["name"], facts.get("split_hash"))
         model = _save_model(members, run, {**about_model, **chosen})
-        about = about_run(run, chosen, facts)
-        write_outcome(evaluation, about, folder, images_of(about))
-        facts |= digests(run)
+        about = summarize_run(run, chosen, facts)
+        write_outcome(evaluation, about, folder, build_image_reader(about))
+        facts |= compute_run_digests(run)
     report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
-    say(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
+    print_message(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
 
 
 def _member(source: Source) -> Run:
@@ -89,7 +91,7 @@ def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
     """Save the ensemble as one model. Returns in words that it was, or why it could not be."""
     sources = [member.best_facts for member in members]
     try:
-        classes = [check_model(source).classes for source in sources]
+        classes = [validate_model(source).classes for source in sources]
     except DataError as error:
         return f"No model was saved, since a member has none: {error}"
     if any(own != facts["classes"] for own in classes):
@@ -99,7 +101,7 @@ def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
     return f"Model:   {run.shown}/checkpoints/{run.best_facts.name}"
 
 
-def monitored(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
+def get_monitored_value(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
     """The value, on validation, of the metric that chose the members' checkpoints."""
     name = {"loss": "log_loss"}.get(monitor.removeprefix("val/"), monitor.removeprefix("val/"))
     found = evaluation.metrics["val"].overall.get(name) if "val" in evaluation.metrics else None
@@ -108,7 +110,7 @@ def monitored(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
     return {"monitor": monitor, "monitor_value": found.value}
 
 
-def averaged(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def average_predictions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """The predictions table of an ensemble: of each image the mean of its members' probabilities.
 
     Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles, NeurIPS 2017.
@@ -121,14 +123,14 @@ def averaged(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     splits = {label: tuple(sorted(table["split"].unique())) for label, table in tables.items()}
     if len(set(splits.values())) > 1:
-        told = listed(f"{label}: {', '.join(names)}" for label, names in splits.items())
+        told = format_list(f"{label}: {', '.join(names)}" for label, names in splits.items())
         raise DataError(f"these do not go together, they have not the same splits: {told}")
-    parts = [aligned(tables, split) for split in ("val", "test") if split in next(iter(splits.values()))]
+    parts = [align_predictions(tables, split) for split in ("val", "test") if split in next(iter(splits.values()))]
     return pd.concat([_mean(list(part.values())) for part in parts], ignore_index=True)
 
 
 def _mean(members: list[pd.DataFrame]) -> pd.DataFrame:
-    columns = [PROBABILITY + name for name in classes_of(members[0])]
+    columns = [PROBABILITY + name for name in get_classes(members[0])]
     mean = np.mean([member[columns].to_numpy(np.float64) for member in members], axis=0)
     classes = np.asarray([column.removeprefix(PROBABILITY) for column in columns])
     plain = members[0].drop(columns=[name for name in members[0] if str(name).startswith("logit_")])

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.comparison.compare import Comparison, between
+from medclf.comparison.compare import Comparison, compare_predictions
 from medclf.composites.stages import Stage, Stages
 from medclf.evaluation.evaluate import Evaluation
-from medclf.evaluation.predictions import Predictions, split_of
-from medclf.reporting.validation import own_predictions
+from medclf.evaluation.predictions import Predictions, select_split
+from medclf.reporting.validation import is_own_predictions
 
 OF_DECISIONS = "accuracy,balanced_accuracy,sensitivity,specificity,ppv,f1_positive"
 """Metrics that a threshold changes."""
@@ -19,7 +19,7 @@ OF_THE_ILL = "accuracy,brier,log_loss"
 
 
 @dataclass(frozen=True)
-class Beside:
+class StageComparison:
     """A comparison of a cascade with one of its stages, what it is of, in words, and its folder's name."""
 
     title: str
@@ -28,7 +28,7 @@ class Beside:
     folder: str
 
 
-def beside_stages(stages: Stages, cascade: Evaluation, second: Mapping[str, str]) -> list[Beside]:
+def compare_stages(stages: Stages, cascade: Evaluation, second: Mapping[str, str]) -> list[StageComparison]:
     """Compare a cascade with its first stage as a detector, and with its second as a classifier.
 
     Each stage decides as it does alone, at its own operating point.
@@ -44,7 +44,7 @@ def beside_stages(stages: Stages, cascade: Evaluation, second: Mapping[str, str]
     return [_beside_first(stages, cascade), _beside_second(stages, cascade, second)]
 
 
-def _beside_first(stages: Stages, cascade: Evaluation) -> Beside:
+def _beside_first(stages: Stages, cascade: Evaluation) -> StageComparison:
     positive = str(stages.first.facts.positive)
     detector = replace(cascade.test.as_detector(), classes=[stages.gate, positive])
     own = {path: path for path in cascade.test.table["path"]}
@@ -53,10 +53,10 @@ def _beside_first(stages: Stages, cascade: Evaluation) -> Beside:
         "1's, so that only the thresholds differ."
     )
     comparison = _compared(stages.first, "stage 1", detector, own, cascade, OF_DECISIONS)
-    return Beside("The cascade as a detector, against stage 1 alone", words, comparison, "against_stage1")
+    return StageComparison("The cascade as a detector, against stage 1 alone", words, comparison, "against_stage1")
 
 
-def _beside_second(stages: Stages, cascade: Evaluation, second: Mapping[str, str]) -> Beside:
+def _beside_second(stages: Stages, cascade: Evaluation, second: Mapping[str, str]) -> StageComparison:
     known = np.array([path in second for path in cascade.test.table["path"]])
     test, all_of_them = cascade.test.subset(known), len(cascade.test)
     if stages.gate in stages.second.facts.classes:
@@ -70,7 +70,7 @@ def _beside_second(stages: Stages, cascade: Evaluation, second: Mapping[str, str
             f"costs to call some of them {stages.gate} shows here, and not what it brings on images that are healthy."
         )
     comparison = _compared(stages.second, "stage 2", test, second, cascade, metrics)
-    return Beside("The cascade against stage 2 alone", words, comparison, "against_stage2")
+    return StageComparison("The cascade against stage 2 alone", words, comparison, "against_stage2")
 
 
 def _compared(
@@ -87,14 +87,14 @@ def _compared(
         "cascade": evaluation.point.words,
     }
     config = evaluation.config
-    return between({label: alone, "cascade": cascade}, origins, config.resamples, config.seed, metrics)
+    return compare_predictions({label: alone, "cascade": cascade}, origins, config.resamples, config.seed, metrics)
 
 
 def _test_of(stage: Stage, paths: list[str]) -> Predictions:
     """What a stage alone predicts of some of its test images, in their order."""
-    table = own_predictions(stage.run).set_index("path", drop=False)
+    table = is_own_predictions(stage.run).set_index("path", drop=False)
     point = stage.facts.operating_point
-    return split_of(table.loc[paths], "test", stage.facts.positive, point.threshold, point.gate)
+    return select_split(table.loc[paths], "test", stage.facts.positive, point.threshold, point.gate)
 
 
 def _as_cascade(alone: Predictions, cascade: Predictions) -> Predictions:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from medclf.config.run_files import read_config
-from medclf.inference.metadata import Facts, model_file
-from medclf.inference.model_files import check_model
-from medclf.utils.errors import ConfigError, listed
+from medclf.inference.metadata import ModelMetadata, find_model_file
+from medclf.inference.model_files import validate_model
+from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.run_dir import Run
 
 
@@ -19,7 +19,7 @@ class Stage:
     key: str
     run: Run
     model: Path
-    facts: Facts
+    facts: ModelMetadata
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -65,7 +65,8 @@ def read_stages(stage1: str, stage2: str, trust_code: bool = False) -> Stages:
     classes = first.facts.classes
     if len(classes) != 2 or first.facts.gate is None:
         raise ConfigError(
-            f"{first}: has {len(classes)} classes ({listed(classes)}), and the first stage tells one healthy class "
+            f"{first}: has {len(classes)} classes ({format_list(classes)}), and the first stage tells one healthy "
+            "class "
             "from one that is ill; several are joined so: 'dataset.classes=[HEALTHY,ILL]' "
             "'+dataset.class_folders={HEALTHY: FOLDER, ILL: [FOLDER, FOLDER]}'"
         )
@@ -73,8 +74,8 @@ def read_stages(stage1: str, stage2: str, trust_code: bool = False) -> Stages:
     diseases = [name for name in second.facts.classes if name != gate]
     if len(diseases) < 2:
         raise ConfigError(
-            f"{second}: its classes are {listed(second.facts.classes)}, and the second stage tells apart two diseases "
-            f"or more beside {gate}, the healthy class of {first}"
+            f"{second}: its classes are {format_list(second.facts.classes)}, and the second stage tells apart two "
+            f"diseases or more beside {gate}, the healthy class of {first}"
         )
     return Stages(first, second, gate, diseases)
 
@@ -82,12 +83,12 @@ def read_stages(stage1: str, stage2: str, trust_code: bool = False) -> Stages:
 def _stage(key: str, folder: str, trust_code: bool) -> Stage:
     run = Run(Path(folder))
     try:
-        model = model_file(folder, None)
+        model = find_model_file(folder, None)
     except ConfigError as error:
         raise ConfigError(str(error).replace("run=", f"{key}=", 1)) from error
     if run.status != "finished":
         raise ConfigError(f"{key}={folder}: is no run that has finished (its status: {run.status or 'no run.json'})")
     missing = [path.name for path in (run.config, run.splits, run.predictions) if not path.is_file()]
     if missing:
-        raise ConfigError(f"{key}={folder}: {listed(missing)} is not there; was it moved or deleted?")
-    return Stage(key, run, model, check_model(model, trust_code))
+        raise ConfigError(f"{key}={folder}: {format_list(missing)} is not there; was it moved or deleted?")
+    return Stage(key, run, model, validate_model(model, trust_code))

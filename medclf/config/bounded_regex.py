@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from medclf.config.messages import shown
+from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
 
 SECONDS_A_NAME = 1.0
@@ -46,7 +46,9 @@ def bounded_search(key: str, pattern: str, text: str) -> re.Match[str] | None:
         with _time_limit(SECONDS_A_NAME):
             found = re.search(pattern, text)
     except _TimeIsUpError as error:
-        raise ConfigError(_too_slow(key, pattern, f"takes more than {SECONDS_A_NAME:g} s for {shown(text)}")) from error
+        raise ConfigError(
+            _too_slow(key, pattern, f"takes more than {SECONDS_A_NAME:g} s for {format_value(text)}")
+        ) from error
     taken = time.perf_counter() - begin
     if taken > SLOW:
         _spent[pattern] += taken
@@ -56,7 +58,7 @@ def bounded_search(key: str, pattern: str, text: str) -> re.Match[str] | None:
 
 
 def _too_slow(key: str, pattern: str, what: str) -> str:
-    return f"{key}={shown(pattern)}: {what}; write it without repetition within repetition: (a+)+ is a+"
+    return f"{key}={format_value(pattern)}: {what}; write it without repetition within repetition: (a+)+ is a+"
 
 
 @contextmanager

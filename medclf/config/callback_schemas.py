@@ -59,7 +59,7 @@ NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(_plain_n
 
 
 class BestCheckpointConfig(ComponentConfig):
-    """Arguments of ``medclf.training.checkpointing.BestCheckpoint``, which writes the ``best.ckpt`` that others read."""
+    """Arguments of ``medclf.training.checkpointing.BestCheckpoint``."""
 
     filename: Literal["best"]
     monitor: str

@@ -14,10 +14,10 @@ from pydantic import Field, ValidationError
 
 from medclf.config.callback_schemas import CALLBACKS, LOGGERS
 from medclf.config.field_types import ComponentConfig, Components, Share
-from medclf.config.messages import shown, validation_messages
+from medclf.config.messages import format_validation_errors, format_value
 from medclf.config.optimizer_schemas import OPTIMIZERS
 from medclf.config.transform_schemas import TRANSFORMS
-from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.utils.errors import ConfigError, format_list, suggest
 
 __all__ = [
     "BACKBONES", "CALLBACKS", "HEADS", "LOGGERS", "OPTIMIZERS", "TRANSFORMS", "Components", "build_component",
@@ -94,7 +94,7 @@ def validate_component(key: str, node: Mapping[str, Any], known: Components, tru
     """
     for name, value in _strings(node, key):
         if EXPRESSION in value:
-            raise ConfigError(f"{name}: holds an expression, {shown(value)}; only plain values are allowed here")
+            raise ConfigError(f"{name}: holds an expression, {format_value(value)}; only plain values are allowed here")
     target = node.get(TARGET)
     if not isinstance(target, str):
         raise ConfigError(f"{key}.{TARGET}: needs the import path of a class, such as {next(iter(known))}")
@@ -111,7 +111,7 @@ def _validate_arguments(key: str, node: Mapping[str, Any], schema: type[Componen
     try:
         schema.model_validate({name: value for name, value in node.items() if name != TARGET})
     except ValidationError as error:
-        raise ConfigError(validation_messages(error, schema, key)) from error
+        raise ConfigError(format_validation_errors(error, schema, key)) from error
     for module, package in schema.packages.items():
         if find_spec(module) is None:
             raise ConfigError(f"{key}.{TARGET}={node[TARGET]}: needs {module}: python -m pip install {package}")
@@ -122,12 +122,13 @@ def _validate_foreign(key: str, node: Mapping[str, Any], known: Components, trus
     target = str(node[TARGET])
     if not trust_code:
         raise ConfigError(
-            f"{key}.{TARGET}={shown(target)}: this class is not part of medclf; {did_you_mean(target, known)}importing "
+            f"{key}.{TARGET}={format_value(target)}: this class is not part of medclf; "
+            f"{suggest(target, known)}importing "
             f"it runs its code: if you trust it, add trust_code=true. Known: {_listed_classes(known)}"
         )
     if not all(part.isidentifier() for part in target.split(".")) or "." not in target:
         raise ConfigError(
-            f"{key}.{TARGET}={shown(target)}: must be the import path of a class, such as my_module.MyClass"
+            f"{key}.{TARGET}={format_value(target)}: must be the import path of a class, such as my_module.MyClass"
         )
     for name in node:
         if name != TARGET and not _is_argument(name):
@@ -140,7 +141,7 @@ def _listed_classes(known: Components) -> str:
     for target in known:
         module, _, name = target.rpartition(".")
         modules.setdefault(module, []).append(name)
-    return listed(f"{module}.{{{','.join(names)}}}" for module, names in modules.items())
+    return format_list(f"{module}.{{{','.join(names)}}}" for module, names in modules.items())
 
 
 def _is_argument(name: Any) -> bool:

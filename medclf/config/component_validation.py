@@ -22,9 +22,9 @@ from medclf.config.component_registry import (
     TRANSFORMS,
     validate_component,
 )
-from medclf.config.distributed import process_count
+from medclf.config.distributed import count_processes
 from medclf.config.limits import MAX_HEAD_WEIGHTS
-from medclf.config.schema import Config
+from medclf.config.schema import TrainConfig
 from medclf.utils.errors import ConfigError
 
 NEEDED = {
@@ -48,7 +48,7 @@ SMALL_CNN = "medclf.models.backbones.SmallCNN"
 RESNET = "medclf.models.backbones.ResNet"
 
 
-def check_components(config: Config) -> None:
+def validate_components(config: TrainConfig) -> None:
     """Raise if a class that the configuration names is unknown, does not take its arguments, or does not fit the rest.
 
     Raises:
@@ -62,7 +62,7 @@ def check_components(config: Config) -> None:
     _check_batch_norm(config)
 
 
-def _validate_all(config: Config) -> None:
+def _validate_all(config: TrainConfig) -> None:
     trust = config.trust_code
     validate_component("model.backbone", config.model.backbone, BACKBONES, trust)
     validate_component("model.head", config.model.head, HEADS, trust)
@@ -74,7 +74,7 @@ def _validate_all(config: Config) -> None:
         validate_component(f"augmentation.transforms.{at}", node, TRANSFORMS, trust)
 
 
-def _check_callbacks(config: Config) -> None:
+def _check_callbacks(config: TrainConfig) -> None:
     targets = [str(node[TARGET]) for node in config.callbacks.values()]
     for name, (target, effect) in NEEDED.items():
         if name not in config.callbacks:
@@ -91,7 +91,7 @@ def _check_callbacks(config: Config) -> None:
         _check_callback(f"callbacks.{name}", node, config)
 
 
-def _check_exclusive(config: Config, targets: list[str]) -> None:
+def _check_exclusive(config: TrainConfig, targets: list[str]) -> None:
     enabled = {
         "trainer.enable_progress_bar": config.trainer.enable_progress_bar,
         "trainer.enable_model_summary": config.trainer.enable_model_summary,
@@ -104,7 +104,7 @@ def _check_exclusive(config: Config, targets: list[str]) -> None:
             raise ConfigError(f"{key}=false: contradicts callbacks, which have {found[0]}; use {key}=true")
 
 
-def _check_callback(key: str, node: dict[str, Any], config: Config) -> None:
+def _check_callback(key: str, node: dict[str, Any], config: TrainConfig) -> None:
     monitor, mode = node.get("monitor"), node.get("mode")
     if isinstance(monitor, str) and mode in ("min", "max") and mode != monitor_mode(monitor):
         better = {"min": "smaller", "max": "larger"}[monitor_mode(monitor)]
@@ -130,7 +130,7 @@ def _check_callback(key: str, node: dict[str, Any], config: Config) -> None:
         raise ConfigError(f"{key}: begins at a share of trainer.max_epochs; set it: trainer.max_epochs=25")
 
 
-def _transforms(config: Config) -> list[tuple[str, dict[str, Any]]]:
+def _transforms(config: TrainConfig) -> list[tuple[str, dict[str, Any]]]:
     """Every known transform with its key, those within others included."""
     waiting = [(f"augmentation.transforms.{at}", node) for at, node in enumerate(config.augmentation.transforms)]
     found = []
@@ -176,7 +176,7 @@ def _border(node: dict[str, Any]) -> int:
     return int(node.get("padding") or 0) if reflects else 0
 
 
-def _features(config: Config) -> int | None:
+def _features(config: TrainConfig) -> int | None:
     """The features that a known backbone gives; None for any other."""
     backbone = config.model.backbone
     if backbone[TARGET] == SMALL_CNN:
@@ -186,7 +186,7 @@ def _features(config: Config) -> int | None:
     return None
 
 
-def _check_network(config: Config) -> None:
+def _check_network(config: TrainConfig) -> None:
     backbone, head, size = config.model.backbone, config.model.head, config.dataset.image_size
     layers = len(backbone.get("channels", [16, 32, 64])) if backbone[TARGET] == SMALL_CNN else 1
     if size >> (layers - 1) == 0:
@@ -205,10 +205,10 @@ def _check_network(config: Config) -> None:
         )
 
 
-def _check_batch_norm(config: Config) -> None:
+def _check_batch_norm(config: TrainConfig) -> None:
     """Batch normalisation needs two values of each channel or feature in a training step."""
     trainer, model = config.trainer, config.model
-    if trainer.sync_batchnorm and process_count(trainer.model_dump()) != 1:
+    if trainer.sync_batchnorm and count_processes(trainer.model_dump()) != 1:
         return  # the values of all processes count
     if model.head[TARGET] == MLP_HEAD and model.head.get("normalize") and config.dataset.batch_size == 1:
         raise ConfigError(

@@ -12,13 +12,13 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 
 import medclf
-from medclf.config.config_files import check_folder, options_of, refuse_unreadable, yaml_message
-from medclf.config.hydra_plugins import plugin_missing
+from medclf.config.config_files import format_yaml_error, list_options, validate_config_folder, validate_readable
+from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.limits import MAX_NAME
-from medclf.config.messages import shown
-from medclf.config.overrides import parse
-from medclf.utils.errors import ConfigError, did_you_mean, listed
-from medclf.utils.quoting import quoted
+from medclf.config.messages import format_value
+from medclf.config.overrides import parse_overrides
+from medclf.utils.errors import ConfigError, format_list, suggest
+from medclf.utils.quoting import quote_value
 
 STACKED_GROUPS = ("callbacks",)
 """Groups of which several choices may be made at once: callbacks=[ema,early_stopping]."""
@@ -48,18 +48,18 @@ class Composer:
                 the user's own that cannot be read.
         """
         self._check_config_name()
-        for item in parse(overrides):
+        for item in parse_overrides(overrides):
             self._check_choice(item)
         try:
             return self._compose(overrides)
         except yaml.YAMLError as error:
-            raise ConfigError(yaml_message(error)) from error
+            raise ConfigError(format_yaml_error(error)) from error
         except RecursionError as error:
             raise ConfigError("the configuration is nested too deeply, or one of its files includes itself") from error
         except Exception as error:  # Hydra raises many kinds for files and words that do not fit
             if isinstance(error, OSError) and error.filename:
                 raise ConfigError(f"{error.filename}: cannot be read: {error.strerror}") from error
-            refuse_unreadable(self.folders[1:])
+            validate_readable(self.folders[1:])
             raise ConfigError(self._explain(error, overrides)) from error
 
     @property
@@ -68,36 +68,40 @@ class Composer:
         return [conf_dir(), *([] if self.config_dir is None else [Path(self.config_dir)])]
 
     def _compose(self, overrides: list[str]) -> DictConfig:
-        path = [] if self.config_dir is None else [f"hydra.searchpath=[{quoted(_url(self.config_dir))}]"]
+        path = [] if self.config_dir is None else [f"hydra.searchpath=[{quote_value(_url(self.config_dir))}]"]
         with initialize_config_dir(str(conf_dir()), job_name=self.config_name, version_base="1.3"):
             node: DictConfig = compose(self.config_name, overrides=[*overrides, *path], return_hydra_config=True)
         return node
 
     def _check_config_name(self) -> None:
         if self.config_dir is not None:
-            check_folder(Path(self.config_dir))
+            validate_config_folder(Path(self.config_dir))
         short = len(self.config_name) <= MAX_NAME
         if not short or not any((folder / f"{self.config_name}.yaml").is_file() for folder in self.folders):
-            raise ConfigError(f"--config-name {shown(self.config_name)}: there is no such file; leave it out")
+            raise ConfigError(f"--config-name {format_value(self.config_name)}: there is no such file; leave it out")
 
     def _check_choice(self, item: Override) -> None:
         """Refuse a group of which nothing is chosen, or several things at once."""
         group = str(item.key_or_group)
         if item.is_sweep_override():
             raise ConfigError(f"{item.input_line}: several values are a sweep; add -m (--multirun), or type one")
-        options = options_of(group, self.folders)
+        options = list_options(group, self.folders)
         if not options or item.package is not None:
             return
         nothing = item.is_delete() or item.value() is None
         if nothing and (group in OPTIONAL_GROUPS or group not in self._required()):
             return
         if nothing:
-            raise ConfigError(f"{item.input_line}: needs one of {listed(options, 50)}, such as {group}={options[0]}")
+            raise ConfigError(
+                f"{item.input_line}: needs one of {format_list(options, 50)}, such as {group}={options[0]}"
+            )
         value = item.value()
         if isinstance(value, list) and not (group in STACKED_GROUPS and all(isinstance(name, str) for name in value)):
-            raise ConfigError(f"{group}={shown(value)}: takes one choice; valid: {listed(options, 50)}")
+            raise ConfigError(f"{group}={format_value(value)}: takes one choice; valid: {format_list(options, 50)}")
         if not isinstance(value, str | dict | list):
-            raise ConfigError(f"{group}={shown(value)}: there is no such {group}; valid: {listed(options, 50)}")
+            raise ConfigError(
+                f"{group}={format_value(value)}: there is no such {group}; valid: {format_list(options, 50)}"
+            )
 
     def _required(self) -> set[str]:
         """The groups of which the command needs a choice; their inner groups too."""
@@ -109,28 +113,28 @@ class Composer:
     def _explain(self, error: Exception, overrides: list[str]) -> str:
         if isinstance(error, MissingConfigException):
             return self._missing(error)
-        empty = [item.input_line for item in parse(overrides) if item.value() is None]
+        empty = [item.input_line for item in parse_overrides(overrides) if item.value() is None]
         if "Config group override must be" in str(error) and empty:
-            return f"{listed(empty)}: nothing is chosen there unless it is named; leave it out"
+            return f"{format_list(empty)}: nothing is chosen there unless it is named; leave it out"
         unknown = re.search(r"Could not (?:override|delete from config\.|delete) '([^'=@]+)", str(error))
         if isinstance(error, ConfigCompositionException) and unknown:
             key, known = unknown.group(1), self._known_keys(overrides, unknown.group(1))
             if key in known:
                 return f"{key}: has no such entry; one is added by +{key}.NAME=VALUE"
-            return f"{shown(key)}: there is no such key; {did_you_mean_key(key, known)}".rstrip("; ")
+            return f"{format_value(key)}: there is no such key; {suggest_key(key, known)}".rstrip("; ")
         return _reason(error)
 
     def _missing(self, error: MissingConfigException) -> str:
         name = str(error.missing_cfg_file)
-        if missing := plugin_missing(name):
+        if missing := explain_missing_plugin(name):
             return missing
         group, _, choice = name.rpartition("/")
         options = [option for option in error.options or [] if option != "base"]
         inside = re.match(r"In '([^']+)': Could not", str(error))
         if inside and not options:
-            return f"{inside.group(1)}.yaml: its defaults name {shown(name)}, which does not exist"
-        valid = listed(options, 50) or "none yet"
-        return f"{group}={shown(choice)}: there is no such {group}; {did_you_mean(choice, options)}Valid: {valid}"
+            return f"{inside.group(1)}.yaml: its defaults name {format_value(name)}, which does not exist"
+        valid = format_list(options, 50) or "none yet"
+        return f"{group}={format_value(choice)}: there is no such {group}; {suggest(choice, options)}Valid: {valid}"
 
     def _known_keys(self, overrides: list[str], wrong: str) -> list[str]:
         others = [item for item in overrides if wrong not in item]
@@ -143,11 +147,11 @@ class Composer:
         return []
 
 
-def did_you_mean_key(key: str, known: Iterable[str]) -> str:
+def suggest_key(key: str, known: Iterable[str]) -> str:
     """As did_you_mean; a key that lacks only its first parts (``batch_size``) is found by its last one."""
     known = list(known)
     ends_alike = [name for name in known if name.endswith(f".{key}")]
-    return f"did you mean '{ends_alike[0]}'? " if ends_alike else did_you_mean(key, known)
+    return f"did you mean '{ends_alike[0]}'? " if ends_alike else suggest(key, known)
 
 
 def _reason(error: Exception) -> str:
@@ -161,7 +165,7 @@ def _reason(error: Exception) -> str:
         return text.splitlines()[0] if text else "the configuration cannot be composed"
     key, value, reason = merging.groups()
     reasons = [ours for part, ours in REASONS.items() if part in reason]
-    return f"{key}={shown(value)}: {(reasons or [reason.splitlines()[0]])[0]}"
+    return f"{key}={format_value(value)}: {(reasons or [reason.splitlines()[0]])[0]}"
 
 
 def _url(folder: str) -> str:

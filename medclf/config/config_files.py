@@ -6,12 +6,12 @@ from pathlib import Path
 import yaml
 
 from medclf.config.limits import MAX_FILE_BYTES, MAX_FILE_DEPTH, MAX_FILE_VALUES, MAX_FILES
-from medclf.config.messages import shown
+from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
 from medclf.utils.plain_data import LOADER
 
 
-def check_folder(folder: Path) -> None:
+def validate_config_folder(folder: Path) -> None:
     """Raise if a folder of configurations is not there, or holds a file that would expand to more than memory takes.
 
     Raises:
@@ -22,7 +22,7 @@ def check_folder(folder: Path) -> None:
     except OSError:  # a name that is too long
         exists = False
     if not exists:
-        raise ConfigError(f"--config-dir {shown(str(folder))}: there is no such folder")
+        raise ConfigError(f"--config-dir {format_value(str(folder))}: there is no such folder")
     for path in _files(folder):
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES >> 10} KiB, which no configuration is")
@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
             raise ConfigError(f"{path}: its aliases expand to more than {MAX_FILE_VALUES} values")
 
 
-def refuse_unreadable(folders: Sequence[Path]) -> None:
+def validate_readable(folders: Sequence[Path]) -> None:
     """Raise for the first file of the user's own that is not text in UTF-8.
 
     Raises:
@@ -49,7 +49,7 @@ def refuse_unreadable(folders: Sequence[Path]) -> None:
             raise ConfigError(f"{path}: is not text in UTF-8; save it as UTF-8") from error
 
 
-def yaml_message(error: yaml.YAMLError) -> str:
+def format_yaml_error(error: yaml.YAMLError) -> str:
     """Return file, line and reason of a file that is not valid YAML."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
@@ -58,7 +58,7 @@ def yaml_message(error: yaml.YAMLError) -> str:
     return f"{mark.name}, line {mark.line + 1}: not valid YAML: {reason}"
 
 
-def options_of(group: str, folders: Sequence[Path]) -> list[str]:
+def list_options(group: str, folders: Sequence[Path]) -> list[str]:
     """Return the choices of a group, sorted; none for what is not a group."""
     places = [folder / group for folder in folders if group and not group.startswith("/")]
     return sorted({path.stem for place in places for path in place.glob("*.yaml")} - {"base"})

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from medclf.config.messages import shown
+from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
 
 FOLLOWER = (
@@ -26,7 +26,7 @@ SOCKET = "/pymp-12345678/listener-12345678"
 """Name of a socket that a worker process makes in the temporary folder; a path to one has at most 107 characters."""
 
 
-class Starter(NamedTuple):
+class Launcher(NamedTuple):
     """What has started this process together with others, how many in all, and how many a machine."""
 
     name: str
@@ -34,7 +34,7 @@ class Starter(NamedTuple):
     each: int
 
 
-def check_devices(trainer: Mapping[str, Any], multirun: bool = False, folder: str | None = None) -> None:
+def validate_devices(trainer: Mapping[str, Any], multirun: bool = False, folder: str | None = None) -> None:
     """Refuse what several processes cannot do, as far as the configuration and the environment tell.
 
     Args:
@@ -51,9 +51,9 @@ def check_devices(trainer: Mapping[str, Any], multirun: bool = False, folder: st
             f"trainer.strategy={strategy}: the predictions of all processes but the first would be lost; set "
             "trainer.strategy=ddp"
         )
-    processes, starter = process_count(trainer), started_by()
+    processes, starter = count_processes(trainer), detect_launcher()
     if trainer.get("accelerator") == "cpu" and processes is not None:
-        check_cores(processes // int(trainer.get("num_nodes", 1)))
+        validate_cores(processes // int(trainer.get("num_nodes", 1)))
     if multirun:
         _check_multirun(trainer, processes, starter)
         return
@@ -62,23 +62,23 @@ def check_devices(trainer: Mapping[str, Any], multirun: bool = False, folder: st
     _check_folder(starter, trainer, processes, folder)
 
 
-def process_count(trainer: Mapping[str, Any]) -> int | None:
+def count_processes(trainer: Mapping[str, Any]) -> int | None:
     """The processes of a run on all machines; None where it depends on the GPUs that are there."""
     each = _device_count(trainer.get("devices", "auto"), str(trainer.get("accelerator", "auto")))
     return None if each is None else each * int(trainer.get("num_nodes", 1))
 
 
-def started_by() -> Starter | None:
+def detect_launcher() -> Launcher | None:
     """Who has started this process: torchrun, SLURM, or None: a person, or Lightning.
 
     SLURM is where Lightning sees it: in a job that is no interactive shell.
     """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
-        return Starter("torchrun", int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
+        return Launcher("torchrun", int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
     if "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
         tasks = int(env["SLURM_NTASKS"])
-        return Starter("SLURM", tasks, max(1, tasks // int(env.get("SLURM_NNODES", 1))))
+        return Launcher("SLURM", tasks, max(1, tasks // int(env.get("SLURM_NNODES", 1))))
     return None
 
 
@@ -87,7 +87,7 @@ def is_started_by_lightning() -> bool:
     return "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
 
 
-def check_workers(workers: int | None) -> None:
+def validate_workers(workers: int | None) -> None:
     """Raise if processes that augment images could not be reached: their sockets lie in the temporary folder.
 
     Args:
@@ -100,12 +100,12 @@ def check_workers(workers: int | None) -> None:
     most = (107 if sys.platform == "linux" else 103) - len(SOCKET)
     if os.name != "nt" and len(os.fsencode(folder)) > most:
         raise ConfigError(
-            f"TMPDIR={shown(folder)}: is too long for processes that augment images ({len(os.fsencode(folder))} "
+            f"TMPDIR={format_value(folder)}: is too long for processes that augment images ({len(os.fsencode(folder))} "
             f"characters, at most {most}); set a shorter one, such as TMPDIR=/tmp, or dataset.num_workers=0"
         )
 
 
-def check_cores(processes: int) -> None:
+def validate_cores(processes: int) -> None:
     """Refuse more processes on the CPU than it has cores: each takes memory and makes the others wait.
 
     Two are allowed on one core, for those who try out how several processes do.
@@ -121,7 +121,7 @@ def check_cores(processes: int) -> None:
         )
 
 
-def check_shares(processes: int, images: Mapping[str, int]) -> None:
+def validate_worker_shares(processes: int, images: Mapping[str, int]) -> None:
     """Refuse more processes than a split has images: each must have one, or the others wait for it forever.
 
     Args:
@@ -152,7 +152,7 @@ def _device_count(devices: object, accelerator: str) -> int | None:
     return 1 if accelerator in ("cpu", "mps") else None
 
 
-def _check_multirun(trainer: Mapping[str, Any], processes: int | None, starter: Starter | None) -> None:
+def _check_multirun(trainer: Mapping[str, Any], processes: int | None, starter: Launcher | None) -> None:
     if starter is not None and starter.name == "torchrun":
         raise ConfigError(
             "-m: torchrun would start the whole sweep in each of its processes; start it without torchrun"
@@ -166,7 +166,7 @@ def _check_multirun(trainer: Mapping[str, Any], processes: int | None, starter: 
     )
 
 
-def _check_starter(starter: Starter, trainer: Mapping[str, Any], processes: int | None) -> None:
+def _check_starter(starter: Launcher, trainer: Mapping[str, Any], processes: int | None) -> None:
     """Lightning would wait for processes that nobody starts, or train the same network several times."""
     alone = processes == 1 and starter.name == "SLURM"  # a job may hold more tasks than the one that trains
     devices, nodes = starter.each, starter.processes // starter.each
@@ -182,7 +182,7 @@ def _check_starter(starter: Starter, trainer: Mapping[str, Any], processes: int 
 
 
 def _check_folder(
-    starter: Starter | None, trainer: Mapping[str, Any], processes: int | None, folder: str | None
+    starter: Launcher | None, trainer: Mapping[str, Any], processes: int | None, folder: str | None
 ) -> None:
     """Processes that Lightning does not start make up the folder's name each for itself: the time and the token."""
     together = starter is not None and starter.processes > 1 and processes != 1

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from medclf.config.limits import MAX_PARALLEL, MAX_SEED, MAX_STEPS, MAX_TRIALS
-from medclf.config.messages import validation_messages
+from medclf.config.messages import format_validation_errors
 from medclf.utils.errors import ConfigError
 
 EXTRAS = {
@@ -81,13 +81,13 @@ class SweeperConfig(_Settings):
     sampler: SamplerConfig | None = None
 
 
-def plugin_missing(config: str) -> str | None:
+def explain_missing_plugin(config: str) -> str | None:
     """What to say where Hydra does not find a config because a plugin is not installed; None for any other config."""
     extra = EXTRAS.get(config)
     return extra and f"{config}: its plugin is not installed; pip install 'medclf[{extra}]'"
 
 
-def check_plugins(node: DictConfig) -> None:
+def validate_plugins(node: DictConfig) -> None:
     """Raise if launcher or sweeper cannot work as they are set, or not on this machine.
 
     Args:
@@ -102,7 +102,7 @@ def check_plugins(node: DictConfig) -> None:
         try:
             schema.model_validate(settings)
         except ValidationError as error:
-            raise ConfigError(validation_messages(error, schema, f"hydra.{name}")) from error
+            raise ConfigError(format_validation_errors(error, schema, f"hydra.{name}")) from error
     if str(node.hydra.launcher.get("_target_")).endswith("SlurmLauncher") and shutil.which("srun") is None:
         raise ConfigError(
             "launcher=slurm: srun is not on this machine; start the sweep where it is, or run the jobs here: "

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from medclf.utils.errors import did_you_mean, listed
+from medclf.utils.errors import format_list, suggest
 
 MAX_SHOWN = 80
 """Characters of a value that a message shows."""
@@ -41,7 +41,7 @@ WHAT = {
 """By pydantic's name of an error."""
 
 
-def validation_messages(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
+def format_validation_errors(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
     """Return a line for each wrong key.
 
     Args:
@@ -60,8 +60,8 @@ def validation_messages(error: ValidationError, schema: type[BaseModel], prefix:
     return "\n".join(dict.fromkeys(lines))
 
 
-def file_message(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
-    """Return what is wrong with the first wrong value of a file; arguments as ``validation_messages``."""
+def format_file_error(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> str:
+    """Return what is wrong with the first wrong value of a file; arguments as ``format_validation_errors``."""
     first: dict[str, Any] = dict(error.errors(include_url=False)[0])
     if first["type"] == "missing":
         return f"{_key(first['loc'], prefix)} is missing"
@@ -69,7 +69,7 @@ def file_message(error: ValidationError, schema: type[BaseModel], prefix: str = 
 
 
 def _key(location: Sequence[Any], prefix: str) -> str:
-    return ".".join(([prefix] if prefix else []) + [shown(str(part)) for part in location if part != "[key]"])
+    return ".".join(([prefix] if prefix else []) + [format_value(str(part)) for part in location if part != "[key]"])
 
 
 def _lacking(parent: str, found: list[dict[str, Any]], prefix: str) -> str:
@@ -78,12 +78,13 @@ def _lacking(parent: str, found: list[dict[str, Any]], prefix: str) -> str:
         item["loc"][-1] for item in found if item["type"] == "missing" and _key(item["loc"][:-1], prefix) == parent
     ]
     return (
-        f"{parent or 'the configuration'}: {listed(names)} are missing; if the file is your own, let it begin with "
+        f"{parent or 'the configuration'}: {format_list(names)} are missing; if the file is your own, let it begin "
+        "with "
         "defaults: [base, _self_]"
     )
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Return a value as it is typed on the command line, cut where it is long."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -93,9 +94,9 @@ def shown(value: Any) -> str:
 
 def _typed(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return f"[{','.join(shown(item) for item in value[:MAX_SHOWN])}]"
+        return f"[{','.join(format_value(item) for item in value[:MAX_SHOWN])}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {shown(item)}' for key, item in list(value.items())[:MAX_SHOWN])}}}"
+        return f"{{{', '.join(f'{key}: {format_value(item)}' for key, item in list(value.items())[:MAX_SHOWN])}}}"
     return str(value)[: MAX_SHOWN + 1] if isinstance(value, str) else _number(value)
 
 
@@ -112,17 +113,17 @@ def _line(item: dict[str, Any], schema: type[BaseModel], prefix: str) -> str:
     key = _key(location, prefix)
     if item["type"] == "extra_forbidden":
         known = _fields(schema, location[:-1])
-        return f"{key}: there is no such key; {did_you_mean(location[-1], known)}Valid: {listed(known, 50) or 'none'}"
+        return f"{key}: there is no such key; {suggest(location[-1], known)}Valid: {format_list(known, 50) or 'none'}"
     if item["type"] == "missing":
         return f"{key}: is missing; set it: {key}=VALUE"
     what = WHAT.get(item["type"])
     if what is None:
         what = item["msg"].removeprefix("Value error, ")
     for name, bound in item.get("ctx", {}).items():
-        what = what.replace(f"<{name}>", shown(bound))
+        what = what.replace(f"<{name}>", format_value(bound))
     if item["type"] == "value_error" and isinstance(item["input"], dict):  # of a whole node: the message names its keys
         return f"{key}: {what}" if key else what
-    return f"{key}={shown(item['input'])}: {what}"
+    return f"{key}={format_value(item['input'])}: {what}"
 
 
 def _fields(schema: Any, location: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ Betas = Annotated[list[Share], Field(min_length=2, max_length=2)]
 PositivePair = Annotated[list[Positive], Field(min_length=2, max_length=2)]
 
 
-class OptimizerConfig(ComponentConfig):
+class OptimizerArguments(ComponentConfig):
     """What all optimizers of torch take. Every one needs a learning rate."""
 
     lr: Positive
@@ -22,7 +22,7 @@ class OptimizerConfig(ComponentConfig):
     foreach: bool | None = None
 
 
-class AdamConfig(OptimizerConfig):
+class AdamConfig(OptimizerArguments):
     """Arguments of ``torch.optim.Adam`` and ``AdamW``."""
 
     betas: Betas = Field([0.9, 0.999])
@@ -31,7 +31,7 @@ class AdamConfig(OptimizerConfig):
     fused: bool | None = None
 
 
-class NAdamConfig(OptimizerConfig):
+class NAdamConfig(OptimizerArguments):
     """Arguments of ``torch.optim.NAdam``."""
 
     betas: Betas = Field([0.9, 0.999])
@@ -40,7 +40,7 @@ class NAdamConfig(OptimizerConfig):
     decoupled_weight_decay: bool = False
 
 
-class RAdamConfig(OptimizerConfig):
+class RAdamConfig(OptimizerArguments):
     """Arguments of ``torch.optim.RAdam``."""
 
     betas: Betas = Field([0.9, 0.999])
@@ -48,14 +48,14 @@ class RAdamConfig(OptimizerConfig):
     decoupled_weight_decay: bool = False
 
 
-class AdamaxConfig(OptimizerConfig):
+class AdamaxConfig(OptimizerArguments):
     """Arguments of ``torch.optim.Adamax``."""
 
     betas: Betas = Field([0.9, 0.999])
     eps: NonNegative = 1e-8
 
 
-class AdagradConfig(OptimizerConfig):
+class AdagradConfig(OptimizerArguments):
     """Arguments of ``torch.optim.Adagrad``."""
 
     lr_decay: NonNegative = 0.0
@@ -64,14 +64,14 @@ class AdagradConfig(OptimizerConfig):
     fused: bool | None = None
 
 
-class AdadeltaConfig(OptimizerConfig):
+class AdadeltaConfig(OptimizerArguments):
     """Arguments of ``torch.optim.Adadelta``."""
 
     rho: Annotated[float, Field(ge=0, le=1)] = 0.9
     eps: NonNegative = 1e-6
 
 
-class RMSpropConfig(OptimizerConfig):
+class RMSpropConfig(OptimizerArguments):
     """Arguments of ``torch.optim.RMSprop``."""
 
     alpha: Share = 0.99
@@ -80,7 +80,7 @@ class RMSpropConfig(OptimizerConfig):
     centered: bool = False
 
 
-class SGDConfig(OptimizerConfig):
+class SGDConfig(OptimizerArguments):
     """Arguments of ``torch.optim.SGD``."""
 
     momentum: NonNegative = 0.0
@@ -95,7 +95,7 @@ class SGDConfig(OptimizerConfig):
         return self
 
 
-class ASGDConfig(OptimizerConfig):
+class ASGDConfig(OptimizerArguments):
     """Arguments of ``torch.optim.ASGD``."""
 
     lambd: NonNegative = 1e-4
@@ -118,7 +118,7 @@ class RpropConfig(ComponentConfig):
         return self
 
 
-class AdafactorConfig(OptimizerConfig):
+class AdafactorConfig(OptimizerArguments):
     """Arguments of ``torch.optim.Adafactor``."""
 
     beta2_decay: Annotated[float, Field(le=0)] = -0.8

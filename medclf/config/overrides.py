@@ -9,7 +9,7 @@ from hydra.errors import HydraException
 
 from medclf.config.field_types import path_text
 from medclf.config.limits import MAX_JOBS, MAX_OVERRIDE, MAX_OVERRIDES
-from medclf.config.messages import shown
+from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
 
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume")
@@ -17,7 +17,7 @@ FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume")
 LISTABLE = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 
 
-def parse(overrides: list[str]) -> list[Override]:
+def parse_overrides(overrides: list[str]) -> list[Override]:
     """Return Hydra's reading of the overrides.
 
     Raises:
@@ -29,19 +29,21 @@ def parse(overrides: list[str]) -> list[Override]:
     parsed = []
     for text in overrides:
         if len(text) > MAX_OVERRIDE:
-            raise ConfigError(f"{shown(text)}: has {len(text)} characters; at most {MAX_OVERRIDE}; put it into a file")
+            raise ConfigError(
+                f"{format_value(text)}: has {len(text)} characters; at most {MAX_OVERRIDE}; put it into a file"
+            )
         try:
             parsed.append(parser.parse_override(text))
         except (HydraException, RecursionError, ValueError) as error:
             raise ConfigError(_unreadable(text)) from error
         if not parsed[-1].key_or_group:
-            raise ConfigError(f"{shown(text)}: cannot be read: must be key=value")
+            raise ConfigError(f"{format_value(text)}: cannot be read: must be key=value")
         _check_path(parsed[-1])
         _count(parsed[-1])
     return parsed
 
 
-def key_of(item: Override) -> str:
+def get_key(item: Override) -> str:
     """Return the key or group that an override is about, without the ``+``, ``++`` or ``~`` in front of it."""
     key = str(item.key_or_group)
     return key if item.package is None else f"{key}@{item.package}"
@@ -50,14 +52,14 @@ def key_of(item: Override) -> str:
 def _check_path(item: Override) -> None:
     """Refuse the path of a folder that cannot exist; those of other keys are the schema's to check."""
     value = item.value()
-    if key_of(item) in FOLDERS and isinstance(value, str):
+    if get_key(item) in FOLDERS and isinstance(value, str):
         try:
             path_text(value)
         except ValueError as error:
-            raise ConfigError(f"{key_of(item)}={shown(value)}: {error}") from error
+            raise ConfigError(f"{get_key(item)}={format_value(value)}: {error}") from error
 
 
-def jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
+def expand_jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
     """The overrides of the jobs to check: each value of each swept key once, the first value for the other keys.
 
     Keys swept over what cannot be listed here (an interval, a glob) are left at their default.
@@ -68,7 +70,7 @@ def jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
     if not multirun:
         yield overrides
         return
-    parsed = parse(overrides)
+    parsed = parse_overrides(overrides)
     listable = [item for item in parsed if not item.is_sweep_override() or item.value_type in LISTABLE]
     values = [_values(item) for item in listable]
     first = [choice[0] for choice in values]
@@ -79,7 +81,7 @@ def jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
                 yield [*first[:position], value, *first[position + 1 :]]
 
 
-def check_combinations(swept: list[Override], most: int) -> None:
+def validate_combinations(swept: list[Override], most: int) -> None:
     """Raise if the values of all swept keys make too many combinations.
 
     Raises:
@@ -123,7 +125,7 @@ def _values(item: Override) -> list[str]:
 def _unreadable(text: str) -> str:
     key, sign, value = text.partition("=")
     if not sign:
-        return f"{shown(text)}: cannot be read: must be key=value"
+        return f"{format_value(text)}: cannot be read: must be key=value"
     plain = value.replace("_", "").isprintable() and not set("'\"\\") & set(value)
     example = f"'{key}=\"{value}\"'" if plain and len(text) < 200 else "'key=\"value\"'"
-    return f"{shown(text)}: cannot be read; put a value with special characters in quotes: {example}"
+    return f"{format_value(text)}: cannot be read; put a value with special characters in quotes: {example}"

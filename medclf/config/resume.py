@@ -7,12 +7,12 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from medclf.config.component_registry import EXPRESSION
-from medclf.config.composition import Composer, did_you_mean_key
-from medclf.config.overrides import key_of, parse
-from medclf.config.schema import Config, plain_content, validated_content
+from medclf.config.composition import Composer, suggest_key
+from medclf.config.overrides import get_key, parse_overrides
+from medclf.config.schema import TrainConfig, to_plain_data, validate_content
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.plain_data import read_json, read_yaml
-from medclf.utils.run_dir import Run, refuse_finished, unfinished
+from medclf.utils.run_dir import Run, find_unfinished_runs, validate_not_finished
 
 SAME = {
     "dataset": ("image_size", "channels", "resize", "clahe", "normalization", "batch_size", "balanced_sampling"),
@@ -26,7 +26,7 @@ WHOLE_RECIPES = ("experiment", "hpo", "hpo/space", "launcher", "local")
 Content = dict[str, Any]
 
 
-def resumed_config(run: Run, typed: list[str], composer: Composer) -> Config:
+def build_resumed_config(run: Run, typed: list[str], composer: Composer) -> TrainConfig:
     """Return the configuration of a run that is resumed.
 
     It is read as plain data: no expression in it is resolved. Only what was typed now passes through Hydra. A group
@@ -44,8 +44,8 @@ def resumed_config(run: Run, typed: list[str], composer: Composer) -> Config:
     content = read_yaml(run.config)
     # about the command, not the run: what was saved does not count
     content |= {"resume": str(run.folder), "resume_from": "last", "trust_code": False}
-    overrides = [item for item in parse(typed) if not key_of(item).startswith("hydra.")]
-    overrides = [item for item in overrides if key_of(item) != "resume"]
+    overrides = [item for item in parse_overrides(typed) if not get_key(item).startswith("hydra.")]
+    overrides = [item for item in overrides if get_key(item) != "resume"]
     groups = _groups(overrides, composer)
     if groups:
         _replace_groups(content, groups, _typed_before(run), composer)
@@ -53,12 +53,12 @@ def resumed_config(run: Run, typed: list[str], composer: Composer) -> Config:
         if item not in groups:
             _apply(content, item)
     try:
-        return validated_content(content, Config)
+        return validate_content(content, TrainConfig)
     except ConfigError as error:
         raise ConfigError(f"{error}\n(the configuration of {run.shown} is read from {run.config})") from error
 
 
-def config_of_first_process(run: Run, trust_code: bool) -> Config:
+def load_first_process_config(run: Run, trust_code: bool) -> TrainConfig:
     """Return the configuration of a run that several processes resume, which the first of them has saved.
 
     Nothing is composed: Hydra is at work in this process already.
@@ -68,13 +68,13 @@ def config_of_first_process(run: Run, trust_code: bool) -> Config:
         trust_code: whether it was typed now.
 
     Raises:
-        ConfigError, DataError: as ``resumed_config``.
+        ConfigError, DataError: as ``build_resumed_config``.
     """
     content = read_yaml(run.config) | {"resume": str(run.folder), "trust_code": trust_code}
-    return validated_content(content, Config)
+    return validate_content(content, TrainConfig)
 
 
-def check_same(run: Run, config: Config) -> None:
+def validate_same_setup(run: Run, config: TrainConfig) -> None:
     """Raise if a run would be continued with another network, or with images in another form or order.
 
     Raises:
@@ -111,9 +111,9 @@ def _groups(overrides: list[Override], composer: Composer) -> list[Override]:
     """The overrides that choose the config of a group."""
     choices: Any = composer.compose([]).hydra.runtime.choices
     known = {str(group) for group in choices}
-    found = [item for item in overrides if key_of(item) in known and not isinstance(item.value(), dict)]
+    found = [item for item in overrides if get_key(item) in known and not isinstance(item.value(), dict)]
     for item in found:
-        if key_of(item) in WHOLE_RECIPES:
+        if get_key(item) in WHOLE_RECIPES:
             raise ConfigError(f"{item.input_line}: cannot be changed when a run is resumed; leave it out")
     return found
 
@@ -129,9 +129,9 @@ def _typed_before(run: Run) -> list[str]:
 
 
 def _replace_groups(content: Content, groups: list[Override], before: list[str], composer: Composer) -> None:
-    composed = plain_content(composer.compose([str(item.input_line) for item in groups]))
+    composed = to_plain_data(composer.compose([str(item.input_line) for item in groups]))
     for item in groups:
-        group = key_of(item).replace("/", ".")
+        group = get_key(item).replace("/", ".")
         kept = {key: _get(content, key) for key in before if key.startswith(f"{group}.")}
         _set(content, group, _get(composed, group))
         for key, value in kept.items():
@@ -141,14 +141,14 @@ def _replace_groups(content: Content, groups: list[Override], before: list[str],
 
 def _apply(content: Content, item: Override) -> None:
     """Set, add or delete one value, as Hydra would."""
-    key = key_of(item)
+    key = get_key(item)
     if item.is_sweep_override():
         raise ConfigError(f"{item.input_line}: has several values, and one run is resumed; type one")
     if EXPRESSION in str(item.input_line):
         raise ConfigError(f"{item.input_line}: an expression cannot be typed when a run is resumed; type its value")
     exists = _has(content, key)
     if not exists and not (item.is_add() or item.is_force_add()):
-        nearest = did_you_mean_key(key, list(_keys(content)))
+        nearest = suggest_key(key, list(_keys(content)))
         raise ConfigError(f"{key}: there is no such key; {nearest}".rstrip("; "))
     if item.is_delete():
         _parent(content, key).pop(key.rpartition(".")[2])
@@ -191,7 +191,7 @@ def _keys(content: Content, prefix: str = "") -> Iterator[str]:
             yield from _keys(value, f"{prefix}{key}.")
 
 
-def run_to_resume(name: str) -> Run:
+def find_run_to_resume(name: str) -> Run:
     """Return the run that ``resume=NAME`` means; ``last`` is the unfinished run below runs/ that was last at work.
 
     Raises:
@@ -200,7 +200,7 @@ def run_to_resume(name: str) -> Run:
     run = Run(_folder(name))
     if not run.folder.is_dir() or not (run.record.is_file() or run.config.is_file()):
         raise ConfigError(f"resume={name}: is not a run folder ({run.record} does not exist)")
-    refuse_finished(run)
+    validate_not_finished(run)
     if not run.config.is_file():
         raise ConfigError(f"resume={name}: stopped before its configuration was saved; start the run again")
     return run
@@ -209,7 +209,7 @@ def run_to_resume(name: str) -> Run:
 def _folder(name: str) -> Path:
     if name != "last" or Path(name).is_dir():
         return Path(name)
-    waiting = unfinished(Path("runs"))
+    waiting = find_unfinished_runs(Path("runs"))
     if not waiting:
         raise ConfigError("resume=last: no run below runs/ is unfinished; name one: resume=RUN")
     return waiting[0].folder

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medclf.config.messages import file_message
-from medclf.config.schema import Dataset, Evaluation
+from medclf.config.messages import format_file_error
+from medclf.config.schema import DatasetConfig, EvaluationConfig
 from medclf.utils.errors import DataError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.plain_data import read_json, read_yaml
@@ -190,7 +190,7 @@ def read_metrics(run: Run) -> dict[str, Any]:
     Raises:
         DataError: where it is damaged, an entry has a wrong type, or it is not the one that the run wrote.
     """
-    verify(run, run.metrics)
+    verify_run_file(run, run.metrics)
     content = read_json(run.metrics)
     _check(run.metrics, content, StoredMetrics)
     return content
@@ -206,23 +206,23 @@ def read_config(run: Run) -> dict[str, Any]:
     model = content.get("model")
     composite = isinstance(model, dict) and model.get("members")
     _check(run.config, content, StoredComposite if composite else StoredConfig)
-    for group, schema in (("dataset", Dataset), ("evaluation", Evaluation)):
+    for group, schema in (("dataset", DatasetConfig), ("evaluation", EvaluationConfig)):
         _check(run.config, content.get(group), schema, group)
     return content
 
 
-def check_keys(path: Path, flat: dict[str, Any]) -> None:
+def validate_keys(path: Path, flat: dict[str, Any]) -> None:
     """Raise DataError if a key by which runs are grouped has a wrong type, in a configuration with dotted keys."""
     _check(path, flat, StoredKeys)
 
 
-def digests(run: Run) -> dict[str, dict[str, str]]:
+def compute_run_digests(run: Run) -> dict[str, dict[str, str]]:
     """Return the entry of run.json by which a file of the run that was changed or swapped is found later."""
     files = (run.predictions, run.splits, run.metrics)
     return {DIGESTS: {file.name: file_digest(file) for file in files if file.is_file()}}
 
 
-def verify(run: Run, file: Path) -> None:
+def verify_run_file(run: Run, file: Path) -> None:
     """Raise if a file of a run is not the one that the run wrote; runs of older versions have no record of it.
 
     Raises:
@@ -251,5 +251,5 @@ def _check(path: Path, content: Any, schema: type[BaseModel], prefix: str = "") 
     try:
         schema.model_validate(content)
     except ValidationError as error:
-        problem = file_message(error, schema, prefix)
+        problem = format_file_error(error, schema, prefix)
         raise DataError(f"{path}: {problem}; copy the file again from the run") from error

@@ -23,7 +23,7 @@ from medclf.config.field_types import (
     not_boolean,
 )
 from medclf.config.field_types import Fraction as Fraction
-from medclf.config.messages import validation_messages
+from medclf.config.messages import format_validation_errors
 from medclf.config.trainer_schema import Accelerator as Accelerator
 from medclf.config.trainer_schema import Precision as Precision
 from medclf.config.trainer_schema import TrainerConfig
@@ -37,7 +37,7 @@ TestTime = Literal["none", "flip"]
 """Test-time augmentation: none, or the mean over an image and its mirror image."""
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """A part of the configuration: no unknown keys, finite numbers, no change after checking."""
 
     model_config = ConfigDict(
@@ -50,13 +50,13 @@ class Strict(BaseModel):
     )
 
 
-class Typed(Strict):
+class TypedModel(StrictModel):
     """A part of a configuration that Hydra composes: exact types; a number is a name where one is due (``Text``)."""
 
     model_config = ConfigDict(strict=True)
 
 
-class Splits(Typed):
+class SplitsConfig(TypedModel):
     """How images come to train, val and test.
 
     ``folders`` maps a folder's name to the part it holds; ``val`` and ``test`` are shares of the images that are cut
@@ -73,7 +73,7 @@ class Splits(Typed):
     file: PathText | None
 
 
-class Phantom(Typed):
+class PhantomConfig(TypedModel):
     """Counts of images (half of each class), side in pixels, and seed of the phantom."""
 
     train: Annotated[int, Field(ge=8, le=limits.MAX_PHANTOM_IMAGES)]
@@ -82,7 +82,7 @@ class Phantom(Typed):
     seed: Seed
 
 
-class Table(Typed):
+class TableConfig(TypedModel):
     """A CSV file below root, and the names of its columns; ``group`` and ``split`` where it has them."""
 
     file: PathText
@@ -92,30 +92,30 @@ class Table(Typed):
     split: Text | None
 
 
-class Duplicates(Typed):
+class DuplicatesConfig(TypedModel):
     """``near``: bits out of 256 by which perceptual hashes of one picture may differ; None: only equal files count."""
 
     near: Annotated[int, Field(ge=0, le=64)] | None
     on_conflict: Literal["drop", "error", "keep"]
 
 
-class Clahe(Typed):
+class ClaheConfig(TypedModel):
     """Contrast-limited adaptive histogram equalisation (Zuiderveld 1994): clip limit, and tiles along a side."""
 
     clip_limit: Annotated[float, Field(gt=0, le=limits.MAX_CLIP_LIMIT)]
     tiles: Annotated[int, Field(ge=1, le=limits.MAX_TILES)]
 
 
-class Form(Typed):
+class ImageSpecConfig(TypedModel):
     """In what form a network sees an image."""
 
     image_size: Annotated[int, Field(ge=limits.MIN_IMAGE_SIZE, le=limits.MAX_IMAGE_SIZE)]
     channels: Annotated[Literal[1, 3], BeforeValidator(not_boolean)]
     resize: Literal["squash", "letterbox", "crop"]
-    clahe: Clahe | None
+    clahe: ClaheConfig | None
 
 
-class Dataset(Form):
+class DatasetConfig(ImageSpecConfig):
     """Where the images are, what their classes are, and in what form the network sees them."""
 
     name: Name
@@ -125,27 +125,27 @@ class Dataset(Form):
     kaggle: Text | None
     format: Literal["folders", "table", "medmnist"]
     archive: PathText | None
-    table: Table
+    table: TableConfig
     expected: Annotated[dict[ClassName, Annotated[int, Field(ge=0)]], Field(max_length=limits.MAX_CLASSES)] | None
     classes: Annotated[list[ClassName], Field(min_length=2, max_length=limits.MAX_CLASSES)] | None
     class_folders: Annotated[dict[ClassName, Folders], Field(max_length=limits.MAX_CLASSES)] | None
     positive: Text | None
     exclude: Annotated[list[Text], Field(max_length=limits.MAX_ENTRIES)]
     group_pattern: Annotated[Text, Field(max_length=limits.MAX_PATTERN)] | None
-    duplicates: Duplicates
+    duplicates: DuplicatesConfig
     on_unreadable: Literal["error", "drop"]
     # a default, so that runs of earlier releases still resume
     max_megapixels: Annotated[float, Field(gt=0, le=HIGHEST_MAX_MEGAPIXELS)] = DEFAULT_MAX_MEGAPIXELS
-    splits: Splits
+    splits: SplitsConfig
     store: PathText
     normalization: Literal["imagenet", "dataset"]
     batch_size: Annotated[int, Field(ge=1, le=limits.MAX_BATCH_SIZE)]
     balanced_sampling: bool
     num_workers: Annotated[int, Field(ge=0, le=limits.MAX_WORKERS)] | None
-    phantom: Phantom | None
+    phantom: PhantomConfig | None
 
 
-class Model(Typed):
+class ModelConfig(TypedModel):
     """A backbone and a head; ``weights`` is none, default or a path.
 
     A backbone that is ``frozen``, or that has an epoch ``unfreeze_at``, keeps its weights (until then).
@@ -165,7 +165,7 @@ class Model(Typed):
     compile: bool
 
 
-class Augmentation(Typed):
+class AugmentationConfig(TypedModel):
     """Random transforms of a training image, in order; alphas of mixup and CutMix, which mix images of a batch."""
 
     name: Name
@@ -174,7 +174,7 @@ class Augmentation(Typed):
     cutmix: Annotated[float, Field(ge=0)]
 
 
-class Loss(Typed):
+class LossConfig(TypedModel):
     """A kind of cross-entropy. ``class_weights`` by name leave those not named at 1; ``gamma`` is focal loss's."""
 
     name: Literal["cross_entropy", "binary_cross_entropy", "focal"]
@@ -183,7 +183,7 @@ class Loss(Typed):
     gamma: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Scheduler(Typed):
+class SchedulerConfig(TypedModel):
     """A schedule of the learning rate; cosine and one_cycle have ``warmup``, plateau ``factor`` and ``patience``."""
 
     name: Literal["none", "cosine", "one_cycle", "plateau"]
@@ -192,7 +192,7 @@ class Scheduler(Typed):
     patience: Annotated[int, Field(ge=0, le=limits.MAX_STEPS)] = 3
 
 
-class Tune(Typed):
+class TunerConfig(TypedModel):
     """What Lightning's Tuner finds before training; ``max_batch_size`` is where the search for the largest ends."""
 
     lr: bool
@@ -200,7 +200,7 @@ class Tune(Typed):
     max_batch_size: Annotated[int, Field(ge=2, le=limits.MAX_BATCH_SIZE)]
 
 
-class Optimizer(BaseModel):
+class OptimizerConfig(BaseModel):
     """``_target_`` and the arguments of a torch optimizer. Every optimizer has a learning rate."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
@@ -209,7 +209,7 @@ class Optimizer(BaseModel):
     lr: Annotated[float, Field(gt=0)]
 
 
-class Evaluation(Typed):
+class EvaluationConfig(TypedModel):
     """How predictions are judged; ``conf/evaluation/default.yaml`` tells what each key is."""
 
     operating_point: Literal["half", "youden", "sensitivity", "specificity", "cost"]
@@ -224,13 +224,13 @@ class Evaluation(Typed):
     grad_cam: Annotated[int, Field(ge=0, le=limits.MAX_GRAD_CAM)]
 
 
-class Sweep(Typed):
+class SweepConfig(TypedModel):
     """How a sweep goes: ``fail_fast`` ends it at the first job that breaks."""
 
     fail_fast: bool
 
 
-class Config(Typed):
+class TrainConfig(TypedModel):
     """The whole configuration of a training run."""
 
     seed: Seed
@@ -238,35 +238,35 @@ class Config(Typed):
     trust_code: bool
     resume: PathText | None
     resume_from: Literal["last", "previous"]
-    dataset: Dataset
-    augmentation: Augmentation
-    model: Model
-    loss: Loss
-    optimizer: Optimizer
-    scheduler: Scheduler
-    tune: Tune
+    dataset: DatasetConfig
+    augmentation: AugmentationConfig
+    model: ModelConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    scheduler: SchedulerConfig
+    tune: TunerConfig
     callbacks: Annotated[dict[Text, Target], Field(max_length=limits.MAX_CALLBACKS)]
     logger: Target
     trainer: TrainerConfig
-    evaluation: Evaluation
-    sweep: Sweep
+    evaluation: EvaluationConfig
+    sweep: SweepConfig
 
 
-class AuditConfig(Typed):
+class AuditConfig(TypedModel):
     """The whole configuration of ``python -m medclf.audit``."""
 
-    dataset: Dataset
+    dataset: DatasetConfig
 
 
-class PrepareConfig(Typed):
+class PrepareConfig(TypedModel):
     """The whole configuration of ``python -m medclf.prepare``; ``export`` is a folder for the prepared images."""
 
-    dataset: Dataset
+    dataset: DatasetConfig
     download: bool
     export: PathText | None
 
 
-class EvaluateConfig(Typed):
+class EvaluateConfig(TypedModel):
     """The whole configuration of ``python -m medclf.evaluate``: a ``run`` or a table of ``predictions``.
 
     With ``dataset`` the run's model is tested on its images; ``class_map`` gives the model's name of a class there, or
@@ -277,28 +277,28 @@ class EvaluateConfig(Typed):
     run: PathText | None
     predictions: PathText | None
     positive: Text | None
-    dataset: Dataset | None = None
+    dataset: DatasetConfig | None = None
     class_map: dict[Text, Text | None]
     tta: TestTime
     accelerator: Accelerator
     precision: Precision | None
     trust_code: bool
-    evaluation: Evaluation
+    evaluation: EvaluationConfig
 
 
-Checked = TypeVar("Checked", bound=Strict)
+Checked = TypeVar("Checked", bound=StrictModel)
 
 
-def validated(node: DictConfig, kind: type[Checked]) -> Checked:
+def validate_config(node: DictConfig, kind: type[Checked]) -> Checked:
     """Return the checked configuration of a command.
 
     Raises:
         ConfigError: with every key that is unknown, missing, of the wrong type or out of range.
     """
-    return validated_content(plain_content(node), kind)
+    return validate_content(to_plain_data(node), kind)
 
 
-def plain_content(node: DictConfig, without: Collection[str] = ("hydra",)) -> dict[str, Any]:
+def to_plain_data(node: DictConfig, without: Collection[str] = ("hydra",)) -> dict[str, Any]:
     """Return a composed configuration as plain data, its expressions resolved.
 
     Args:
@@ -320,7 +320,7 @@ def plain_content(node: DictConfig, without: Collection[str] = ("hydra",)) -> di
     return content  # type: ignore[no-any-return]
 
 
-def validated_content(content: Any, kind: type[Checked]) -> Checked:
+def validate_content(content: Any, kind: type[Checked]) -> Checked:
     """Return the checked configuration of a command, given as plain data.
 
     Raises:
@@ -329,7 +329,7 @@ def validated_content(content: Any, kind: type[Checked]) -> Checked:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(validation_messages(error, kind)) from error
+        raise ConfigError(format_validation_errors(error, kind)) from error
 
 
 def _reason(error: OmegaConfBaseException) -> str:

@@ -9,7 +9,7 @@ from medclf.config.trainer_schema import TrainerConfig
 from medclf.utils.errors import ConfigError
 
 
-def check_trainer(trainer: TrainerConfig, monitor: str) -> None:
+def validate_trainer(trainer: TrainerConfig, monitor: str) -> None:
     """Raise if a run with these arguments could not be trained, validated on and tested as a whole.
 
     Args:
@@ -99,7 +99,7 @@ def _check_whole_splits(trainer: TrainerConfig) -> None:
             )
 
 
-def check_batches(trainer: TrainerConfig, batch_size: int, images: Mapping[str, int], processes: int = 1) -> None:
+def validate_batches(trainer: TrainerConfig, batch_size: int, images: Mapping[str, int], processes: int = 1) -> None:
     """Raise if training would end before the first validation, or an epoch would have no batch.
 
     Args:

@@ -6,39 +6,39 @@ import shutil
 import sys
 from pathlib import Path
 
-from medclf.config.component_validation import check_components
-from medclf.config.distributed import check_workers
-from medclf.config.messages import shown
-from medclf.config.resume import check_same
-from medclf.config.schema import Config, Dataset, EvaluateConfig, Loss, Model
-from medclf.config.trainer_validation import check_trainer
+from medclf.config.component_validation import validate_components
+from medclf.config.distributed import validate_workers
+from medclf.config.messages import format_value
+from medclf.config.resume import validate_same_setup
+from medclf.config.schema import DatasetConfig, EvaluateConfig, LossConfig, ModelConfig, TrainConfig
+from medclf.config.trainer_validation import validate_trainer
 from medclf.metric_registry import metric_names, monitor_names
-from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.run_dir import Run
 
 
-def check(config: Config) -> None:
+def validate_train_config(config: TrainConfig) -> None:
     """Compare the parts of the configuration with each other.
 
     Raises:
         ConfigError: naming key, value and remedy of the first part that does not fit.
     """
     if config.resume is not None:
-        check_same(Run(Path(config.resume)), config)
-    check_trainer(config.trainer, config.monitor)
-    check_workers(config.dataset.num_workers)
-    check_dataset(config.dataset)
-    check_components(config)
+        validate_same_setup(Run(Path(config.resume)), config)
+    validate_trainer(config.trainer, config.monitor)
+    validate_workers(config.dataset.num_workers)
+    validate_dataset_config(config.dataset)
+    validate_components(config)
     _check_model(config.model, config.trainer.max_epochs)
-    check_loss(config.loss, config.model, config.dataset.classes)
+    validate_loss(config.loss, config.model, config.dataset.classes)
     _check_schedules(config)
-    check_monitor("monitor", config.monitor, config.dataset.classes)
+    validate_monitor("monitor", config.monitor, config.dataset.classes)
     for name, callback in config.callbacks.items():
         if callback.get("monitor") is not None:
-            check_monitor(f"callbacks.{name}.monitor", callback["monitor"], config.dataset.classes)
+            validate_monitor(f"callbacks.{name}.monitor", callback["monitor"], config.dataset.classes)
 
 
-def check_evaluate(config: EvaluateConfig) -> None:
+def validate_evaluate_config(config: EvaluateConfig) -> None:
     """Refuse what cannot be judged: nothing, two things at once, a folder that is no run or has not finished.
 
     Raises:
@@ -59,7 +59,7 @@ def check_evaluate(config: EvaluateConfig) -> None:
     if config.dataset is not None:
         if config.run is None:
             raise ConfigError(f"dataset={config.dataset.name}: needs the model of a run to test on it: run=RUN")
-        check_dataset(config.dataset)
+        validate_dataset_config(config.dataset)
 
 
 def _check_run(run: Run, needs_model: bool) -> None:
@@ -72,14 +72,14 @@ def _check_run(run: Run, needs_model: bool) -> None:
     missing = [path.name for path in needed if not path.is_file()]
     if missing and run.status != "finished":
         raise ConfigError(
-            f"run={run.shown}: has not finished ({run.status}) and has no {listed(missing)}; go on with it: "
+            f"run={run.shown}: has not finished ({run.status}) and has no {format_list(missing)}; go on with it: "
             f"python -m medclf.train resume={run.shown}"
         )
     if missing:
-        raise ConfigError(f"run={run.shown}: {listed(missing)} is not there; was it moved or deleted?")
+        raise ConfigError(f"run={run.shown}: {format_list(missing)} is not there; was it moved or deleted?")
 
 
-def check_monitor(key: str, monitor: str, classes: list[str] | None) -> None:
+def validate_monitor(key: str, monitor: str, classes: list[str] | None) -> None:
     """Refuse a monitor that no epoch logs. Unknown classes (None) allow the names of two classes too.
 
     Raises:
@@ -88,11 +88,11 @@ def check_monitor(key: str, monitor: str, classes: list[str] | None) -> None:
     valid = monitor_names(metric_names(2 if classes is None else len(classes)))
     if monitor not in valid:
         raise ConfigError(
-            f"{key}={monitor}: no epoch logs such a metric; {did_you_mean(monitor, valid)}Valid: {listed(valid, 40)}"
+            f"{key}={monitor}: no epoch logs such a metric; {suggest(monitor, valid)}Valid: {format_list(valid, 40)}"
         )
 
 
-def check_positive(key: str, positive: str | None, classes: list[str]) -> None:
+def validate_positive(key: str, positive: str | None, classes: list[str]) -> None:
     """Refuse a positive class that is not among the classes, or not one of two.
 
     Raises:
@@ -100,13 +100,13 @@ def check_positive(key: str, positive: str | None, classes: list[str]) -> None:
     """
     if positive is not None and positive not in classes:
         raise ConfigError(
-            f"{key}={positive}: is not one of the classes {listed(classes)}; {did_you_mean(positive, classes)}".rstrip(
+            f"{key}={positive}: is not one of the classes {format_list(classes)}; {suggest(positive, classes)}".rstrip(
                 "; "
             )
         )
 
 
-def check_dataset(dataset: Dataset) -> None:
+def validate_dataset_config(dataset: DatasetConfig) -> None:
     """Compare the parts of a dataset's config with each other.
 
     Raises:
@@ -116,7 +116,7 @@ def check_dataset(dataset: Dataset) -> None:
     if classes is not None:
         if len(set(classes)) < len(classes):
             raise ConfigError(f"dataset.classes={classes}: a class is named twice")
-        check_positive("dataset.positive", dataset.positive, classes)
+        validate_positive("dataset.positive", dataset.positive, classes)
     if dataset.splits.val + dataset.splits.test >= 1:
         raise ConfigError(
             f"dataset.splits.val={dataset.splits.val}, dataset.splits.test={dataset.splits.test}: "
@@ -136,7 +136,7 @@ def check_dataset(dataset: Dataset) -> None:
             ) from error
 
 
-def check_loss(loss: Loss, model: Model, classes: list[str] | None) -> None:
+def validate_loss(loss: LossConfig, model: ModelConfig, classes: list[str] | None) -> None:
     """Refuse a loss that does not fit the network's output or the classes. Unknown classes (None) allow any.
 
     Raises:
@@ -153,16 +153,16 @@ def check_loss(loss: Loss, model: Model, classes: list[str] | None) -> None:
     if model.output == "sigmoid" and len(classes) > 2:
         raise ConfigError(
             f"model.output=sigmoid: one logit tells two classes apart, the dataset has {len(classes)}: "
-            f"{listed(classes)}; set model.output=softmax loss=cross_entropy"
+            f"{format_list(classes)}; set model.output=softmax loss=cross_entropy"
         )
     for name in loss.class_weights if isinstance(loss.class_weights, dict) else ():
         if name not in classes:
             raise ConfigError(
-                f"loss.class_weights.{name}: is not one of the classes {listed(classes)}; {did_you_mean(name, classes)}"
+                f"loss.class_weights.{name}: is not one of the classes {format_list(classes)}; {suggest(name, classes)}"
             )
 
 
-def _check_model(model: Model, max_epochs: int | None) -> None:
+def _check_model(model: ModelConfig, max_epochs: int | None) -> None:
     if model.weights not in ("none", "default") and not Path(model.weights).is_file():
         raise ConfigError(f"model.weights={model.weights}: no such file; use none, default or the path of a state dict")
     compiler = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
@@ -182,7 +182,7 @@ def _check_model(model: Model, max_epochs: int | None) -> None:
         )
 
 
-def _check_schedules(config: Config) -> None:
+def _check_schedules(config: TrainConfig) -> None:
     trainer = config.trainer
     by_time = trainer.max_epochs is None and trainer.max_time is not None
     endless = (trainer.max_epochs == -1 or by_time) and trainer.max_steps == -1
@@ -192,6 +192,7 @@ def _check_schedules(config: Config) -> None:
         )
     if config.scheduler.name == "plateau" and trainer.check_val_every_n_epoch != 1:
         raise ConfigError(
-            f"trainer.check_val_every_n_epoch={shown(trainer.check_val_every_n_epoch)}: scheduler=plateau needs a "
+            f"trainer.check_val_every_n_epoch={format_value(trainer.check_val_every_n_epoch)}: scheduler=plateau "
+            "needs a "
             "validation in each epoch; use trainer.check_val_every_n_epoch=1"
         )

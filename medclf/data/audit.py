@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from medclf.config.schema import Dataset
-from medclf.data.image_io import decode
+from medclf.config.schema import DatasetConfig
+from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan import Examined
-from medclf.utils.errors import listed
+from medclf.data.scan import DatasetScan
+from medclf.utils.errors import format_list
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
 IMBALANCED = 10
@@ -42,7 +42,7 @@ class Audit:
         return "\n".join([*facts, "", self.counts, "", "Findings", *found])
 
 
-def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
+def compute_audit(examined: DatasetScan, table: ImageTable, config: DatasetConfig) -> Audit:
     """Describe the images of a dataset and name what is wrong with them.
 
     Args:
@@ -65,15 +65,16 @@ def audit(examined: Examined, table: ImageTable, config: Dataset) -> Audit:
         "root": str(examined.root),
         "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude, {skipped} skipped",
         "patients": f"{frame['group'].nunique()} groups (patients, or pictures that look alike)",
-        "sizes": f"{len(sizes)} different, commonest {listed(f'{size} ({n})' for size, n in sizes.most_common(3))}",
-        "modes": listed(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),
+        "sizes": f"{len(sizes)} different, commonest "
+        "{format_list(f'{size} ({n})' for size, n in sizes.most_common(3))}",
+        "modes": format_list(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),
         "colour": _colour(table, config),
         "split hash": table.digest(),
     }
     return Audit(facts, table.counts(), audit_findings(examined, table, config), images)
 
 
-def audit_findings(examined: Examined, table: ImageTable, config: Dataset) -> list[str]:
+def audit_findings(examined: DatasetScan, table: ImageTable, config: DatasetConfig) -> list[str]:
     """What should be looked at, a line each: what the log of a run says too, and what is known beforehand of the test.
 
     Args: as ``audit`` takes them.
@@ -83,10 +84,10 @@ def audit_findings(examined: Examined, table: ImageTable, config: Dataset) -> li
     return lines
 
 
-def _colour(table: ImageTable, config: Dataset) -> str:
+def _colour(table: ImageTable, config: DatasetConfig) -> str:
     """How many of some images hold colour, whatever their files could hold."""
     paths = table.frame["path"].sample(min(LOOKED_AT, len(table.frame)), random_state=0)
-    read = partial(decode, grey=False, at_least=64, max_megapixels=config.max_megapixels)
+    read = partial(decode_image, grey=False, at_least=64, max_megapixels=config.max_megapixels)
     coloured = 0
     for path in paths:
         pixels = np.asarray(read(table.root, path).resize((64, 64)), dtype=float)
@@ -102,7 +103,7 @@ def expected_intervals(frame: pd.DataFrame, classes: list[str]) -> list[str]:
     test = frame[frame["split"] == "test"]
     for label in classes:
         n = int((test["class"] == label).sum())
-        shown = listed(_wilson(round(value * n), n) for value in SENSITIVITIES)
+        shown = format_list(_wilson(round(value * n), n) for value in SENSITIVITIES)
         lines.append(f"Sensitivity for {label} and its 95 % interval, if the test finds: {shown}.")
     return lines
 
@@ -112,12 +113,12 @@ def _wilson(hits: int, n: int) -> str:
     return f"{hits} of {n} -> {hits / n:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def _expected(examined: Examined, config: Dataset) -> list[str]:
+def _expected(examined: DatasetScan, config: DatasetConfig) -> list[str]:
     if config.expected is None:
         return []
     counts = examined.counts
     off = [f"{label} {counts[label]} instead of {n}" for label, n in config.expected.items() if counts[label] != n]
-    return [f"Not the published number of images: {listed(off)}."] if off else []
+    return [f"Not the published number of images: {format_list(off)}."] if off else []
 
 
 def _imbalance(frame: pd.DataFrame) -> list[str]:
@@ -127,28 +128,28 @@ def _imbalance(frame: pd.DataFrame) -> list[str]:
     return [f"Class {counts.idxmax()} has {counts.max() / counts.min():.0f} times the images of {counts.idxmin()}."]
 
 
-def _small(examined: Examined, config: Dataset) -> list[str]:
+def _small(examined: DatasetScan, config: DatasetConfig) -> list[str]:
     small = sum(min(image.width, image.height) < config.image_size for image in examined.prints)
     if not small:
         return []
     return [f"{small} images are smaller than dataset.image_size={config.image_size} and are enlarged."]
 
 
-def _leaks(examined: Examined, table: ImageTable) -> list[str]:
+def _leaks(examined: DatasetScan, table: ImageTable) -> list[str]:
     """Copies of one picture in several published parts, where the source gives them."""
     split = table.frame["split"].to_numpy()
     pairs = [(a, b) for a, b in examined.duplicates.pairs.tolist() if split[a] != split[b]]
     if not pairs:
         return []
     paths = list(table.frame["path"])
-    shown = listed((f"{paths[a]} ~ {paths[b]}" for a, b in pairs), 5)
+    shown = format_list((f"{paths[a]} ~ {paths[b]}" for a, b in pairs), 5)
     return [f"{len(pairs)} pairs of like pictures lie in different parts of the published split: {shown}."]
 
 
-def _labels(examined: Examined) -> list[str]:
+def _labels(examined: DatasetScan) -> list[str]:
     images = examined.found.images
     pairs = [(a, b) for a, b in examined.duplicates.pairs.tolist() if images[a].label != images[b].label]
     if not pairs:
         return []
-    shown = listed((f"{images[a].path} ~ {images[b].path}" for a, b in pairs), 10)
+    shown = format_list((f"{images[a].path} ~ {images[b].path}" for a, b in pairs), 10)
     return [f"{len(pairs)} pairs of like pictures have different labels; look at them: {shown}."]

@@ -3,10 +3,10 @@ from typing import Any
 from torchvision.transforms import InterpolationMode, v2
 
 from medclf.config.component_registry import TRANSFORMS, build_component, validate_component
-from medclf.config.schema import Augmentation
+from medclf.config.schema import AugmentationConfig
 
 
-def build_augmentation(config: Augmentation, trust_code: bool = False) -> v2.Transform:
+def build_augmentation(config: AugmentationConfig, trust_code: bool = False) -> v2.Transform:
     """Build the random transforms of a training image as one, of uint8 tensors of shape (channels, height, width).
 
     Raises:

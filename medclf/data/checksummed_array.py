@@ -27,13 +27,13 @@ class DamagedArrayError(DataError):
     """A file is not what was written: cut, overwritten, or of an earlier version without checksums."""
 
 
-class CheckedArray:
+class ChecksummedArray:
     """An array on disk, whose rows are read and checked one at a time.
 
     Rows are read by their offset, so that what has been read fills the system's cache and not this process's memory.
 
     Args:
-        path: of a file that ``write_checked`` wrote.
+        path: of a file that ``write_checksummed`` wrote.
         dtype: expected.
 
     Raises:
@@ -98,7 +98,7 @@ class CheckedArray:
             self.read(row)
 
 
-def write_checked(file: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike, rows: Iterable[bytes]) -> None:
+def write_checksummed(file: IO[bytes], shape: tuple[int, ...], dtype: DTypeLike, rows: Iterable[bytes]) -> None:
     """Write an array and its checksums.
 
     Args:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from medclf.utils.random_state import State, random_state, set_random_state
+from medclf.utils.random_state import State, get_random_state, set_random_state
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -28,7 +28,7 @@ class ResumableLoader(DataLoader[Any]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         """The batches of an epoch."""
-        now, resumed, self._resumed = random_state(), self._resumed, None
+        now, resumed, self._resumed = get_random_state(), self._resumed, None
         self._began = now
         if resumed is not None:
             self._began = resumed["began"]

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from medclf.config.distributed import check_workers
-from medclf.config.schema import Dataset as DatasetConfig
+from medclf.config.distributed import validate_workers
+from medclf.config.schema import DatasetConfig
 from medclf.data.augmentation_views import Views
 from medclf.data.dataloader import BalancedSampler, ResumableLoader
-from medclf.data.image_cache import ImageStore, open_store
+from medclf.data.image_cache import ImageCache, open_image_cache
 from medclf.data.image_table import PARTS, ImageTable
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,7 +61,7 @@ class ImageDataset(Dataset[Batch]):
     """
 
     def __init__(
-        self, store: ImageStore, rows: list[int], target: Tensor, augment: Callable[[Tensor], Tensor] | None = None
+        self, store: ImageCache, rows: list[int], target: Tensor, augment: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.store = store
         self.rows = rows
@@ -121,7 +121,7 @@ class ImageDataModule(lightning.LightningDataModule):
         if self.datasets:
             return
         frame = self.table.frame
-        store = open_store(self.table, self.config, self.progress)
+        store = open_image_cache(self.table, self.config, self.progress)
         target = torch.tensor([self.table.classes.index(label) for label in frame["class"]])
         for part in PARTS:
             rows = np.flatnonzero(frame["split"] == part).tolist()
@@ -183,7 +183,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self, part: str, sampler: Sampler[Any] | None = None, shuffle: bool = False, drop_last: bool = False
     ) -> ResumableLoader:
         workers = self._workers() if part == "train" else 0  # only augmentation is work for another process
-        check_workers(workers)
+        validate_workers(workers)
         return ResumableLoader(
             self.datasets[part],
             batch_size=self.batch_size,

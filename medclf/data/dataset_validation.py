@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from medclf.config.schema import Config, PrepareConfig
-from medclf.config.validation import check_loss, check_monitor, check_positive
-from medclf.data.sources.discovery import check_classes, find_images, image_root, is_extracted
-from medclf.data.splits import check_batch_size, expected_train_images
+from medclf.config.schema import PrepareConfig, TrainConfig
+from medclf.config.validation import validate_loss, validate_monitor, validate_positive
+from medclf.data.sources.discovery import find_images, image_root, is_extracted, validate_classes
+from medclf.data.splits import expected_train_images, validate_batch_size
 from medclf.utils.errors import ConfigError
 from medclf.utils.run_dir import is_used
 
 
-def check_images(config: Config) -> None:
+def validate_image_files(config: TrainConfig) -> None:
     """Look at names and counts of the images, not into them, and refuse what cannot be trained on.
 
     Raises:
@@ -23,14 +23,14 @@ def check_images(config: Config) -> None:
     if not is_extracted(dataset):
         return  # so is an archive extracted
     found = find_images(dataset)
-    check_classes(found, dataset)
-    check_positive("dataset.positive", dataset.positive, found.classes)
-    check_monitor("monitor", config.monitor, found.classes)
-    check_loss(config.loss, config.model, found.classes)
-    check_batch_size(dataset, expected_train_images(found, dataset))
+    validate_classes(found, dataset)
+    validate_positive("dataset.positive", dataset.positive, found.classes)
+    validate_monitor("monitor", config.monitor, found.classes)
+    validate_loss(config.loss, config.model, found.classes)
+    validate_batch_size(dataset, expected_train_images(found, dataset))
 
 
-def check_export(config: PrepareConfig) -> None:
+def validate_export_folder(config: PrepareConfig) -> None:
     """Refuse an export folder that is used, or in which the dataset's own images are looked for.
 
     Raises:

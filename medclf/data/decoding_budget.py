@@ -52,7 +52,7 @@ _thread = threading.local()
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
+def decoding_memory() -> Iterator[None]:
     """Hold what ``reserve`` takes in this thread until the block ends: enclose decoding and what uses the image.
 
     The image should be gone by the end of the block, so keep it in no variable of the enclosing function.
@@ -83,7 +83,7 @@ def _has_glibc() -> bool:
     return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 
-def reserve(budget: MemoryBudget, count: int) -> None:
+def reserve_memory(budget: MemoryBudget, count: int) -> None:
     """Take bytes from a budget for the enclosing ``decoding`` block.
 
     A thread that already holds some of the same budget does not wait: two such threads would wait for each other.

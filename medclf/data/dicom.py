@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.data.decoding_budget import DECODING, decoding, reserve
+from medclf.data.decoding_budget import DECODING, decoding_memory, reserve_memory
 from medclf.data.pixel_conversion import UnreadableImageError, to_eight_bits, validate_size
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
@@ -35,7 +35,7 @@ def decode_dicom(content: bytes, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS)
     except ImportError as error:
         raise UnreadableImageError('DICOM needs pydicom: python -m pip install "medclf[dicom]"') from error
     try:
-        with decoding():
+        with decoding_memory():
             return _decoded(content, max_megapixels)
     except UnreadableImageError:
         raise
@@ -72,7 +72,7 @@ def _validate(image: Any, max_megapixels: float) -> None:
     width, height, bits = int(image.Columns), int(image.Rows), int(image.get("BitsAllocated") or 8)
     validate_size(width, height, max_megapixels, bits)
     channels = int(image.get("SamplesPerPixel") or 1)
-    reserve(DECODING, width * height * channels * (bits // 4 + 2) + width * height * 4)
+    reserve_memory(DECODING, width * height * channels * (bits // 4 + 2) + width * height * 4)
 
 
 def _display_transform(image: Any, probe: Values) -> tuple[Transform, str]:

@@ -32,10 +32,10 @@ def read_dataset(content: bytes) -> Any:
 
     if not has_dicom(content):
         raise UnreadableImageError("no DICOM image: the marker DICM is missing")
-    return pydicom.dcmread(io.BytesIO(inflated(content)))
+    return pydicom.dcmread(io.BytesIO(inflate_dataset(content)))
 
 
-def inflated(content: bytes) -> bytes:
+def inflate_dataset(content: bytes) -> bytes:
     """Return a DICOM file with its dataset inflated, where it is deflated as a whole.
 
     Raises:
@@ -94,7 +94,7 @@ def validate_frame(image: Any, max_megapixels: float) -> None:
     if syntax == RLELossless:
         _validate_rle(frame, int(image.Rows) * int(image.Columns))
         return
-    for width, height, channels in codestream_sizes(frame):
+    for width, height, channels in read_codestream_sizes(frame):
         validate_size(width, height, max_megapixels)
         if channels > CHANNELS:
             raise UnreadableImageError(f"a compressed frame of {channels} components, over {CHANNELS}")
@@ -103,7 +103,7 @@ def validate_frame(image: Any, max_megapixels: float) -> None:
             raise UnreadableImageError(f"its compressed frame has {width}x{height} pixels, its header says {claimed}")
 
 
-def codestream_sizes(frame: bytes) -> Iterator[tuple[int, int, int]]:
+def read_codestream_sizes(frame: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield width, height and components that the headers of a JPEG, JPEG-LS or JPEG 2000 codestream claim."""
     at = frame.find(b"\xff\x4f\xff\x51")
     if at >= 0 and len(frame) >= at + 42:

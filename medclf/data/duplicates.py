@@ -19,7 +19,7 @@ Pairs = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class DuplicateGroups:
     """Pairs of images of one picture: ``exact`` in equal files, ``near`` in others with like perceptual hashes."""
 
     exact: Pairs
@@ -30,18 +30,18 @@ class Duplicates:
         """All pairs."""
         return np.concatenate([self.exact, self.near])
 
-    def among(self, kept: Sequence[bool]) -> "Duplicates":
+    def among(self, kept: Sequence[bool]) -> "DuplicateGroups":
         """The pairs of images that are kept, by their rows among those."""
         row = np.where(kept, np.cumsum(kept) - 1, -1)
         exact, near = (row[pairs] for pairs in (self.exact, self.near))
-        return Duplicates(exact[(exact >= 0).all(1)], near[(near >= 0).all(1)])
+        return DuplicateGroups(exact[(exact >= 0).all(1)], near[(near >= 0).all(1)])
 
     def exact_and(self, others: list[list[int]]) -> Pairs:
         """The exact pairs, and others."""
         return np.concatenate([self.exact, np.array(others, dtype=np.int64).reshape(-1, 2)])
 
 
-def find_duplicates(prints: Sequence[Fingerprint], near: int | None) -> Duplicates:
+def find_duplicates(prints: Sequence[Fingerprint], near: int | None) -> DuplicateGroups:
     """Compare all images with all others.
 
     Args:
@@ -54,16 +54,16 @@ def find_duplicates(prints: Sequence[Fingerprint], near: int | None) -> Duplicat
     _, content = np.unique([image.sha256 for image in prints], return_inverse=True)
     exact = _equal_pairs(content)
     if near is None or not prints:
-        return Duplicates(exact, np.empty((0, 2), dtype=np.int64))
-    return Duplicates(exact, _near_pairs(_words(prints), content, near))
+        return DuplicateGroups(exact, np.empty((0, 2), dtype=np.int64))
+    return DuplicateGroups(exact, _near_pairs(_words(prints), content, near))
 
 
-def distance(one: Fingerprint, other: Fingerprint) -> int:
+def hamming_distance(one: Fingerprint, other: Fingerprint) -> int:
     """Bits of 256 by which two perceptual hashes differ."""
     return (int(one.perceptual, 16) ^ int(other.perceptual, 16)).bit_count()
 
 
-def linked(groups: Sequence[str], pairs: Pairs) -> list[str]:
+def link_groups(groups: Sequence[str], pairs: Pairs) -> list[str]:
     """Groups joined by pairs of images: each gets the first name, in order, of those it is joined with.
 
     Args:

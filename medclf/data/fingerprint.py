@@ -13,13 +13,13 @@ from pathlib import Path
 import imagehash
 from tqdm import tqdm
 
-from medclf.data.decoding_budget import decoding
+from medclf.data.decoding_budget import decoding_memory
 from medclf.data.image_io import is_array_item, read_bytes, read_image
 from medclf.data.pixel_conversion import UnreadableImageError, validate_size
 from medclf.utils.csv_tables import read_frame
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
-from medclf.utils.write_errors import unwritable
+from medclf.utils.write_errors import format_unwritable
 
 log = logging.getLogger(__name__)
 DATABASE = "fingerprints.sqlite"
@@ -49,7 +49,7 @@ class Fingerprint:
     note: str = ""
 
 
-def fingerprints(
+def compute_fingerprints(
     root: Path, paths: Sequence[str], store: Path, progress: bool = True, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> list[Fingerprint]:
     """The fingerprints of images, in order; files that have not changed since the last time are not read again.
@@ -66,7 +66,7 @@ def fingerprints(
     """
     strange = [ascii(path) for path in paths if not _is_unicode(path)]
     if strange:
-        raise DataError(f"{root}: {len(strange)} file names are not Unicode; rename them: {listed(strange)}")
+        raise DataError(f"{root}: {len(strange)} file names are not Unicode; rename them: {format_list(strange)}")
     stamps = [_stamp(root, path) for path in paths]
     try:
         store.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ def _looked_up(
         with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
             for begin in range(0, len(unknown), CHUNK):
                 chunk = unknown[begin : begin + CHUNK]
-                taken = list(pool.map(lambda index: fingerprint(root, paths[index], max_megapixels), chunk))
+                taken = list(pool.map(lambda index: compute_fingerprint(root, paths[index], max_megapixels), chunk))
                 new = {stamps[index]: value for index, value in zip(chunk, taken, strict=True)}
                 _remember(database, new)
                 known |= new
@@ -103,7 +103,7 @@ def _looked_up(
     return known
 
 
-def forget(root: Path, path: str, store: Path) -> None:
+def forget_fingerprint(root: Path, path: str, store: Path) -> None:
     """Forget an image whose file changed although size and time tell otherwise; it is read again the next time."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(store / DATABASE, timeout=PATIENCE)) as database, database:
         database.execute("DELETE FROM fingerprint2 WHERE file = ?", (_stamp(root, path)[0],))
@@ -117,13 +117,13 @@ def _is_damaged(error: sqlite3.DatabaseError) -> bool:
 def _unusable(store: Path, error: Exception) -> str:
     if "locked" in str(error):
         return f"dataset.store={store}: {DATABASE} has been in use by another process for {PATIENCE} s; try again"
-    return unwritable("dataset.store", store, error)
+    return format_unwritable("dataset.store", store, error)
 
 
-def fingerprint(root: Path, path: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Fingerprint:
+def compute_fingerprint(root: Path, path: str, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS) -> Fingerprint:
     """Read one image whole and take its fingerprint."""
     try:
-        with decoding():
+        with decoding_memory():
             return _fingerprint(root, path, read_bytes(root, path, max_megapixels), max_megapixels)
     except UnreadableImageError as error:
         return Fingerprint("", error=str(error))
@@ -201,7 +201,7 @@ PROGRESS_DELAY = 5
 """Seconds before a bar is shown."""
 
 
-def refuse_changed(root: Path, paths: Sequence[str], prints: Path) -> None:
+def validate_unchanged_images(root: Path, paths: Sequence[str], prints: Path) -> None:
     """Refuse images that are not there any more, or are other files than those that a run had.
 
     Args:
@@ -225,12 +225,14 @@ def refuse_changed(root: Path, paths: Sequence[str], prints: Path) -> None:
 
 def _refuse(wrong: list[str], count: int, root: Path, how: str) -> None:
     if wrong:
-        raise DataError(f"{root}: {len(wrong)} of the {count} images to be predicted again {how}: {listed(wrong, 3)}")
+        raise DataError(
+            f"{root}: {len(wrong)} of the {count} images to be predicted again {how}: {format_list(wrong, 3)}"
+        )
 
 
 def _sha256(root: Path, path: str) -> str | None:
     try:
-        with decoding():
+        with decoding_memory():
             return hashlib.sha256(read_bytes(root, path, HIGHEST_MAX_MEGAPIXELS)).hexdigest()
     except UnreadableImageError:
         return None

@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from medclf.config.schema import Dataset
-from medclf.data.checksummed_array import CheckedArray, DamagedArrayError, write_checked
-from medclf.data.decoding_budget import decoding
-from medclf.data.fingerprint import forget
+from medclf.config.schema import DatasetConfig
+from medclf.data.checksummed_array import ChecksummedArray, DamagedArrayError, write_checksummed
+from medclf.data.decoding_budget import decoding_memory
+from medclf.data.fingerprint import forget_fingerprint
 from medclf.data.image_io import read_bytes
 from medclf.data.image_table import ImageTable
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.data.preprocessing import enough, read_preprocessed
-from medclf.utils.atomic_write import remove_abandoned, written_whole
+from medclf.data.preprocessing import read_preprocessed, smallest_sufficient_side
+from medclf.utils.atomic_write import atomic_file, remove_abandoned
 from medclf.utils.errors import DataError
-from medclf.utils.write_errors import unwritable
+from medclf.utils.write_errors import format_unwritable
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -47,7 +47,7 @@ class ImageSource:
     root: Path
     paths: list[str]
     sha256: list[str]
-    config: Dataset
+    config: DatasetConfig
 
     def load(self, row: int) -> NDArray[np.uint8]:
         """Decode and preprocess one image, to shape (channels, size, size).
@@ -57,7 +57,7 @@ class ImageSource:
         """
         path = self.paths[row]
         try:
-            with decoding():  # the memory of large images is shared by the threads
+            with decoding_memory():  # the memory of large images is shared by the threads
                 return self._loaded(row)
         except UnreadableImageError as error:
             raise DataError(f"dataset.root={self.root}: cannot be read: {path}: {error}") from error
@@ -67,12 +67,12 @@ class ImageSource:
         most = config.max_megapixels
         content = read_bytes(self.root, path, most)
         if self.sha256 and hashlib.sha256(content).hexdigest() != self.sha256[row]:
-            forget(self.root, path, Path(config.store))
+            forget_fingerprint(self.root, path, Path(config.store))
             raise DataError(f"dataset.root={self.root}: {path} changed while it was being read; start again")
-        return read_preprocessed(self.root, path, config, enough(config), content, most)[0]
+        return read_preprocessed(self.root, path, config, smallest_sufficient_side(config), content, most)[0]
 
 
-class ImageStore:
+class ImageCache:
     """Preprocessed images in one .npy file of uint8, shape (images, channels, size, size), with checksums.
 
     ``numpy.load(path, mmap_mode="r")`` maps it whole. Here an image is read by its offset, so that the memory of this
@@ -88,7 +88,7 @@ class ImageStore:
 
     def __init__(self, path: Path, source: ImageSource | None = None) -> None:
         self.path = path
-        self._array = CheckedArray(path, np.uint8)
+        self._array = ChecksummedArray(path, np.uint8)
         self.shape = self._array.shape
         self._source = source
 
@@ -130,7 +130,7 @@ class ImageStore:
         return mean.tolist(), (squares / len(rows) - mean.square()).clamp(min=1e-12).sqrt().tolist()
 
 
-def open_store(table: ImageTable, config: Dataset, progress: bool = True) -> ImageStore:
+def open_image_cache(table: ImageTable, config: DatasetConfig, progress: bool = True) -> ImageCache:
     """Open the store of a table's images, in the order of its rows; it is built if it is not there or damaged.
 
     Its name holds a hash of the images' content and of the preprocessing: another image or another option is another
@@ -146,18 +146,18 @@ def open_store(table: ImageTable, config: Dataset, progress: bool = True) -> Ima
         log.info("Removed %s, which a process that no longer runs left unfinished.", leftover)
     if path.is_file():
         try:
-            return ImageStore(path, source)
+            return ImageCache(path, source)
         except DamagedArrayError as error:
             log.warning("Image cache: %s. It is built again.", error)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _build(path, source, progress)
     except OSError as error:
-        raise DataError(unwritable("dataset.store", config.store, error)) from error
-    return ImageStore(path, source)
+        raise DataError(format_unwritable("dataset.store", config.store, error)) from error
+    return ImageCache(path, source)
 
 
-def _key(table: ImageTable, config: Dataset) -> str:
+def _key(table: ImageTable, config: DatasetConfig) -> str:
     options = config.model_dump(include={"image_size", "channels", "resize", "clahe"})
     content = json.dumps([FORMAT, options, table.content], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -172,8 +172,8 @@ def _build(path: Path, source: ImageSource, progress: bool) -> None:
             f"dataset.store={config.store}: {size / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free; make "
             "room or name a folder on another disk: dataset.store=FOLDER"
         )
-    with written_whole(path) as file:
-        write_checked(file, shape, np.uint8, _images(source, progress))
+    with atomic_file(path) as file:
+        write_checksummed(file, shape, np.uint8, _images(source, progress))
 
 
 def _images(source: ImageSource, progress: bool) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ STRIP_OFFSETS, TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS = 273, 322, 323, 324
 TAGS_TOO_LARGE = "its tags claim more bytes than the file has"
 
 
-def format_of(content: bytes) -> str | None:
+def detect_format(content: bytes) -> str | None:
     """Return the name of a file's format by its first bytes, or None."""
     if content[4:8] == b"ftyp":
         return "HEIF"
@@ -45,7 +45,7 @@ def validate_header(content: bytes, max_megapixels: float) -> None:
     Raises:
         UnreadableImageError: with the reason.
     """
-    kind = format_of(content)
+    kind = detect_format(content)
     if kind == "TIFF":
         validate_tags(content, max_megapixels)
     if kind == "WEBP" and (size := webp_size(content)) is not None:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medclf.data.decoding_budget import DECODING, READING, decoding, reserve
+from medclf.data.decoding_budget import DECODING, READING, decoding_memory, reserve_memory
 from medclf.data.image_formats import FORMATS, is_dicom
-from medclf.data.image_headers import format_of, validate_header, validate_scans, validate_tags
+from medclf.data.image_headers import detect_format, validate_header, validate_scans, validate_tags
 from medclf.data.pixel_conversion import UnreadableImageError, scale_rows, validate_size
 from medclf.data.sources.medmnist import load_array
 from medclf.utils.errors import DataError
@@ -76,18 +76,18 @@ def read_file(path: Path) -> bytes:
         UnreadableImageError: with the reason.
     """
     try:
-        with open_regular(path) as file, decoding():
+        with open_regular(path) as file, decoding_memory():
             size = file.seek(0, io.SEEK_END)
             if size > MAX_FILE_BYTES:
                 raise UnreadableImageError(f"{size} bytes, over {MAX_FILE_BYTES}: too large for one image")
-            reserve(READING, size)
+            reserve_memory(READING, size)
             file.seek(0)
             return file.read(size)  # not to the end: the file may be growing
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UnreadableImageError(getattr(error, "strerror", None) or str(error)) from error
 
 
-def decode(
+def decode_image(
     root: Path,
     path: str,
     grey: bool,
@@ -128,7 +128,7 @@ def read_image(
     With ``keep_grey`` a grey image stays ``L``, whatever ``grey`` says: three channels need four times the memory.
     """
     modes: Modes = ("L",) if grey else ("RGB", "L") if keep_grey else ("RGB",)
-    with decoding():
+    with decoding_memory():
         data = b"" if content is None else content
         try:
             if is_array_item(path):
@@ -161,7 +161,7 @@ def _from_raster(content: bytes, modes: Modes, at_least: int | None, max_megapix
     width, height, file_mode = image.width, image.height, image.mode
     if at_least is not None:
         image.draft(modes[0], (at_least, at_least))
-    reserve(DECODING, _decoding_bytes(image, modes, width * height))
+    reserve_memory(DECODING, _decoding_bytes(image, modes, width * height))
     image.load()
     if isinstance(exif := image.info.get("exif"), bytes):
         validate_tags(exif.removeprefix(b"Exif\0\0"), max_megapixels)
@@ -226,7 +226,7 @@ def _array_image(root: Path, path: str, max_megapixels: float) -> NDArray[np.uin
 
 
 def _unidentified(content: bytes) -> str:
-    kind = format_of(content)
+    kind = detect_format(content)
     if not content:
         return "the file is empty"
     if kind in FORMATS:
@@ -241,4 +241,4 @@ def _reason(error: Exception, content: bytes) -> str:
         return "decoding needs more memory than there is"
     if isinstance(error, OSError | SyntaxError) and any(word in text.lower() for word in EXPLAINS):
         return text
-    return f"a damaged {format_of(content) or 'image'} file"
+    return f"a damaged {detect_format(content) or 'image'} file"

@@ -20,18 +20,18 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from medclf.config.schema import Phantom
-from medclf.utils.atomic_write import folder_written_whole, remove_abandoned, write_text
+from medclf.config.schema import PhantomConfig
+from medclf.utils.atomic_write import atomic_folder, remove_abandoned, write_text
 from medclf.utils.errors import DataError
 from medclf.utils.plain_data import read_json
-from medclf.utils.write_errors import unwritable
+from medclf.utils.write_errors import format_unwritable
 
 SETTINGS = "phantom.json"
 CLASSES = ("organ_absent", "organ_present")
 FloatImage = NDArray[np.float64]
 
 
-def ensure_phantom(root: Path, config: Phantom) -> bool:
+def ensure_phantom(root: Path, config: PhantomConfig) -> bool:
     """Write the phantom as PNG files below root, unless it is there.
 
     The layout is ``{train,validation}/{organ_present,organ_absent}/NNNN.png``. The folder is
@@ -50,11 +50,11 @@ def ensure_phantom(root: Path, config: Phantom) -> bool:
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(root.parent, re.escape(root.name))
-        with folder_written_whole(root) as aside:
+        with atomic_folder(root) as aside:
             _write(aside, config)
     except OSError as error:
         if not root.exists():
-            raise DataError(unwritable("dataset.root", root, error)) from error
+            raise DataError(format_unwritable("dataset.root", root, error)) from error
         _check_same(root, config)  # another process was first
     return True
 
@@ -87,7 +87,7 @@ def draw(present: bool, size: int, rng: np.random.Generator) -> NDArray[np.uint8
     return np.asarray(np.clip(np.rint(pixels), 0, 255), dtype=np.uint8)
 
 
-def _check_same(root: Path, config: Phantom) -> None:
+def _check_same(root: Path, config: PhantomConfig) -> None:
     settings = root / SETTINGS
     if not settings.is_file():
         raise DataError(f"dataset.root={root}: holds something that is no phantom; set dataset.root to a new folder")
@@ -106,14 +106,14 @@ def _check_same(root: Path, config: Phantom) -> None:
         raise DataError(f"dataset.root={root}: {missing} images of the phantom are missing; remove it: {remove}")
 
 
-def _images(config: Phantom) -> Iterator[tuple[str, bool, tuple[int, int, int]]]:
+def _images(config: PhantomConfig) -> Iterator[tuple[str, bool, tuple[int, int, int]]]:
     """Each image's path below the phantom's folder, whether it shows the organ, and its seed."""
     for split, (part, count) in enumerate((("train", config.train), ("validation", config.validation))):
         for index in range(count):
             yield f"{part}/{CLASSES[index % 2]}/{index:04d}.png", index % 2 == 1, (config.seed, split, index)
 
 
-def _write(folder: Path, config: Phantom) -> None:
+def _write(folder: Path, config: PhantomConfig) -> None:
     for part in ("train", "validation"):
         for label in CLASSES:
             (folder / part / label).mkdir(parents=True)

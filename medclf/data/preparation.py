@@ -9,14 +9,14 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from medclf.config.schema import Dataset, PrepareConfig
-from medclf.data.image_cache import ImageStore, open_store
+from medclf.config.schema import DatasetConfig, PrepareConfig
+from medclf.data.image_cache import ImageCache, open_image_cache
 from medclf.data.image_table import COLUMNS, ImageTable
 from medclf.data.scan import load_image_table
-from medclf.utils.atomic_write import folder_written_whole, remove_abandoned
+from medclf.utils.atomic_write import atomic_folder, remove_abandoned
 from medclf.utils.errors import DataError
 from medclf.utils.file_names import distinct_file_names, safe_file_name
-from medclf.utils.write_errors import unwritable
+from medclf.utils.write_errors import format_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +39,14 @@ def prepare_dataset(config: PrepareConfig, folder: Path) -> None:
     log.info("Dataset %s from %s, split %s\n%s", dataset.name, table.root, table.digest(), table.counts())
     for note in table.notes:
         log.info(note)
-    store = open_store(table, dataset)
+    store = open_image_cache(table, dataset)
     log.info("Image store: %s (%d images, %.1f MB)", store.path, len(store), store.path.stat().st_size / 1e6)
     if config.export is not None:
         export(table, store, Path(config.export))
         log.info("Exported to %s", config.export)
 
 
-def download(config: Dataset) -> None:
+def download(config: DatasetConfig) -> None:
     """Fetch a dataset from Kaggle into its root, whole or not at all.
 
     Raises:
@@ -68,13 +68,13 @@ def download(config: Dataset) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(root.parent, re.escape(root.name))
     try:
-        with folder_written_whole(root) as aside:
+        with atomic_folder(root) as aside:
             shutil.copytree(fetched, aside, dirs_exist_ok=True)
     except OSError as error:
-        raise DataError(unwritable("dataset.root", root, error)) from error
+        raise DataError(format_unwritable("dataset.root", root, error)) from error
 
 
-def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
+def export(table: ImageTable, store: ImageCache, folder: Path) -> None:
     """Write the prepared images as ``{train,val,test}/CLASS/NAME.png``; names that occur twice get a number.
 
     What no file name may hold is replaced in class and image names, so that nothing is written outside the folder.
@@ -95,7 +95,7 @@ def export(table: ImageTable, store: ImageStore, folder: Path) -> None:
             pixels = store[row].numpy().transpose(1, 2, 0).squeeze()
             Image.fromarray(np.ascontiguousarray(pixels)).save(path)
     except OSError as error:
-        raise DataError(unwritable("export", folder, error)) from error
+        raise DataError(format_unwritable("export", folder, error)) from error
 
 
 def _free_name(folder: Path, name: str, taken: set[Path]) -> Path:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from medclf.config.schema import Clahe, Form
-from medclf.data.decoding_budget import decoding
+from medclf.config.schema import ClaheConfig, ImageSpecConfig
+from medclf.data.decoding_budget import decoding_memory
 from medclf.data.image_io import DecodedImage, read_image
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
@@ -17,7 +17,7 @@ from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 BILINEAR = Image.Resampling.BILINEAR
 
 
-def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
+def preprocess(image: Image.Image, config: ImageSpecConfig) -> NDArray[np.uint8]:
     """Equalise and resize an image as the config says, with Pillow's antialiased bilinear filter.
 
     Args:
@@ -28,7 +28,7 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
         Array of shape (channels, image_size, image_size), values 0 to 255.
     """
     if config.clahe is not None:
-        image = Image.fromarray(equalise(np.asarray(image), config.clahe))
+        image = Image.fromarray(equalise_contrast(np.asarray(image), config.clahe))
     square = (config.image_size, config.image_size)
     if config.resize == "letterbox":
         image = ImageOps.pad(image, square, BILINEAR)
@@ -43,7 +43,7 @@ def preprocess(image: Image.Image, config: Form) -> NDArray[np.uint8]:
 def read_preprocessed(
     root: Path,
     path: str,
-    config: Form,
+    config: ImageSpecConfig,
     at_least: int | None = None,
     content: bytes | None = None,
     max_megapixels: float = DEFAULT_MAX_MEGAPIXELS,
@@ -54,7 +54,7 @@ def read_preprocessed(
         root: folder that the path is below.
         path: a file, or ``ARRAYS.npy#INDEX``.
         config: the size of the square, and how an image becomes one.
-        at_least: as ``medclf.data.image_io.decode`` takes it.
+        at_least: as ``medclf.data.image_io.decode_image`` takes it.
         content: the file's bytes, if they are read already.
         max_megapixels: limit on the pixels of the image, in millions.
 
@@ -65,22 +65,22 @@ def read_preprocessed(
         UnreadableImageError: with the reason.
     """
     grey, keep_grey = config.channels == 1, config.clahe is None
-    with decoding():
+    with decoding_memory():
         return _preprocessed(read_image(root, path, grey, at_least, content, max_megapixels, keep_grey), config)
 
 
-def _preprocessed(decoded: DecodedImage, config: Form) -> tuple[NDArray[np.uint8], str]:
+def _preprocessed(decoded: DecodedImage, config: ImageSpecConfig) -> tuple[NDArray[np.uint8], str]:
     pixels = preprocess(decoded.image, config)
     return pixels if len(pixels) == config.channels else pixels.repeat(config.channels, 0), decoded.note
 
 
-def enough(form: Form) -> int | None:
+def smallest_sufficient_side(form: ImageSpecConfig) -> int | None:
     """The pixels a side to which a JPEG may be decoded smaller: twice the square; None: its contrast is equalised at
     full size."""
     return None if form.clahe else 2 * form.image_size
 
 
-def equalise(pixels: NDArray[np.uint8], config: Clahe) -> NDArray[np.uint8]:
+def equalise_contrast(pixels: NDArray[np.uint8], config: ClaheConfig) -> NDArray[np.uint8]:
     """CLAHE by OpenCV; of colour images the lightness (CIELAB L) alone, so that hues stay."""
     clahe = cv2.createCLAHE(config.clip_limit, (config.tiles, config.tiles))
     if pixels.ndim == 2:
@@ -90,8 +90,8 @@ def equalise(pixels: NDArray[np.uint8], config: Clahe) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
 
 
-def seen_by_network(
-    root: Path, config: Form, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+def read_network_input(
+    root: Path, config: ImageSpecConfig, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> Callable[[str], NDArray[np.uint8] | None]:
     """A function from the path of an image to what the network sees of it, (channels, size, size), before augmentation.
 

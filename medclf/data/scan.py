@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medclf.config.schema import Dataset
-from medclf.data.duplicates import Duplicates, distance, find_duplicates, linked
-from medclf.data.fingerprint import Fingerprint, fingerprints
+from medclf.config.schema import DatasetConfig
+from medclf.data.duplicates import DuplicateGroups, find_duplicates, hamming_distance, link_groups
+from medclf.data.fingerprint import Fingerprint, compute_fingerprints
 from medclf.data.image_table import COLUMNS, ImageTable, attributes_frame
 from medclf.data.phantom import ensure_phantom
 from medclf.data.sources.discovery import extract_archive, find_images, image_root
 from medclf.data.sources.records import FoundImage, FoundImages
 from medclf.data.splits import split_images
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 
 LISTED = 20
 """Files that a message names, each on a line."""
@@ -32,7 +32,7 @@ SAME_PICTURE = 2
 
 
 @dataclass(frozen=True)
-class Examined:
+class DatasetScan:
     """The images of a dataset and what was found by looking into them.
 
     ``counts`` are of all images found, by class. ``found`` and ``prints`` (aligned) are the images that are kept; the
@@ -44,12 +44,12 @@ class Examined:
     counts: Counter[str]
     found: FoundImages
     prints: list[Fingerprint]
-    duplicates: Duplicates
+    duplicates: DuplicateGroups
     unreadable: dict[str, str]
     conflicts: list[list[str]]
 
 
-def load_image_table(config: Dataset, progress: bool = True) -> ImageTable:
+def load_image_table(config: DatasetConfig, progress: bool = True) -> ImageTable:
     """Find the images of a dataset, look into each, and split them.
 
     The phantom is made, and an archive extracted, where that has not been done. Images of one patient and copies of one
@@ -58,23 +58,23 @@ def load_image_table(config: Dataset, progress: bool = True) -> ImageTable:
     Raises:
         DataError, ConfigError: for what a user should mend.
     """
-    return table_of(examine(config, progress), config)
+    return build_image_table(scan_dataset(config, progress), config)
 
 
-def table_of(examined: Examined, config: Dataset) -> ImageTable:
+def build_image_table(examined: DatasetScan, config: DatasetConfig) -> ImageTable:
     """The image table of images that were looked into: split, with the findings as its notes.
 
     Raises:
         DataError, ConfigError: where they cannot be split.
     """
-    notes = findings(examined, config)
+    notes = format_findings(examined, config)
     table = split_images(replace(examined.found, images=_joined(examined)), config)
     content = [image.sha256 for image in examined.prints]
     return replace(table, root=examined.root, content=content, notes=[*notes, *table.notes])
 
 
-def as_test_table(
-    examined: Examined, config: Dataset, class_of: Mapping[str, str | None], left_out: NDArray[np.bool_]
+def build_test_table(
+    examined: DatasetScan, config: DatasetConfig, class_of: Mapping[str, str | None], left_out: NDArray[np.bool_]
 ) -> ImageTable:
     """All images that were looked into as one test split, for a network that was trained on others.
 
@@ -92,17 +92,17 @@ def as_test_table(
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).join(attributes_frame(images))
     content = [examined.prints[at].sha256 for at in kept]
     classes = sorted({name for name in class_of.values() if name is not None})
-    return ImageTable(frame, classes, findings(examined, config), examined.root, content)
+    return ImageTable(frame, classes, format_findings(examined, config), examined.root, content)
 
 
-def _joined(examined: Examined) -> list[FoundImage]:
+def _joined(examined: DatasetScan) -> list[FoundImage]:
     """The images, those of one patient and copies of one picture with the same group."""
     images = examined.found.images
-    groups = linked([image.group for image in images], examined.duplicates.pairs)
+    groups = link_groups([image.group for image in images], examined.duplicates.pairs)
     return [replace(image, group=group) for image, group in zip(images, groups, strict=True)]
 
 
-def examine(config: Dataset, progress: bool = True) -> Examined:
+def scan_dataset(config: DatasetConfig, progress: bool = True) -> DatasetScan:
     """Find the images of a dataset and take their fingerprints; those that cannot be used are put aside.
 
     Raises:
@@ -114,7 +114,7 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
     found, root = find_images(config), image_root(config)
     counts = Counter(image.label for image in found.images)
     paths = [image.path for image in found.images]
-    prints = fingerprints(root, paths, Path(config.store), progress, config.max_megapixels)
+    prints = compute_fingerprints(root, paths, Path(config.store), progress, config.max_megapixels)
     unreadable = {i.path: p.error for i, p in zip(found.images, prints, strict=True) if p.error}
     _refuse_unreadable(unreadable, len(prints), config)
     found, prints = _without(set(unreadable), found, prints)
@@ -125,10 +125,10 @@ def examine(config: Dataset, progress: bool = True) -> Examined:
         dropped = {path for paths in conflicts for path in paths}
         duplicates = duplicates.among([image.path not in dropped for image in found.images])
         found, prints = _without(dropped, found, prints)
-    return Examined(root, counts, found, prints, duplicates, unreadable, conflicts)
+    return DatasetScan(root, counts, found, prints, duplicates, unreadable, conflicts)
 
 
-def findings(examined: Examined, config: Dataset) -> list[str]:
+def format_findings(examined: DatasetScan, config: DatasetConfig) -> list[str]:
     """What the log of a run says of its images, a line each; nothing of what is as it should be."""
     found, lines = examined.found, []
     if found.excluded:
@@ -143,7 +143,7 @@ def findings(examined: Examined, config: Dataset) -> list[str]:
         lines.append(_with_lines(f"Images of which something is ignored: {len(noted)}", noted))
     if examined.conflicts:
         done = CONFLICTS[config.duplicates.on_conflict]
-        shown = listed((" = ".join(paths) for paths in examined.conflicts), 5)
+        shown = format_list((" = ".join(paths) for paths in examined.conflicts), 5)
         lines.append(f"Under two labels, and {done}: {shown}.")
     exact, near = len(examined.duplicates.exact), len(examined.duplicates.near)
     if exact or near:
@@ -162,7 +162,7 @@ def _skipped(found: FoundImages) -> list[str]:
     ]
 
 
-def _unreadable(unreadable: Mapping[str, str], count: int, config: Dataset) -> str:
+def _unreadable(unreadable: Mapping[str, str], count: int, config: DatasetConfig) -> str:
     """Return how many of the images cannot be read, what becomes of them, and why, up to ``LISTED`` of them."""
     done = "they are dropped"
     if config.on_unreadable == "error":
@@ -183,26 +183,30 @@ def _without(
     left = {image.label for image, _ in kept}
     emptied = [label for label in found.classes if label not in left]
     if emptied:
-        raise DataError(f"no image is left of class {listed(emptied)}: all are unreadable or under two labels")
+        raise DataError(f"no image is left of class {format_list(emptied)}: all are unreadable or under two labels")
     return replace(found, images=[image for image, _ in kept]), [value for _, value in kept]
 
 
-def _conflicts(images: Sequence[FoundImage], prints: Sequence[Fingerprint], duplicates: Duplicates) -> list[list[str]]:
-    same = [pair for pair in duplicates.near.tolist() if distance(prints[pair[0]], prints[pair[1]]) <= SAME_PICTURE]
+def _conflicts(
+    images: Sequence[FoundImage], prints: Sequence[Fingerprint], duplicates: DuplicateGroups
+) -> list[list[str]]:
+    same = [
+        pair for pair in duplicates.near.tolist() if hamming_distance(prints[pair[0]], prints[pair[1]]) <= SAME_PICTURE
+    ]
     pictures: dict[str, list[int]] = {}
-    rows = linked([str(row) for row in range(len(images))], duplicates.exact_and(same))
+    rows = link_groups([str(row) for row in range(len(images))], duplicates.exact_and(same))
     for row, picture in enumerate(rows):
         pictures.setdefault(picture, []).append(row)
     several = [members for members in pictures.values() if len({images[row].label for row in members}) > 1]
     return [[images[row].path for row in members] for members in several]
 
 
-def _refuse_unreadable(unreadable: dict[str, str], count: int, config: Dataset) -> None:
+def _refuse_unreadable(unreadable: dict[str, str], count: int, config: DatasetConfig) -> None:
     if unreadable and config.on_unreadable == "error":
         raise DataError(f"dataset.root={config.root}: {_unreadable(unreadable, count, config)}")
 
 
-def _refuse_conflicts(conflicts: list[list[str]], config: Dataset) -> None:
+def _refuse_conflicts(conflicts: list[list[str]], config: DatasetConfig) -> None:
     if config.duplicates.on_conflict == "error":
         lines = "\n  ".join(" = ".join(paths) for paths in conflicts[:20])
         raise DataError(

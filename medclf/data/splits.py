@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medclf.config.schema import Dataset, Splits
+from medclf.config.schema import DatasetConfig, SplitsConfig
 from medclf.data.image_table import PARTS, ImageTable, attributes_frame
-from medclf.data.sources.discovery import check_classes
+from medclf.data.sources.discovery import validate_classes
 from medclf.data.sources.records import FoundImages
 from medclf.utils.csv_tables import read_csv, require_columns
-from medclf.utils.errors import ConfigError, DataError, listed
+from medclf.utils.errors import ConfigError, DataError, format_list
 
 DRAWS = 20
 TINY = 30
 Rows = NDArray[np.int64]
 
 
-def split_images(found: FoundImages, config: Dataset) -> ImageTable:
+def split_images(found: FoundImages, config: DatasetConfig) -> ImageTable:
     """Give every image its split; a patient (``group``) is in one.
 
     By ``splits.file``, else by ``splits.folds``, else as the source gives it, with what is missing cut off. A given
@@ -34,7 +34,7 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
         DataError: when there is one class only or a class is too small to be in every split, or the file does not fit.
         ConfigError: when a batch is larger than the training part.
     """
-    check_classes(found, config)
+    validate_classes(found, config)
     rows = [(image.path, image.label, image.group, image.split) for image in found.images]
     frame = pd.DataFrame(rows, columns=["path", "class", "group", "split"])
     frame = frame.join(attributes_frame(found.images))
@@ -43,13 +43,13 @@ def split_images(found: FoundImages, config: Dataset) -> ImageTable:
     elif config.splits.folds is not None:
         notes = _cut_fold(frame, config.splits, config.splits.folds)
     else:
-        notes = _as_given(frame, given_parts(found, config), config.splits)
+        notes = _as_given(frame, read_given_splits(found, config), config.splits)
     _check_every_class_everywhere(frame, found.classes, config)
-    check_batch_size(config, int((frame["split"] == "train").sum()))
+    validate_batch_size(config, int((frame["split"] == "train").sum()))
     return ImageTable(frame, found.classes, notes)
 
 
-def given_parts(found: FoundImages, config: Dataset) -> set[str]:
+def read_given_splits(found: FoundImages, config: DatasetConfig) -> set[str]:
     """The parts that the source gives: none, or train and others.
 
     Raises:
@@ -57,17 +57,17 @@ def given_parts(found: FoundImages, config: Dataset) -> set[str]:
     """
     given = {str(image.split) for image in found.images if image.split is not None}
     if given and "train" not in given:
-        raise DataError(f"dataset.root={config.root}: has a {listed(sorted(given))} part but no train part")
+        raise DataError(f"dataset.root={config.root}: has a {format_list(sorted(given))} part but no train part")
     return given
 
 
-def cut_shares(given: set[str], splits: Splits) -> dict[str, float]:
+def split_by_shares(given: set[str], splits: SplitsConfig) -> dict[str, float]:
     """The parts to be cut, each as a share of the images that the source gives to no other part."""
     shares = {} if given & {"val", "test"} else {"test": splits.test}
     return shares if {"val", "test"} <= given else {**shares, "val": splits.val}
 
 
-def check_batch_size(config: Dataset, train_images: int) -> None:
+def validate_batch_size(config: DatasetConfig, train_images: int) -> None:
     """Refuse a batch that the training part cannot fill.
 
     Raises:
@@ -80,22 +80,22 @@ def check_batch_size(config: Dataset, train_images: int) -> None:
         )
 
 
-def expected_train_images(found: FoundImages, config: Dataset) -> int:
+def expected_train_images(found: FoundImages, config: DatasetConfig) -> int:
     """About the most training images there can be, known before anything is cut."""
     if config.splits.file is not None or config.splits.folds is not None:
         return len(found.images)
-    given = given_parts(found, config)
+    given = read_given_splits(found, config)
     pool = sum(image.split in (None, "train") for image in found.images)
-    return round(pool * (1 - sum(cut_shares(given, config.splits).values()))) + 1
+    return round(pool * (1 - sum(split_by_shares(given, config.splits).values()))) + 1
 
 
-def _as_given(frame: pd.DataFrame, given: set[str], splits: Splits) -> list[str]:
+def _as_given(frame: pd.DataFrame, given: set[str], splits: SplitsConfig) -> list[str]:
     notes = []
     frame["split"] = frame["split"].fillna("train").astype(str)
     if "val" in given and "test" not in given:
         frame["split"] = frame["split"].replace("val", "test")
         notes.append("The set has no test part: its validation part is the test split, our own is cut from train.")
-    shares = cut_shares(given, splits)
+    shares = split_by_shares(given, splits)
     if "test" in shares:
         _cut(frame, "test", shares["test"], splits.seed)
         notes.append(f"The test split, {shares['test']:.0%} of all images, is cut with seed {splits.seed}.")
@@ -112,11 +112,11 @@ def _as_given(frame: pd.DataFrame, given: set[str], splits: Splits) -> list[str]
     shared = _groups_in_several(frame)
     if shared:
         several = f"{len(shared)} patients (or copies of a picture) are in more than one part of the published split"
-        notes.append(f"{several}: {listed(shared, 5)}.")
+        notes.append(f"{several}: {format_list(shared, 5)}.")
     return notes
 
 
-def _cut_fold(frame: pd.DataFrame, splits: Splits, folds: int) -> list[str]:
+def _cut_fold(frame: pd.DataFrame, splits: SplitsConfig, folds: int) -> list[str]:
     from sklearn.model_selection import StratifiedGroupKFold  # a second of import, which a config error does not pay
 
     given = frame["split"].notna().any()
@@ -131,7 +131,7 @@ def _cut_fold(frame: pd.DataFrame, splits: Splits, folds: int) -> list[str]:
     return [*notes, "The parts that the source gives are not used."] if given else notes
 
 
-def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
+def _read(frame: pd.DataFrame, file: Path, config: DatasetConfig) -> list[str]:
     table = read_csv(file, f"dataset.splits.file={file}")
     require_columns(table.columns, ["path", "split"], f"dataset.splits.file={file}")
     path_at, split_at = table.columns.index("path"), table.columns.index("split")
@@ -150,7 +150,7 @@ def _read(frame: pd.DataFrame, file: Path, config: Dataset) -> list[str]:
 
 def _refuse(file: Path, what: str, items: list[str], remedy: str = "") -> None:
     if items:
-        raise DataError(f"dataset.splits.file={file}: {len(items)} {what}: {listed(items)}{remedy}")
+        raise DataError(f"dataset.splits.file={file}: {len(items)} {what}: {format_list(items)}{remedy}")
 
 
 def _cut(frame: pd.DataFrame, part: str, fraction: float, seed: int) -> None:
@@ -184,15 +184,18 @@ def _check_class_sizes(pool: pd.DataFrame, least: int) -> None:
     counts = pool.groupby("class")["group"].nunique()
     small = [f"{label} has {count}" for label, count in counts.items() if count < least]
     if small:
-        raise DataError(f"too few images (of different patients) for the splits, {least} are needed: {listed(small)}")
+        raise DataError(
+            f"too few images (of different patients) for the splits, {least} are needed: {format_list(small)}"
+        )
 
 
-def _check_every_class_everywhere(frame: pd.DataFrame, classes: list[str], config: Dataset) -> None:
+def _check_every_class_everywhere(frame: pd.DataFrame, classes: list[str], config: DatasetConfig) -> None:
     for part in PARTS:
         missing = set(classes) - set(frame.loc[frame["split"] == part, "class"])
         if missing:
             raise DataError(
-                f"dataset.root={config.root}: the {part} split has no image of class {listed(sorted(missing))}; add "
+                f"dataset.root={config.root}: the {part} split has no image of class {format_list(sorted(missing))}; "
+                "add "
                 f"images, leave the class out of dataset.classes, or set dataset.splits.val / .test larger"
             )
 

@@ -43,12 +43,12 @@ def read_fingerprints(path: Path) -> pd.DataFrame:
     return table
 
 
-def fingerprints_of(table: pd.DataFrame) -> list[Fingerprint]:
+def get_fingerprints(table: pd.DataFrame) -> list[Fingerprint]:
     """The hashes of each row of such a table."""
     return [Fingerprint(sha, perceptual=hashed) for sha, hashed in table[["sha256", "perceptual_hash"]].to_numpy()]
 
 
-def seen_before(prints: Sequence[Fingerprint], known: pd.DataFrame, near: int | None) -> NDArray[np.bool_]:
+def find_training_overlap(prints: Sequence[Fingerprint], known: pd.DataFrame, near: int | None) -> NDArray[np.bool_]:
     """Whether each image equals, or looks like, one that is known.
 
     Args:
@@ -56,7 +56,7 @@ def seen_before(prints: Sequence[Fingerprint], known: pd.DataFrame, near: int | 
         known: rows of what ``read_fingerprints`` gives.
         near: bits of 256 by which perceptual hashes may differ; None: only equal files count.
     """
-    own = fingerprints_of(known)
+    own = get_fingerprints(known)
     pairs = find_duplicates([*own, *prints], near).pairs
     found = np.zeros(len(prints), bool)
     # of a file that occurs several times, each is paired with the first alone, which the model's own are

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 from medclf.utils.file_limits import (
     ARCHIVE_MEMBERS,
     ARCHIVE_RATIO,
@@ -89,7 +89,7 @@ def max_expanded_size(archive_size: int) -> int:
     return max(SMALL_ARCHIVE, ARCHIVE_RATIO.value * archive_size)
 
 
-def check_expansion(path: Path, members: Sequence[ZipInfo], archive_size: int) -> None:
+def validate_expansion(path: Path, members: Sequence[ZipInfo], archive_size: int) -> None:
     """Refuse an archive whose members together expand to more than images do.
 
     Raises:
@@ -104,7 +104,7 @@ def check_expansion(path: Path, members: Sequence[ZipInfo], archive_size: int) -
         )
 
 
-def check_names(path: Path, members: Sequence[ZipInfo]) -> None:
+def validate_names(path: Path, members: Sequence[ZipInfo]) -> None:
     """Refuse paths that lead out of the archive's folder, or that are too long or deep for one.
 
     Raises:
@@ -112,10 +112,12 @@ def check_names(path: Path, members: Sequence[ZipInfo]) -> None:
     """
     outside = [member.filename for member in members if _leads_outside(member)]
     if outside:
-        raise DataError(f"{path}: members would be written outside its folder: {listed(outside)}; nothing is extracted")
+        raise DataError(
+            f"{path}: members would be written outside its folder: {format_list(outside)}; nothing is extracted"
+        )
     special = [member.filename for member in members if _is_special(member)]
     if special:
-        raise DataError(f"{path}: holds links or devices: {listed(special)}; nothing is extracted")
+        raise DataError(f"{path}: holds links or devices: {format_list(special)}; nothing is extracted")
     deep = [m.filename for m in members if len(m.filename) > MEMBER_LENGTH or len(_parts(m)) > MEMBER_DEPTH]
     if deep:
         raise DataError(
@@ -124,7 +126,7 @@ def check_names(path: Path, members: Sequence[ZipInfo]) -> None:
         )
 
 
-def check_distinct(path: Path, members: Sequence[ZipInfo], ignore_case: bool = False) -> None:
+def validate_distinct(path: Path, members: Sequence[ZipInfo], ignore_case: bool = False) -> None:
     """Refuse members of which one would replace or contain another.
 
     Args:

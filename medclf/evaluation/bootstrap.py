@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from medclf.evaluation.metrics import MetricValues, metric_values
+from medclf.evaluation.metrics import MetricValues, compute_metrics
 from medclf.evaluation.predictions import Predictions
 from medclf.utils.errors import ConfigError
 
@@ -17,7 +17,7 @@ LOW, HIGH = 0.025, 0.975
 """Quantiles that bound 95 % of the values."""
 
 
-class Spread(NamedTuple):
+class PercentileBounds(NamedTuple):
     """The 2.5 and 97.5 percentiles of the values that are numbers, and the share of those that are none (NaN)."""
 
     low: float
@@ -51,7 +51,7 @@ class Percentiles:
         if sum(map(len, self._waiting)) >= self._kept:
             self._fold()
 
-    def spreads(self) -> list[Spread]:
+    def spreads(self) -> list[PercentileBounds]:
         """Return the spread of each column; NaN twice where every value is missing."""
         self._fold()
         if self._low is None or self._high is None or self._missing is None:
@@ -61,7 +61,7 @@ class Percentiles:
         low = _at(np.sort(self._low, axis=0), places[0], count, from_top=False)
         high = _at(np.sort(self._high, axis=0), places[1], count, from_top=True)
         shares = self._missing / self._rows
-        return [Spread(*map(float, one)) for one in zip(low, high, shares, strict=True)]
+        return [PercentileBounds(*map(float, one)) for one in zip(low, high, shares, strict=True)]
 
     def _fold(self) -> None:
         """Merge the waiting rows into the tails; the upper one is kept with its signs turned, so that NaN stay last."""
@@ -114,7 +114,7 @@ PATIENCE = 5
 """Seconds before a bar is shown."""
 
 
-def draws(predictions: Predictions, resamples: int, seed: int) -> Iterator[Floats]:
+def draw_resamples(predictions: Predictions, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each image was drawn, in chunks of shape (some resamples, images).
 
     Whole patients are drawn with replacement (Field and Welsh 2007), since the images of one are no independent
@@ -147,16 +147,16 @@ def _strata(groups: NDArray[np.intp], target: NDArray[np.int64], classes: int) -
 
 
 @dataclass(frozen=True)
-class Spreads:
+class MetricPercentiles:
     """How each metric varies over the resamples: ``overall`` by name, ``per_class`` by name and in order of classes."""
 
-    overall: dict[str, Spread]
-    per_class: dict[str, list[Spread]]
+    overall: dict[str, PercentileBounds]
+    per_class: dict[str, list[PercentileBounds]]
 
 
-def spreads(
+def compute_percentiles(
     predictions: Predictions, resamples: int, seed: int = 0, prevalence: float | None = None, ranks: bool = True
-) -> Spreads:
+) -> MetricPercentiles:
     """Return the 95 % percentiles of each metric over the resamples.
 
     Memory grows with neither the number of resamples (but for the twentieth of them in the tails) nor the square of
@@ -166,7 +166,7 @@ def spreads(
         predictions: of one split.
         resamples: number of draws, at least one.
         seed: of the draws.
-        prevalence: as ``metric_values`` takes it.
+        prevalence: as ``compute_metrics`` takes it.
         ranks: likewise.
     """
     overall: dict[str, Percentiles] = {}
@@ -176,13 +176,13 @@ def spreads(
             overall.setdefault(name, Percentiles(resamples)).add(column[:, None])
         for name, columns in values.per_class.items():
             per_class.setdefault(name, Percentiles(resamples)).add(columns)
-    return Spreads(
+    return MetricPercentiles(
         {name: found.spreads()[0] for name, found in overall.items()},
         {name: found.spreads() for name, found in per_class.items()},
     )
 
 
-def bootstrap(
+def bootstrap_metrics(
     predictions: Predictions,
     resamples: int,
     seed: int = 0,
@@ -190,13 +190,13 @@ def bootstrap(
     ranks: bool = True,
     names: Collection[str] | None = None,
 ) -> MetricValues:
-    """Return the metrics of each resample, as ``metric_values`` does.
+    """Return the metrics of each resample, as ``compute_metrics`` does.
 
     Args:
         predictions: of one split.
         resamples: number of draws.
         seed: of the draws.
-        prevalence: as ``metric_values`` takes it.
+        prevalence: as ``compute_metrics`` takes it.
         ranks: likewise.
         names: overall metrics to keep, and none of single classes; None: all of both.
     """
@@ -214,20 +214,20 @@ def _resampled(
     predictions: Predictions, resamples: int, seed: int, prevalence: float | None, ranks: bool
 ) -> Iterator[MetricValues]:
     with tqdm(total=resamples, desc="Resampling", leave=False, delay=PATIENCE) as bar:
-        for weights in draws(predictions, resamples, seed):
-            for block in in_blocks(weights, len(predictions.classes)):
-                yield metric_values(predictions, block, prevalence, ranks)
+        for weights in draw_resamples(predictions, resamples, seed):
+            for block in split_into_blocks(weights, len(predictions.classes)):
+                yield compute_metrics(predictions, block, prevalence, ranks)
                 bar.update(len(block))
 
 
-def in_blocks(weights: Floats, classes: int) -> Iterator[Floats]:
+def split_into_blocks(weights: Floats, classes: int) -> Iterator[Floats]:
     """Yield the rows of some draws, as many at once as ``BLOCK`` allows for so many classes."""
     rows = max(1, BLOCK // classes)
     for begin in range(0, len(weights), rows):
         yield weights[begin : begin + rows]
 
 
-def check_resamples(key: str, resamples: int, columns: int) -> None:
+def validate_resamples(key: str, resamples: int, columns: int) -> None:
     """Raise if the resampled values of a comparison would not fit ``MAX_VALUES``.
 
     Args:

@@ -36,7 +36,7 @@ def fit_temperature(validation: Predictions) -> Temperature:
         return Temperature(1.0, "1, since every validation image is classified correctly: the surer, the better")
 
     def loss(log_temperature: float) -> float:
-        scaled = with_temperature(validation.probabilities, float(np.exp(log_temperature)))
+        scaled = apply_temperature(validation.probabilities, float(np.exp(log_temperature)))
         return float(image_losses(scaled, validation.target).mean())
 
     found = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-6})
@@ -46,12 +46,12 @@ def fit_temperature(validation: Predictions) -> Temperature:
     return Temperature(value, f"{value:.3f}, fitted on {len(validation)} validation images{ending}")
 
 
-def with_temperature(probabilities: Floats, temperature: float) -> Floats:
+def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
     """The softmax of logits divided by the temperature, from the softmax of the logits, shape (n, classes)."""
     logits = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return np.asarray(softmax(logits / temperature, axis=1))
 
 
-def calibrated(predictions: Predictions, temperature: float) -> Predictions:
+def calibrate(predictions: Predictions, temperature: float) -> Predictions:
     """The same predictions with calibrated probabilities; the predicted classes stay."""
-    return replace(predictions, probabilities=with_temperature(predictions.probabilities, temperature))
+    return replace(predictions, probabilities=apply_temperature(predictions.probabilities, temperature))

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medclf.evaluation.bootstrap import draws
-from medclf.evaluation.estimates import wilson
-from medclf.evaluation.metrics import cumulated, ratio
+from medclf.evaluation.bootstrap import draw_resamples
+from medclf.evaluation.estimates import wilson_interval
+from medclf.evaluation.metrics import cumulative_counts, safe_ratio
 from medclf.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
@@ -57,7 +57,9 @@ def _curves(
     for begin in range(0, len(defined), AT_ONCE):
         labels = defined[begin : begin + AT_ONCE]
         for label, resampled in zip(labels, _resampled(predictions, seed, curve, labels), strict=True):
-            counts = cumulated(predictions.probabilities[:, label], truths[label], np.ones((1, len(predictions))))
+            counts = cumulative_counts(
+                predictions.probabilities[:, label], truths[label], np.ones((1, len(predictions)))
+            )
             value = curve(*(count[0] for count in counts))
             low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
             columns = {"class": predictions.classes[label], names[0]: GRID, names[1]: value, "low": low, "high": high}
@@ -70,14 +72,14 @@ def _resampled(
 ) -> list[Floats]:
     """Return for each of some classes its curve in each resample in which it is defined, shape (resamples, points)."""
     found: list[list[Floats]] = [[] for _ in labels]
-    for weights in draws(predictions, BAND, seed):
+    for weights in draw_resamples(predictions, BAND, seed):
         for label, curves in zip(labels, found, strict=True):
-            counts = cumulated(predictions.probabilities[:, label], predictions.target == label, weights)
+            counts = cumulative_counts(predictions.probabilities[:, label], predictions.target == label, weights)
             curves += [curve(true, false) for true, false in zip(*counts, strict=True) if min(true[-1], false[-1]) > 0]
     return [np.stack(curves) for curves in found]
 
 
-def reliability(predictions: Predictions) -> pd.DataFrame:
+def reliability_curve(predictions: Predictions) -> pd.DataFrame:
     """How often what is predicted comes true, in ten bins of the probability, with Wilson's 95 % interval.
 
     For two classes of the positive one's probability, for more of the most probable class's. Columns: probability (the
@@ -94,7 +96,7 @@ def reliability(predictions: Predictions) -> pd.DataFrame:
     for at in np.unique(bins):
         inside = bins == at
         n, hits = int(inside.sum()), int(came_true[inside].sum())
-        rows.append((float(probability[inside].mean()), hits / n, *wilson(hits, n), n))
+        rows.append((float(probability[inside].mean()), hits / n, *wilson_interval(hits, n), n))
     return pd.DataFrame(rows, columns=["probability", "share", "low", "high", "n"])
 
 
@@ -125,7 +127,10 @@ def decision_curve(predictions: Predictions, seed: int = 0) -> pd.DataFrame:
     odds = THRESHOLDS / (1 - THRESHOLDS)
     benefit = np.where(truth, called, -odds * called)
     resampled = np.concatenate(
-        [ratio(weights @ benefit, weights.sum(1, keepdims=True)) for weights in draws(predictions, BAND, seed)]
+        [
+            safe_ratio(weights @ benefit, weights.sum(1, keepdims=True))
+            for weights in draw_resamples(predictions, BAND, seed)
+        ]
     )
     low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     prevalence = float(truth.mean())

@@ -7,7 +7,7 @@ from scipy.stats import norm, rankdata
 Floats = NDArray[np.float64]
 
 
-def delong(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def delong_covariance(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Areas under the ROC curves of several classifiers on the same images, and their covariance.
 
     By midranks (Sun and Xu, IEEE Signal Processing Letters 2014), which is fast. At least two images of each kind.
@@ -33,7 +33,7 @@ def delong_interval(scores: Floats, truth: NDArray[np.bool_], level: float = 0.9
 
     NaN twice where the area is 0 or 1 or the variance nothing, from which no interval can be told.
     """
-    areas, covariance = delong(scores[None], truth)
+    areas, covariance = delong_covariance(scores[None], truth)
     area, variance = float(areas[0]), float(covariance[0, 0])
     if not 0 < area < 1 or not variance > 0:
         return np.nan, np.nan
@@ -45,7 +45,7 @@ def delong_interval(scores: Floats, truth: NDArray[np.bool_], level: float = 0.9
 
 def delong_test(first: Floats, second: Floats, truth: NDArray[np.bool_]) -> float:
     """Two-sided p-value that two classifiers have the same area on the same images; 1 where they rank them alike."""
-    areas, covariance = delong(np.stack([first, second]), truth)
+    areas, covariance = delong_covariance(np.stack([first, second]), truth)
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     difference = areas[1] - areas[0]
     if variance <= 1e-15:

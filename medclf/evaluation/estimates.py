@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from medclf.evaluation.bootstrap import Spread, spreads
+from medclf.evaluation.bootstrap import PercentileBounds, compute_percentiles
 from medclf.evaluation.delong import delong_interval
-from medclf.evaluation.metrics import AVERAGED, WEIGHTED, metric_values
+from medclf.evaluation.metrics import AVERAGED, WEIGHTED, compute_metrics
 from medclf.evaluation.predictions import Predictions
-from medclf.utils.errors import listed
+from medclf.utils.errors import format_list
 
 Floats = NDArray[np.float64]
 UNDEFINED = 0.05
@@ -51,14 +51,14 @@ class Metrics:
     per_class: dict[str, dict[str, Estimate]]
 
 
-def estimate(
+def estimate_metrics(
     predictions: Predictions,
     resamples: int = 2000,
     seed: int = 0,
     prevalence: float | None = None,
     ranks: bool = True,
 ) -> Metrics:
-    """All metrics of ``metric_values`` with their intervals.
+    """All metrics of ``compute_metrics`` with their intervals.
 
     Where every patient has one image: Wilson (1927) for accuracy, sensitivity, specificity, PPV and NPV, DeLong on the
     logit scale for AUROC of one class against the rest. For all else the percentiles of a bootstrap that draws patients
@@ -71,13 +71,13 @@ def estimate(
         predictions: of one split at its operating point.
         resamples: of the bootstrap.
         seed: of the bootstrap.
-        prevalence: as ``metric_values`` takes it.
+        prevalence: as ``compute_metrics`` takes it.
         ranks: likewise.
     """
     if len(predictions) == 0:
         return Metrics(0, 0, {}, {})
-    values = metric_values(predictions, np.ones((1, len(predictions))), prevalence, ranks)
-    resampled = spreads(predictions, resamples, seed, prevalence, ranks)
+    values = compute_metrics(predictions, np.ones((1, len(predictions))), prevalence, ranks)
+    resampled = compute_percentiles(predictions, resamples, seed, prevalence, ranks)
     counted = _Counted(predictions)
     per_class: dict[str, dict[str, Estimate]] = {}
     for at, label in enumerate(predictions.classes):
@@ -125,7 +125,7 @@ class _Counted:
             return "all images are of one class or were predicted as one"
         if average == "prevalence":
             reasons = [self._reason_of_class(part, self.positive) for part in ("sensitivity", "specificity")]
-            return listed(reason for reason in reasons if reason) or "nothing would be called so"
+            return format_list(reason for reason in reasons if reason) or "nothing would be called so"
         if average == "positive":
             return self._reason_of_class(stem, self.positive)
         classes = [at for at in range(len(self.true)) if average == "macro" or self.true[at] > 0]
@@ -153,14 +153,14 @@ def _joined(reasons: list[str]) -> str:
     return "; ".join(reasons[:MAX_REASONS]) + rest
 
 
-def _estimate(counted: _Counted, name: str, at: int | None, value: float, resampled: Spread) -> Estimate:
+def _estimate(counted: _Counted, name: str, at: int | None, value: float, resampled: PercentileBounds) -> Estimate:
     about = counted.about(name, at)
     n = int(about.sum())
     if math.isnan(value):
         return Estimate(value, n=n, reason=counted.reason(name, at))
     proportion = name == "accuracy" or (at is not None and name in PROPORTIONS)
     if counted.independent and proportion:
-        return Estimate(value, *wilson(value * n, n), n, "Wilson")
+        return Estimate(value, *wilson_interval(value * n, n), n, "Wilson")
     if counted.independent and at is not None and name.startswith("auroc"):
         truth = counted.of.target == at
         if min(truth.sum(), (~truth).sum()) > 1:
@@ -177,11 +177,11 @@ def _estimate(counted: _Counted, name: str, at: int | None, value: float, resamp
         return Estimate(value, low, high, n, "bootstrap of patients")
     if proportion:
         patients = len(np.unique(counted.of.groups[about]))
-        return Estimate(value, *wilson(value * patients, patients), n, "Wilson, patients for images")
+        return Estimate(value, *wilson_interval(value * patients, patients), n, "Wilson, patients for images")
     return Estimate(value, n=n, reason="the same in every resample, from which no interval can be told")
 
 
-def wilson(hits: float, n: int) -> tuple[float, float]:
+def wilson_interval(hits: float, n: int) -> tuple[float, float]:
     """95 % interval of a proportion (Wilson 1927)."""
     interval = binomtest(round(hits), n).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)

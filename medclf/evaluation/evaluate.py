@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from medclf.config.schema import Evaluation as Config
-from medclf.config.validation import check_positive
-from medclf.evaluation.calibration import Temperature, calibrated, fit_temperature
-from medclf.evaluation.estimates import Estimate, Metrics, estimate
-from medclf.evaluation.operating_point import OperatingPoint, choose, rules
-from medclf.evaluation.predictions import Predictions, classes_of, decide, split_of
-from medclf.evaluation.predictions_io import remarks
-from medclf.evaluation.subgroups import subgroups
+from medclf.config.schema import EvaluationConfig
+from medclf.config.validation import validate_positive
+from medclf.evaluation.calibration import Temperature, calibrate, fit_temperature
+from medclf.evaluation.estimates import Estimate, Metrics, estimate_metrics
+from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point, list_rules
+from medclf.evaluation.predictions import Predictions, decide_class, get_classes, select_split
+from medclf.evaluation.predictions_io import list_remarks
+from medclf.evaluation.subgroups import compute_subgroups
 
 PARTS = ("val", "test")
 OF_PROBABILITIES = ("log_loss", "brier", "calibration_error")
@@ -27,7 +27,7 @@ class Evaluation:
     ``before`` and ``after``. ``points`` shows what each rule of the operating point would have given on test.
     """
 
-    config: Config
+    config: EvaluationConfig
     predictions: dict[str, Predictions]
     metrics: dict[str, Metrics]
     point: OperatingPoint
@@ -52,7 +52,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class FrozenDecision:
     """What a trained model brings with it to other images: its operating point and its temperature."""
 
     point: OperatingPoint
@@ -61,9 +61,9 @@ class Chosen:
 
 def evaluate(
     table: pd.DataFrame,
-    config: Config,
+    config: EvaluationConfig,
     positive: str | None = None,
-    chosen: Chosen | None = None,
+    chosen: FrozenDecision | None = None,
     gate: str | None = None,
 ) -> Evaluation:
     """Evaluate a predictions table.
@@ -79,14 +79,14 @@ def evaluate(
     Raises:
         ConfigError: for a positive class or a column of subgroups that is not there.
     """
-    check_positive("positive", positive, classes_of(table))
-    parts = {part: split_of(table, part, positive, gate=gate) for part in PARTS if (table["split"] == part).any()}
-    validation = parts.get("val", split_of(table, "val", positive, gate=gate))
-    point = chosen.point if chosen else choose(validation, config)
+    validate_positive("positive", positive, get_classes(table))
+    parts = {part: select_split(table, part, positive, gate=gate) for part in PARTS if (table["split"] == part).any()}
+    validation = parts.get("val", select_split(table, "val", positive, gate=gate))
+    point = chosen.point if chosen else choose_operating_point(validation, config)
     temperature = chosen.temperature if chosen else fit_temperature(validation)
     decided = {part: _decided(predictions, point) for part, predictions in parts.items()}
     metrics = {part: _estimated(predictions, config) for part, predictions in decided.items()}
-    after = calibrated(decided["test"], temperature.value)
+    after = calibrate(decided["test"], temperature.value)
     calibration = {"before": metrics["test"], "after": _estimated(after, config, ranks=False)}
     return Evaluation(
         config=config,
@@ -99,26 +99,30 @@ def evaluate(
             name: {metric: found.overall[metric] for metric in OF_PROBABILITIES} for name, found in calibration.items()
         },
         points=_points(validation, decided["test"], point, config),
-        subgroups=subgroups(decided["test"], config.subgroups, config.resamples, config.seed),
-        remarks=remarks(table, chosen is not None),
+        subgroups=compute_subgroups(decided["test"], config.subgroups, config.resamples, config.seed),
+        remarks=list_remarks(table, chosen is not None),
     )
 
 
 def _decided(predictions: Predictions, point: OperatingPoint) -> Predictions:
-    predicted = decide(predictions.probabilities, predictions.positive, point.threshold, predictions.held)
+    predicted = decide_class(predictions.probabilities, predictions.positive, point.threshold, predictions.held)
     return replace(predictions, predicted=predicted)
 
 
-def _estimated(predictions: Predictions, config: Config, ranks: bool = True) -> Metrics:
-    return estimate(predictions, config.resamples, config.seed, config.prevalence, ranks)
+def _estimated(predictions: Predictions, config: EvaluationConfig, ranks: bool = True) -> Metrics:
+    return estimate_metrics(predictions, config.resamples, config.seed, config.prevalence, ranks)
 
 
-def _points(validation: Predictions, test: Predictions, chosen: OperatingPoint, config: Config) -> pd.DataFrame:
+def _points(
+    validation: Predictions, test: Predictions, chosen: OperatingPoint, config: EvaluationConfig
+) -> pd.DataFrame:
     """Sensitivity, specificity, PPV and NPV on test at the threshold of each rule; the chosen one first."""
     names = ("sensitivity", "specificity", "ppv", "npv")
     if test.gate is None:
         return pd.DataFrame(columns=["rule", "threshold", *names])
-    others = [choose(validation, config, rule) for rule in rules(config)] if len(validation) else []
+    others = (
+        [choose_operating_point(validation, config, rule) for rule in list_rules(config)] if len(validation) else []
+    )
     points = [chosen, *(point for point in others if point.rule != chosen.rule)]
     rows = []
     for point in {point.rule: point for point in points}.values():

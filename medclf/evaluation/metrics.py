@@ -27,7 +27,7 @@ class MetricValues:
     per_class: dict[str, Floats]
 
 
-def metric_values(
+def compute_metrics(
     predictions: Predictions, weights: Floats, prevalence: float | None = None, ranks: bool = True
 ) -> MetricValues:
     """All metrics of each weighting.
@@ -102,11 +102,11 @@ def _from_counts(counts: _Counts) -> dict[str, Floats]:
     total, true, called, hit = counts.total[:, None], counts.true, counts.called, counts.hit
     rejected = total - true - called + hit  # true negatives
     return {
-        "sensitivity": ratio(hit, true),
-        "specificity": ratio(rejected, total - true),
-        "ppv": ratio(hit, called),
-        "npv": ratio(rejected, total - called),
-        "f1": np.where(true > 0, ratio(2 * hit, true + called), np.nan),
+        "sensitivity": safe_ratio(hit, true),
+        "specificity": safe_ratio(rejected, total - true),
+        "ppv": safe_ratio(hit, called),
+        "npv": safe_ratio(rejected, total - called),
+        "f1": np.where(true > 0, safe_ratio(2 * hit, true + called), np.nan),
     }
 
 
@@ -114,12 +114,12 @@ def _from_ranks(predictions: Predictions, weights: Floats) -> dict[str, Floats]:
     shape = (len(weights), len(predictions.classes))
     auroc, precision = np.empty(shape), np.empty(shape)
     for label in range(shape[1]):
-        true, false = cumulated(predictions.probabilities[:, label], predictions.target == label, weights)
-        auroc[:, label], precision[:, label] = areas(true, false)
+        true, false = cumulative_counts(predictions.probabilities[:, label], predictions.target == label, weights)
+        auroc[:, label], precision[:, label] = areas_under_curves(true, false)
     return {"auroc": auroc, "average_precision": precision}
 
 
-def cumulated(scores: Floats, truth: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+def cumulative_counts(scores: Floats, truth: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
     """True and false positives at each threshold, the highest first, each of shape (weightings, distinct scores).
 
     Args:
@@ -136,16 +136,16 @@ def cumulated(scores: Floats, truth: NDArray[np.bool_], weights: Floats) -> tupl
     return true, called - true
 
 
-def areas(true: Floats, false: Floats) -> tuple[Floats, Floats]:
+def areas_under_curves(true: Floats, false: Floats) -> tuple[Floats, Floats]:
     """Area under the ROC curve and average precision from what ``cumulated`` gives, each of shape (weightings,)."""
     positives, negatives = true[:, -1], false[:, -1]
     gained = np.diff(true, axis=1, prepend=0)
     # a threshold's gain in sensitivity is missed by the false positives above it, and by half of its own
     beaten = (gained * false).sum(1) - (gained * np.diff(false, axis=1, prepend=0)).sum(1) / 2
-    auroc = 1 - ratio(beaten, positives * negatives)
+    auroc = 1 - safe_ratio(beaten, positives * negatives)
     called = true + false
     weighted = gained * np.divide(true, called, out=np.zeros_like(true), where=called > 0)
-    precision = np.where(negatives > 0, ratio(weighted.sum(1), positives), np.nan)
+    precision = np.where(negatives > 0, safe_ratio(weighted.sum(1), positives), np.nan)
     return auroc, precision
 
 
@@ -157,8 +157,8 @@ def _agreement(counts: _Counts) -> dict[str, Floats]:
     # where everything is one class, rounding leaves a little more than nothing; one image of a million leaves 2e-6
     spreads[spreads < 1e-12 * total**2] = 0
     return {
-        "mcc": ratio(hits * total - chance, np.sqrt(spreads[0] * spreads[1])),
-        "cohen_kappa": ratio(hits * total - chance, total**2 - chance),
+        "mcc": safe_ratio(hits * total - chance, np.sqrt(spreads[0] * spreads[1])),
+        "cohen_kappa": safe_ratio(hits * total - chance, total**2 - chance),
     }
 
 
@@ -204,13 +204,13 @@ def _of_positive(per_class: dict[str, Floats], positive: int, prevalence: float 
         found, missed = own["sensitivity"] * prevalence, (1 - own["sensitivity"]) * prevalence
         cleared, alarmed = own["specificity"] * (1 - prevalence), (1 - own["specificity"]) * (1 - prevalence)
         values |= {
-            "ppv_at_prevalence": ratio(found, found + alarmed),
-            "npv_at_prevalence": ratio(cleared, cleared + missed),
+            "ppv_at_prevalence": safe_ratio(found, found + alarmed),
+            "npv_at_prevalence": safe_ratio(cleared, cleared + missed),
         }
     return values
 
 
-def ratio(part: Floats, whole: Floats) -> Floats:
+def safe_ratio(part: Floats, whole: Floats) -> Floats:
     """``part / whole``; NaN where there is no whole."""
     part = np.broadcast_to(part, np.broadcast_shapes(part.shape, whole.shape)).astype(np.float64)
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.schema import Evaluation as Config
-from medclf.evaluation.metrics import cumulated
+from medclf.config.schema import EvaluationConfig
+from medclf.evaluation.metrics import cumulative_counts
 from medclf.evaluation.predictions import Predictions
 
 Floats = NDArray[np.float64]
@@ -27,7 +27,9 @@ class OperatingPoint:
     gate: str | None = None
 
 
-def choose(validation: Predictions, config: Config, rule: str | None = None) -> OperatingPoint:
+def choose_operating_point(
+    validation: Predictions, config: EvaluationConfig, rule: str | None = None
+) -> OperatingPoint:
     """Choose the threshold on the validation split.
 
     ``half``: 0.5. ``youden``: the largest sensitivity + specificity - 1 (Youden 1950). ``sensitivity``: the largest
@@ -50,7 +52,7 @@ def choose(validation: Predictions, config: Config, rule: str | None = None) -> 
     return replace(point, words=f"{point.words}; {words}, else the most probable of them", gate=gate)
 
 
-def _chosen(validation: Predictions, config: Config, rule: str) -> OperatingPoint:
+def _chosen(validation: Predictions, config: EvaluationConfig, rule: str) -> OperatingPoint:
     assert validation.positive is not None
     name = validation.classes[validation.positive]
     if rule == "half":
@@ -67,7 +69,7 @@ def _chosen(validation: Predictions, config: Config, rule: str) -> OperatingPoin
     return OperatingPoint(rule, threshold, f"{threshold:.4f}: {words}; {reached} (n = {len(truth)})")
 
 
-def rules(config: Config) -> list[str]:
+def list_rules(config: EvaluationConfig) -> list[str]:
     """The rules that are shown beside each other: the chosen one first."""
     return [config.operating_point, *(rule for rule in RULES if rule != config.operating_point)]
 
@@ -77,7 +79,7 @@ RULES = ("half", "youden", "sensitivity", "specificity", "cost")
 
 def _candidates(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
     """Thresholds from high to low, with sensitivity and specificity at each."""
-    true, false = (counts[0] for counts in cumulated(scores, truth, np.ones((1, len(scores)))))
+    true, false = (counts[0] for counts in cumulative_counts(scores, truth, np.ones((1, len(scores)))))
     distinct = np.unique(scores)[::-1]
     lower = np.append(distinct[1:], 0)
     between = (distinct + lower) / 2
@@ -93,7 +95,7 @@ def _candidates(scores: Floats, truth: NDArray[np.bool_]) -> tuple[Floats, Float
 
 
 def _scores(
-    rule: str, sensitivity: Floats, specificity: Floats, prevalence: float, config: Config
+    rule: str, sensitivity: Floats, specificity: Floats, prevalence: float, config: EvaluationConfig
 ) -> tuple[Floats, str]:
     if rule == "youden":
         return sensitivity + specificity, "the largest Youden index"

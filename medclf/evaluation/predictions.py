@@ -111,17 +111,17 @@ def save_predictions(table: pd.DataFrame, path: Path) -> None:
     write_csv(path, table)
 
 
-def classes_of(table: pd.DataFrame) -> list[str]:
+def get_classes(table: pd.DataFrame) -> list[str]:
     """The classes in the order of the table's columns."""
     return [str(name).removeprefix(PROBABILITY) for name in table if str(name).startswith(PROBABILITY)]
 
 
-def attributes_of(table: pd.DataFrame) -> list[str]:
+def get_attributes(table: pd.DataFrame) -> list[str]:
     """The columns that tell of patients and images, such as sex, age or site."""
     return [str(name) for name in table if name not in COLUMNS and not str(name).startswith((PROBABILITY, LOGIT))]
 
 
-def split_of(
+def select_split(
     table: pd.DataFrame,
     split: str,
     positive: str | None = None,
@@ -139,7 +139,7 @@ def split_of(
         gate: the class that the threshold holds back, for more than two classes; None: they have no threshold.
     """
     rows = table[table["split"] == split].reset_index(drop=True)
-    classes = classes_of(table)
+    classes = get_classes(table)
     index = classes.index(positive or classes[-1]) if len(classes) == 2 else None
     held = classes.index(gate) if gate is not None and len(classes) > 2 else None
     probabilities = rows[[PROBABILITY + name for name in classes]].to_numpy(np.float64)
@@ -149,12 +149,12 @@ def split_of(
         groups=np.unique(rows["group"].to_numpy(str), return_inverse=True)[1].reshape(-1).astype(np.int64),
         target=np.asarray(places, np.int64),
         probabilities=probabilities,
-        predicted=decide(probabilities, index, threshold, held),
+        predicted=decide_class(probabilities, index, threshold, held),
         held=held,
     )  # fmt: skip
 
 
-def decide(
+def decide_class(
     probabilities: NDArray[np.float64], positive: int | None, threshold: float | None, held: int | None = None
 ) -> NDArray[np.int64]:
     """The predicted class of each row: the most probable one, where there is no threshold.

@@ -8,9 +8,9 @@ import pandas as pd
 from scipy.special import softmax
 
 from medclf.config.limits import MAX_CLASSES
-from medclf.evaluation.predictions import COLUMNS, LOGIT, PROBABILITY, attributes_of, classes_of
+from medclf.evaluation.predictions import COLUMNS, LOGIT, PROBABILITY, get_attributes, get_classes
 from medclf.utils.csv_tables import read_csv
-from medclf.utils.errors import DataError, did_you_mean, listed
+from medclf.utils.errors import DataError, format_list, suggest
 
 TOLERANCE = 0.005
 """How far from one the probabilities of an image may sum, for tables written with few digits."""
@@ -31,8 +31,8 @@ def load_predictions(path: Path) -> pd.DataFrame:
     table = _with_probabilities(table, path)
     table = _with_defaults(table)
     _refuse_wrong(table, path)
-    numbers = [PROBABILITY + name for name in classes_of(table)]
-    return table[[*COLUMNS, *numbers, *attributes_of(table)]]
+    numbers = [PROBABILITY + name for name in get_classes(table)]
+    return table[[*COLUMNS, *numbers, *get_attributes(table)]]
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def _read(path: Path) -> pd.DataFrame:
     return pd.DataFrame(table.rows, columns=table.columns, dtype=object)
 
 
-def remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
+def list_remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
     """What a reader of the figures should know of the table: nothing is wrong, but something is wanting.
 
     Args:
@@ -57,7 +57,9 @@ def remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
         by_split = table.groupby("group")["split"].nunique()
         several = list(by_split.index[by_split > 1])
         if several:
-            lines.append(f"Patients in more than one split, which flatters: {len(several)} ({listed(several, 5)}).")
+            lines.append(
+                f"Patients in more than one split, which flatters: {len(several)} ({format_list(several, 5)})."
+            )
     return lines
 
 
@@ -66,12 +68,13 @@ def _refuse_missing(table: pd.DataFrame, path: Path) -> None:
     for name in ("path", "true_class"):
         if name not in names:
             raise DataError(
-                f"{path}: has no column '{name}'; {did_you_mean(name, names)}A predictions table has path, true_class "
-                f"and prob_<class> for each class. Columns: {listed(names) or 'none'}"
+                f"{path}: has no column '{name}'; {suggest(name, names)}A predictions table has path, true_class "
+                f"and prob_<class> for each class. Columns: {format_list(names) or 'none'}"
             )
     if not any(name.startswith((PROBABILITY, LOGIT)) for name in names):
         raise DataError(
-            f"{path}: has neither prob_<class> nor logit_<class> columns, one for each class. Columns: {listed(names)}"
+            f"{path}: has neither prob_<class> nor logit_<class> columns, one for each class. Columns: "
+            f"{format_list(names)}"
         )
 
 
@@ -98,7 +101,7 @@ def _with_probabilities(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
-    classes = classes_of(table)
+    classes = get_classes(table)
     likeliest = np.asarray(classes)[table[[PROBABILITY + name for name in classes]].to_numpy(float).argmax(1)]
     defaults = {"group": table["path"], "split": "test", "fold": "", "predicted_class": likeliest}
     table = table.assign(**{name: value for name, value in defaults.items() if name not in table})
@@ -107,16 +110,16 @@ def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_wrong(table: pd.DataFrame, path: Path) -> None:
-    classes = classes_of(table)
+    classes = get_classes(table)
     unknown = sorted(set(table["true_class"]) - set(classes))
     if unknown:
         raise DataError(
-            f"{path}: true_class {listed(map(repr, unknown))}: there is no column prob_<class> of that name; "
-            f"{did_you_mean(unknown[0], classes)}Classes: {listed(classes)}"
+            f"{path}: true_class {format_list(map(repr, unknown))}: there is no column prob_<class> of that name; "
+            f"{suggest(unknown[0], classes)}Classes: {format_list(classes)}"
         )
     splits = sorted(set(table["split"]) - {"train", "val", "test"})
     if splits:
-        raise DataError(f"{path}: split {listed(map(repr, splits))}: is none of train, val, test")
+        raise DataError(f"{path}: split {format_list(map(repr, splits))}: is none of train, val, test")
     _refuse(table.duplicated(["path", "split", "fold"]).to_numpy(), "an image that occurs twice", table, path)
     if not (table["split"] == "test").any():
         raise DataError(f"{path}: has no row of split test")
@@ -125,7 +128,7 @@ def _refuse_wrong(table: pd.DataFrame, path: Path) -> None:
 def _refuse(wrong: Any, what: str, table: pd.DataFrame, path: Path) -> None:
     rows = np.flatnonzero(wrong)
     if len(rows):
-        shown = listed((f"row {row + 2} ({table['path'].iloc[row]})" for row in rows), 5)
+        shown = format_list((f"row {row + 2} ({table['path'].iloc[row]})" for row in rows), 5)
         raise DataError(f"{path}: {len(rows)} of {len(table)} rows have {what}: {shown}; mend or remove them")
 
 

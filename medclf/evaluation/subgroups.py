@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medclf.evaluation.estimates import estimate
-from medclf.evaluation.predictions import Predictions, attributes_of
-from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.predictions import Predictions, get_attributes
+from medclf.utils.errors import ConfigError, format_list, suggest
 
 FEW = 10
 """Patients of a class below which a subgroup is too small to judge."""
@@ -18,7 +18,7 @@ MULTICLASS = ("accuracy", "balanced_accuracy", "auroc_macro")
 COLUMNS = ["column", "value", "n", "patients", "metric", "estimate", "low", "high", "note"]
 
 
-def check_subgroups(columns: Sequence[str] | None, known: Sequence[str]) -> None:
+def validate_subgroups(columns: Sequence[str] | None, known: Sequence[str]) -> None:
     """Refuse a column that the images do not have.
 
     Raises:
@@ -27,12 +27,14 @@ def check_subgroups(columns: Sequence[str] | None, known: Sequence[str]) -> None
     for name in columns or ():
         if name not in known:
             raise ConfigError(
-                f"evaluation.subgroups={name}: the images have no such column; {did_you_mean(name, known)}"
-                f"They have: {listed(known) or 'none beside path, class and patient; dataset=table brings them'}"
+                f"evaluation.subgroups={name}: the images have no such column; {suggest(name, known)}"
+                f"They have: {format_list(known) or 'none beside path, class and patient; dataset=table brings them'}"
             )
 
 
-def subgroups(predictions: Predictions, columns: Sequence[str] | None, resamples: int, seed: int) -> pd.DataFrame:
+def compute_subgroups(
+    predictions: Predictions, columns: Sequence[str] | None, resamples: int, seed: int
+) -> pd.DataFrame:
     """A row for each column, value and metric; ``note`` says what is too few to judge, whose estimates are NaN.
 
     Numbers of more than 12 values are cut into bands at their quartiles. A missing value is the group ``missing``.
@@ -47,8 +49,8 @@ def subgroups(predictions: Predictions, columns: Sequence[str] | None, resamples
     Raises:
         ConfigError: for a column that is not there.
     """
-    known = attributes_of(predictions.table)
-    check_subgroups(columns, known)
+    known = get_attributes(predictions.table)
+    validate_subgroups(columns, known)
     rows = []
     for column in known if columns is None else columns:
         values = _groups(predictions.table[column])
@@ -69,9 +71,9 @@ def _rows(members: Predictions, column: str, value: str, resamples: int, seed: i
         if (count := len(np.unique(members.groups[members.target == at]))) < FEW
     ]
     if few:
-        note = f"too few to judge: patients of {listed(few)}"
+        note = f"too few to judge: patients of {format_list(few)}"
         return [(*facts, name, np.nan, np.nan, np.nan, note) for name in names]
-    found = estimate(members, resamples, seed).overall
+    found = estimate_metrics(members, resamples, seed).overall
     return [(*facts, name, found[name].value, found[name].low, found[name].high, found[name].reason) for name in names]
 
 

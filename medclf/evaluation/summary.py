@@ -54,7 +54,7 @@ def metrics_frame(parts: Mapping[str, Metrics]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def as_json(metrics: Metrics) -> dict[str, Any]:
+def metrics_to_json(metrics: Metrics) -> dict[str, Any]:
     """The same for a JSON file: values by name, and beside them intervals, their methods, n and reasons.
 
     What is not defined is null and has its reason in ``not_defined``.
@@ -66,7 +66,7 @@ def as_json(metrics: Metrics) -> dict[str, Any]:
 def _named(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     defined = {name: value for name, value in estimates.items() if not math.isnan(value.low)}
     return {
-        **{name: number(value.value) for name, value in estimates.items()},
+        **{name: format_number(value.value) for name, value in estimates.items()},
         "interval_95": {name: [value.low, value.high] for name, value in defined.items()},
         "interval_method": {name: value.method for name, value in defined.items()},
         "n_of": {name: value.n for name, value in estimates.items()},
@@ -74,6 +74,6 @@ def _named(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
     }
 
 
-def number(value: float) -> float | None:
+def format_number(value: float) -> float | None:
     """A number for a JSON file, which has no NaN."""
     return None if math.isnan(value) else value

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from medclf.exporting.formats import FormatName
-from medclf.exporting.graph import capture
-from medclf.exporting.metadata import about, inputs_of
-from medclf.exporting.samples import NOISE, samples_of
-from medclf.exporting.verify import Verified, verify
+from medclf.exporting.graph import capture_graph
+from medclf.exporting.metadata import describe_export, describe_inputs
+from medclf.exporting.samples import NOISE, collect_samples
+from medclf.exporting.verify import Verified, verify_export
 from medclf.inference.loading import Model
 from medclf.inference.predictor import Predictor
 from medclf.utils.errors import ConfigError, MedclfError
 from medclf.utils.plain_data import write_json
-from medclf.utils.terminal import say
+from medclf.utils.terminal import print_message
 
 SHOWN = 300
 """Letters of an exporter's reason; torch adds whole graphs."""
@@ -40,16 +40,16 @@ def export(model: Model, name: FormatName, files: Sequence[Path], folder: str | 
         DataError: for a file that differs from the model.
     """
     engine = Predictor(model, "cpu", "32-true")
-    samples = samples_of(engine, folder)
-    inputs = inputs_of(model.forms)
-    content = about(model.facts, inputs, name)
+    samples = collect_samples(engine, folder)
+    inputs = describe_inputs(model.forms)
+    content = describe_export(model.facts, inputs, name)
     with _aside(files[0].parent) as aside, _quiet():
         made = [aside / path.name for path in files]
         with _refused(name):
             writer: Any = import_module(f"medclf.exporting.{name}_export")
-            writer.write(capture(model), made[0], inputs, content)
+            writer.write(capture_graph(model), made[0], inputs, content)
             runner = writer.load(made[0])
-            verified = verify(made[0], runner, engine, samples, tolerance)
+            verified = verify_export(made[0], runner, engine, samples, tolerance)
         del runner  # a file that is open cannot be moved on Windows
         write_json(made[-1], {**content, "verified": vars(verified)})
         for path, target in reversed(list(zip(made, files, strict=True))):  # that which is to be loaded comes last
@@ -104,7 +104,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def tell(files: Sequence[Path], verified: Verified, name: FormatName) -> None:
+def report_export(files: Sequence[Path], verified: Verified, name: FormatName) -> None:
     """Say what was written and how far it is from the model."""
     sizes = [f"{path} ({path.stat().st_size / 1e6:.1f} MB)" for path in files[:-1]]
     near = f" ({verified.undecided} too near a threshold or a tie to compare)" if verified.undecided else ""
@@ -120,4 +120,4 @@ def tell(files: Sequence[Path], verified: Verified, name: FormatName) -> None:
             "Compile it with INFERENCE_PRECISION_HINT=f32: OpenVINO computes in bfloat16 where the processor is built "
             "for it, and what was verified does not hold then"
         )
-    say("\n".join(lines) + "\n")
+    print_message("\n".join(lines) + "\n")

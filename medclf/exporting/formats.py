@@ -6,8 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from medclf.inference.metadata import Facts
-from medclf.utils.errors import ConfigError, listed
+from medclf.inference.metadata import ModelMetadata
+from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.file_names import safe_file_name
 
 FormatName = Literal["onnx", "torch", "openvino"]
@@ -37,10 +37,10 @@ def check_installed(name: FormatName) -> None:
     """
     missing = [package for package in FORMATS[name].needs if find_spec(package) is None]
     if missing:
-        raise ConfigError(f"format={name}: needs {listed(missing)}; pip install 'medclf[{name}]'")
+        raise ConfigError(f"format={name}: needs {format_list(missing)}; pip install 'medclf[{name}]'")
 
 
-def files_of(name: FormatName, output: str | None, folder: Path, facts: Facts) -> list[Path]:
+def list_files(name: FormatName, output: str | None, folder: Path, facts: ModelMetadata) -> list[Path]:
     """The files to be written, none of which is there: the one to load, those that belong to it, and the .json.
 
     Args:

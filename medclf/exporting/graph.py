@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from medclf.inference.loading import Model
-from medclf.inference.modules import Classifier, Joint
+from medclf.inference.modules import Classifier, ProbabilityModel
 
 Runner = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.float32], NDArray[np.int64]]]
 """A loaded file at work: a batch in each form of the images, (n, channels, size, size), to its outputs."""
@@ -26,7 +26,7 @@ class Graph(nn.Module):
         super().__init__()
         self.classifier = copy.deepcopy(classifier)
         for part in self.classifier.modules():
-            if isinstance(part, Joint):
+            if isinstance(part, ProbabilityModel):
                 part.wide = False
             for name, child in part.named_children():
                 if isinstance(child, nn.AdaptiveMaxPool2d):
@@ -65,7 +65,7 @@ def _window(at: int, length: int, count: int) -> tuple[int, int]:
     return begin, -(-(at + 1) * length // count) - begin
 
 
-def capture(model: Model) -> ExportedProgram:
+def capture_graph(model: Model) -> ExportedProgram:
     """Follow a model's forward once. Raises whatever torch.export says of a network that it cannot follow."""
     images = tuple(
         torch.zeros((2, form.channels, form.image_size, form.image_size), dtype=torch.uint8) for form in model.forms

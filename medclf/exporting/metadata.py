@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from medclf.config.schema import Form
+from medclf.config.schema import ImageSpecConfig
 from medclf.exporting.formats import FORMATS, FormatName
-from medclf.inference.metadata import Facts
-from medclf.utils.run_dir import versions
+from medclf.inference.metadata import ModelMetadata
+from medclf.utils.run_dir import package_versions
 
 OUTPUTS = {
     "probabilities": "float32 (n, classes), calibrated, in the order of classes",
@@ -22,11 +22,11 @@ INPUT = (
 WARNING = "A research tool, not a medical device: not for diagnosis or treatment."
 
 
-def inputs_of(forms: list[Form]) -> dict[str, Form]:
+def describe_inputs(forms: list[ImageSpecConfig]) -> dict[str, ImageSpecConfig]:
     """The name of the input for each form of the images: ``images`` where there is one."""
     if len(forms) == 1:
         return {"images": forms[0]}
-    inputs: dict[str, Form] = {}
+    inputs: dict[str, ImageSpecConfig] = {}
     for form in forms:
         name = f"images_{form.image_size}x{form.channels}"
         same = sum(other == name or other.startswith(f"{name}_") for other in inputs)
@@ -34,7 +34,7 @@ def inputs_of(forms: list[Form]) -> dict[str, Form]:
     return inputs
 
 
-def about(facts: Facts, inputs: Mapping[str, Form], name: FormatName) -> dict[str, Any]:
+def describe_export(facts: ModelMetadata, inputs: Mapping[str, ImageSpecConfig], name: FormatName) -> dict[str, Any]:
     """What the file holds beside the graph, and its .json too."""
     point = facts.operating_point
     return {
@@ -51,11 +51,11 @@ def about(facts: Facts, inputs: Mapping[str, Form], name: FormatName) -> dict[st
         "kind": facts.kind,
         "model": None if facts.model is None else facts.model.name,
         "format": name,
-        "versions": versions(["medclf", "torch", *FORMATS[name].needs]),
+        "versions": package_versions(["medclf", "torch", *FORMATS[name].needs]),
     }
 
 
-def as_text(content: Mapping[str, Any]) -> dict[str, str]:
+def to_text(content: Mapping[str, Any]) -> dict[str, str]:
     """Text as it is and the rest as JSON, for formats that keep text alone."""
     return {
         key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

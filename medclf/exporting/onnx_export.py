@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch.export import ExportedProgram
 
-from medclf.config.schema import Form
+from medclf.config.schema import ImageSpecConfig
 from medclf.exporting.graph import Runner
-from medclf.exporting.metadata import OUTPUTS, as_text
+from medclf.exporting.metadata import OUTPUTS, to_text
 
 OPSET = 18
 """The exporter's own, so that nothing is converted, and of 2022: ONNX Runtime reads it from 1.14 on."""
 
 
-def write(program: ExportedProgram, path: Path, inputs: Mapping[str, Form], content: Mapping[str, Any]) -> None:
+def write(
+    program: ExportedProgram, path: Path, inputs: Mapping[str, ImageSpecConfig], content: Mapping[str, Any]
+) -> None:
     """Write one file, the weights in it.
 
     Args:
@@ -45,7 +47,7 @@ def write(program: ExportedProgram, path: Path, inputs: Mapping[str, Form], cont
     )
     assert made is not None  # it is with dynamo
     ClearMetadataAndDocStringPass()(made.model)  # where each node came from, with paths of this machine
-    made.model.metadata_props.update(as_text(content))
+    made.model.metadata_props.update(to_text(content))
     made.save(path, external_data=False)
 
 

@@ -18,14 +18,16 @@ from typing import Any
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from medclf.config.schema import Form
+from medclf.config.schema import ImageSpecConfig
 from medclf.exporting.graph import Runner
-from medclf.exporting.metadata import OUTPUTS, as_text
+from medclf.exporting.metadata import OUTPUTS, to_text
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-def write(program: ExportedProgram, path: Path, inputs: Mapping[str, Form], content: Mapping[str, Any]) -> None:
+def write(
+    program: ExportedProgram, path: Path, inputs: Mapping[str, ImageSpecConfig], content: Mapping[str, Any]
+) -> None:
     """Write the graph as .xml and its weights, in float32, as .bin beside it.
 
     Args:
@@ -41,7 +43,7 @@ def write(program: ExportedProgram, path: Path, inputs: Mapping[str, Form], cont
     for tensors, names in ((model.inputs, inputs), (model.outputs, OUTPUTS)):
         for tensor, name in zip(tensors, names, strict=True):
             tensor.get_tensor().set_names({name})
-    for key, text in as_text(content).items():
+    for key, text in to_text(content).items():
         model.set_rt_info(text, ["medclf", key])
     openvino.save_model(model, path, compress_to_fp16=False)
 

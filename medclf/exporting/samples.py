@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.config.schema import Form
+from medclf.config.schema import ImageSpecConfig
 from medclf.data.image_formats import SUFFIXES
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.data.sources.folders import image_paths
 from medclf.evaluation.predictions_io import load_predictions
-from medclf.inference.batch_predict import most_at_once
+from medclf.inference.batch_predict import max_batch_size
 from medclf.inference.predictor import NetworkInputs, Predictor
-from medclf.inference.run_images import own_images
+from medclf.inference.run_images import find_run_images
 from medclf.utils.errors import ConfigError, MedclfError
 from medclf.utils.plain_data import read_yaml
 from medclf.utils.run_dir import Run
@@ -31,14 +31,14 @@ class Samples:
     source: str
 
 
-def samples_of(engine: Predictor, folder: str | None) -> Samples:
+def collect_samples(engine: Predictor, folder: str | None) -> Samples:
     """At most 32 images: of a folder, else of the run's validation and test, else noise where these have gone.
 
     Raises:
         ConfigError: for a folder in which none can be read.
     """
     if folder is not None:
-        seen = _seen(engine, Path(folder), images_below(folder))
+        seen = _seen(engine, Path(folder), list_images(folder))
         if not seen:
             raise ConfigError(f"images={folder}: none of its images can be read")
         return Samples(seen, f"images of {folder}")
@@ -54,7 +54,7 @@ def _of_run(engine: Predictor, run: Run) -> list[NetworkInputs]:
     try:
         config = read_yaml(run.config)
         table = load_predictions(run.predictions)
-        return _seen(engine, own_images(config)[1], table.loc[table["split"] != "train", "path"])
+        return _seen(engine, find_run_images(config)[1], table.loc[table["split"] != "train", "path"])
     except (MedclfError, KeyError, ValueError):  # a run of another kind or of an older medclf
         return []
 
@@ -75,7 +75,7 @@ def _noise(engine: Predictor) -> list[NetworkInputs]:
     """Of every brightness and contrast."""
     rng = np.random.default_rng(0)
 
-    def picture(form: Form) -> NDArray[np.uint8]:
+    def picture(form: ImageSpecConfig) -> NDArray[np.uint8]:
         shape = (form.channels, form.image_size, form.image_size)
         return rng.normal(rng.uniform(0, 255), rng.uniform(5, 80), shape).clip(0, 255).astype(np.uint8)
 
@@ -83,10 +83,10 @@ def _noise(engine: Predictor) -> list[NetworkInputs]:
 
 
 def _most(engine: Predictor) -> int:
-    return min(MOST, most_at_once(engine))
+    return min(MOST, max_batch_size(engine))
 
 
-def images_below(folder: str) -> list[str]:
+def list_images(folder: str) -> list[str]:
     """The images of a folder and those below, sorted, by their paths below it.
 
     Raises:

@@ -17,13 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from medclf.config.schema import Form
+from medclf.config.schema import ImageSpecConfig
 from medclf.exporting.graph import Runner
 
 EXTRA = "medclf.json"
 
 
-def write(program: ExportedProgram, path: Path, inputs: Mapping[str, Form], content: Mapping[str, Any]) -> None:
+def write(
+    program: ExportedProgram, path: Path, inputs: Mapping[str, ImageSpecConfig], content: Mapping[str, Any]
+) -> None:
     """Write one file.
 
     Args:

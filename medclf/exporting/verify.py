@@ -23,7 +23,7 @@ class Verified:
     undecided: int
 
 
-def verify(file: Path, runner: Runner, engine: Predictor, samples: Samples, tolerance: float) -> Verified:
+def verify_export(file: Path, runner: Runner, engine: Predictor, samples: Samples, tolerance: float) -> Verified:
     """Compare a loaded file with the model, on one image alone and on the others together.
 
     Args:

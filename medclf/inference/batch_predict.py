@@ -1,33 +1,35 @@
 """From images to the rows of a table: a prediction from its model to its summary."""
 
+import os
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
-from medclf.data.decoding_budget import decoding
-from medclf.inference.file_stamps import Stamps, stamp
-from medclf.inference.inputs import Images
+from medclf.config.schema import EvaluateConfig
+from medclf.data.decoding_budget import decoding_memory
+from medclf.data.pixel_conversion import UnreadableImageError
+from medclf.inference.file_stamps import FileStamps, stamp_file
+from medclf.inference.inputs import InputImages
 from medclf.inference.loading import Model, load_model
-from medclf.inference.metadata import Facts
-from medclf.inference.output import UNLIKE, UNREADABLE, Output, Row, Rows, Settings, header_of
+from medclf.inference.metadata import ModelMetadata
+from medclf.inference.output import UNLIKE, UNREADABLE, PredictionFolder, PredictionRows, Row, Settings, build_header
 from medclf.inference.predictor import NetworkInputs, PredictedBatch, Predictor
+from medclf.utils.errors import DataError
+from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.utils.process import keep_freed_memory
-from medclf.utils.terminal import say
+from medclf.utils.run_dir import Run
+from medclf.utils.terminal import print_message
 
 if TYPE_CHECKING:
     from medclf.predict import PredictConfig
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-
-from tqdm import tqdm
-
-from medclf.data.pixel_conversion import UnreadableImageError
 
 BATCH = 32
 AHEAD = 2
@@ -37,7 +39,7 @@ BATCH_PIXELS = 2**25
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchResult:
     """Some of the images: the rows that were predicted, what was found of them (None: none was readable), and why the
     others could not be read, by row."""
 
@@ -53,7 +55,7 @@ def predict_stream(
     batch: int = BATCH,
     progress: bool = True,
     begin: int = 0,
-) -> Iterator[Part]:
+) -> Iterator[BatchResult]:
     """Predict images in order, a batch at a time.
 
     Args:
@@ -75,7 +77,7 @@ def predict_stream(
         except UnreadableImageError as error:
             return str(error)
 
-    batch = min(batch, most_at_once(engine))
+    batch = min(batch, max_batch_size(engine))
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
         with tqdm(total=count, initial=begin, desc="Predicting", leave=False, disable=not progress) as bar:
@@ -87,7 +89,7 @@ def predict_stream(
         pool.shutdown(cancel_futures=True)
 
 
-def most_at_once(engine: Predictor) -> int:
+def max_batch_size(engine: Predictor) -> int:
     """Return how many images a batch may have, so that a model of large images does not exhaust memory."""
     return max(1, BATCH_PIXELS // max(form.image_size**2 for form in engine.model.forms))
 
@@ -104,14 +106,19 @@ def _ahead(
     yield from waiting
 
 
-def _predicted(engine: Predictor, seen: dict[int, NetworkInputs | str]) -> Part:
+def _predicted(engine: Predictor, seen: dict[int, NetworkInputs | str]) -> BatchResult:
     unreadable = {row: reason for row, reason in seen.items() if isinstance(reason, str)}
     images = {row: image for row, image in seen.items() if not isinstance(image, str)}
-    return Part(list(images), engine.predict(list(images.values())) if images else None, unreadable)
+    return BatchResult(list(images), engine.predict(list(images.values())) if images else None, unreadable)
 
 
-def predict_all(
-    config: "PredictConfig", path: Path, facts: Facts, images: Images, output: Output, settings: Settings
+def predict_to_folder(
+    config: "PredictConfig",
+    path: Path,
+    facts: ModelMetadata,
+    images: InputImages,
+    output: PredictionFolder,
+    settings: Settings,
 ) -> None:
     """Predict all images, or those that an earlier call has left.
 
@@ -131,38 +138,38 @@ def predict_all(
     keep_freed_memory()
     model = load_model(path, config.trust_code)
     engine = Predictor(model, config.accelerator, config.precision, config.tta, config.max_megapixels)
-    work = Work(engine, images)
+    work = BatchPrediction(engine, images)
     if config.grad_cam:
-        from medclf.inference.grad_cam import refuse_without_maps  # Matplotlib, Captum
+        from medclf.inference.grad_cam import validate_has_maps  # Matplotlib, Captum
 
-        refuse_without_maps(engine.model)
-    header = header_of(facts.classes, engine.model.novelty is not None)
+        validate_has_maps(engine.model)
+    header = build_header(facts.classes, engine.model.novelty is not None)
     settings = settings | {"device": engine.device.type, "precision": engine.precision}
     with output.at_work(settings, _about(path, facts), header, images) as rows:
         pace = work.fill(rows, output.stamps, config.batch_size, output.overlays if config.grad_cam else None)
         if config.sheet:
-            from medclf.inference.contact_sheet import draw_sheet  # Matplotlib
+            from medclf.inference.contact_sheet import draw_contact_sheet  # Matplotlib
 
-            draw_sheet(rows.path, config.sheet, work.see, output.folder)
-    say(f"{_summary(rows, facts.classes)}{_skipped(images)}{pace}\nWritten to {output.table.as_posix()}\n")
+            draw_contact_sheet(rows.path, config.sheet, work.see, output.folder)
+    print_message(f"{_summary(rows, facts.classes)}{_skipped(images)}{pace}\nWritten to {output.table.as_posix()}\n")
 
 
 @dataclass(frozen=True)
-class Work:
+class BatchPrediction:
     """A model and the images that it is to predict; ``seen_as`` holds the stamps of those that were just read."""
 
     engine: Predictor
-    images: Images
+    images: InputImages
     seen_as: dict[int, str] = field(default_factory=dict)
 
     def see(self, row: int) -> NetworkInputs:
         """What the model sees of an image. Raises UnreadableImageError."""
         if row not in self.seen_as:  # before it is read, so that a file that replaces it has another stamp
-            self.seen_as[row] = stamp(self.images, row)
-        with decoding():
+            self.seen_as[row] = stamp_file(self.images, row)
+        with decoding_memory():
             return self.engine.see(self.images.root, self.images.paths[row], self.images.content(row))
 
-    def fill(self, rows: Rows, stamps: Stamps, batch_size: int, overlays: Path | None) -> str:
+    def fill(self, rows: PredictionRows, stamps: FileStamps, batch_size: int, overlays: Path | None) -> str:
         """Predict the images that have no row, a batch at a time, and say how fast that was.
 
         Args:
@@ -181,14 +188,14 @@ class Work:
         count, taken = len(rows) - before, time.perf_counter() - begin
         return f"{count} images in {taken:.1f} s, {count / taken:.1f} a second"
 
-    def _show(self, part: Part, overlays: Path) -> None:
+    def _show(self, part: BatchResult, overlays: Path) -> None:
         from medclf.inference.grad_cam import save_overlay
 
         if part.found is not None:
             for row, predicted in zip(part.rows, part.found.predicted.tolist(), strict=True):
                 save_overlay(self.engine.model, self.see(row), predicted, overlays, row, self.images.shown(row))
 
-    def _rows(self, part: Part) -> dict[int, Row]:
+    def _rows(self, part: BatchResult) -> dict[int, Row]:
         model = self.engine.model
         rows = {row: _unreadable(model, reason) for row, reason in part.unreadable.items()}
         if part.found is not None:
@@ -196,7 +203,7 @@ class Work:
         return rows
 
 
-def _skipped(images: Images) -> str:
+def _skipped(images: InputImages) -> str:
     return "".join(f"skipped: {path} is {kind}, not a file\n" for path, kind in images.skipped.items())
 
 
@@ -225,7 +232,7 @@ def _where(model: Model, distance: str | float) -> Row:
     return [] if model.novelty is None else [distance]
 
 
-def _about(path: Path, facts: Facts) -> dict[str, Any]:
+def _about(path: Path, facts: ModelMetadata) -> dict[str, Any]:
     return {
         "model": str(path.absolute()),
         "classes": facts.classes,
@@ -234,9 +241,42 @@ def _about(path: Path, facts: Facts) -> dict[str, Any]:
     }
 
 
-def _summary(rows: Rows, classes: Sequence[str]) -> str:
+def _summary(rows: PredictionRows, classes: Sequence[str]) -> str:
     """How many images there are of each predicted class, and of each flag."""
     lines = [(f"predicted {name}", rows.classes[name]) for name in classes]
     lines += [(flag, rows.flags[flag]) for flag in (UNREADABLE, UNLIKE) if rows.flags[flag]]
     width = max(len(words) for words, _ in lines)
     return "".join(f"{words:<{width}}  {count}\n" for words, count in lines)
+
+
+def build_predictor(run: Run, config: EvaluateConfig) -> Predictor:
+    """The model of a run, at work as the config says.
+
+    Raises:
+        DataError, ConfigError: for a model that cannot be read, or is of code that is not trusted; a device that is not
+            there.
+    """
+    keep_freed_memory()
+    model = load_model(run.best_facts, config.trust_code)
+    # a run's own images are known to be those that it accepted
+    most = HIGHEST_MAX_MEGAPIXELS if config.dataset is None else config.dataset.max_megapixels
+    return Predictor(model, config.accelerator, config.precision, config.tta, most)
+
+
+def predict_probabilities(engine: Predictor, root: Path, paths: Sequence[str]) -> NDArray[np.float64]:
+    """The network's own probabilities, which the threshold is for, shape (images, classes).
+
+    Args:
+        engine: predicts.
+        root: folder that the paths are below.
+        paths: of the images.
+
+    Raises:
+        DataError: for an image that cannot be read.
+    """
+    found = []
+    for part in predict_stream(engine, lambda row: engine.see(root, paths[row]), len(paths)):
+        for row, reason in part.unreadable.items():
+            raise DataError(f"{root / paths[row]}: cannot be read: {reason}")
+        found += [] if part.found is None else [part.found.uncalibrated]
+    return np.concatenate(found)

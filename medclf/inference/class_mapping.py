@@ -5,19 +5,19 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from medclf.config.schema import Dataset
-from medclf.inference.run_images import own_dataset
-from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.config.schema import DatasetConfig
+from medclf.inference.run_images import load_run_dataset
+from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.run_dir import Run
 
 
-def refuse_own_images(run: Run, dataset: Dataset) -> None:
+def validate_not_own_images(run: Run, dataset: DatasetConfig) -> None:
     """Refuse the images that a run was trained on.
 
     Raises:
         ConfigError: saying how its test images are judged.
     """
-    own = own_dataset(run).root
+    own = load_run_dataset(run).root
     if Path(own).resolve() == Path(dataset.root).resolve():
         raise ConfigError(
             f"dataset.root={dataset.root}: holds the images that {run.shown} was trained on; its test images are "
@@ -25,7 +25,7 @@ def refuse_own_images(run: Run, dataset: Dataset) -> None:
         )
 
 
-def matched(found: list[str], known: list[str], class_map: Mapping[str, str | None]) -> dict[str, str | None]:
+def match_classes(found: list[str], known: list[str], class_map: Mapping[str, str | None]) -> dict[str, str | None]:
     """The model's name of each class found, or None where its images are left out.
 
     Raises:
@@ -34,17 +34,18 @@ def matched(found: list[str], known: list[str], class_map: Mapping[str, str | No
     for name, ours in class_map.items():
         if name not in found:
             raise ConfigError(
-                f"class_map.{name}: the dataset has no such class; {did_you_mean(name, found)}It has: {listed(found)}"
+                f"class_map.{name}: the dataset has no such class; {suggest(name, found)}It has: {format_list(found)}"
             )
         if ours is not None and ours not in known:
             raise ConfigError(
-                f"class_map.{name}={ours}: the model knows no such class; {did_you_mean(ours, known)}"
-                f"It knows: {listed(known)}"
+                f"class_map.{name}={ours}: the model knows no such class; {suggest(ours, known)}"
+                f"It knows: {format_list(known)}"
             )
     strange = [name for name in found if name not in class_map and name not in known]
     if strange:
         raise ConfigError(
-            f"class {listed(strange)} of the dataset is none of the model's ({listed(known)}); say which it is, "
+            f"class {format_list(strange)} of the dataset is none of the model's ({format_list(known)}); say which "
+            "it is, "
             f"{_typed(strange[0], _nearest(strange[0], known))}, or leave its images out, {_typed(strange[0], 'null')}"
         )
     class_of = {name: class_map.get(name, name) for name in found}

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medclf.inference.inputs import Images
+from medclf.inference.inputs import InputImages
 
 
-def stamp(images: Images, row: int) -> str:
+def stamp_file(images: InputImages, row: int) -> str:
     """Return what changes where an image is replaced: its size and times, or size and checksum in an archive.
 
     An image that cannot be found has the stamp ``missing``.
@@ -22,7 +22,7 @@ def stamp(images: Images, row: int) -> str:
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
-class Stamps:
+class FileStamps:
     """A file with the stamp of the image of each row, a line a row, in the order of the table.
 
     Args:
@@ -32,11 +32,11 @@ class Stamps:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def unchanged(self, images: Images) -> int:
+    def unchanged(self, images: InputImages) -> int:
         """Return how many rows from the first on are of images that are still the same files."""
         count = 0
         for row, known in zip(range(len(images)), self._lines(), strict=False):
-            if known != stamp(images, row):
+            if known != stamp_file(images, row):
                 break
             count += 1
         return count

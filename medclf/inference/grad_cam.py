@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
 from medclf.inference.loading import Model
-from medclf.inference.modules import Flipped, Joint, Mean, Part, TwoStages
+from medclf.inference.modules import CalibratedNetwork, CascadeModel, EnsembleModel, FlipAveraging, ProbabilityModel
 from medclf.inference.predictor import NetworkInputs, Predictor
 from medclf.models.network import Network
 from medclf.plots.image_grids import ImageReader
@@ -32,7 +32,7 @@ Activation = Callable[[Sequence[str], Sequence[int]], NDArray[np.float32] | None
 values 0 to 1; None where the network has no feature maps."""
 
 
-def saved_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activation, file: Path) -> GradCam | None:
+def save_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activation, file: Path) -> GradCam | None:
     """Grad-CAM for the pages of a report, of as many images as the evaluation's config says.
 
     Args:
@@ -49,7 +49,7 @@ def saved_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activa
     if not (config.pictures and config.grad_cam):
         return None
     try:
-        found = grad_cam_of(evaluation.test, seen, activation, config.grad_cam, config.seed)
+        found = compute_grad_cam(evaluation.test, seen, activation, config.grad_cam, config.seed)
     except (RuntimeError, AssertionError, TypeError) as error:
         log.warning("Grad-CAM cannot be drawn of this network: %s", error)
         return None
@@ -59,7 +59,7 @@ def saved_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activa
     return GradCam.load(file)
 
 
-def grad_cam_of(
+def compute_grad_cam(
     test: Predictions, seen: ImageReader, activation: Activation, count: int, seed: int = 0
 ) -> GradCam | None:
     """Grad-CAM (Selvaraju et al., ICCV 2017) of test images, for their predicted class, by Captum.
@@ -166,7 +166,7 @@ def _image(seen: ImageReader, path: str) -> NDArray[np.uint8]:
 OPACITY = 0.5
 
 
-def overlay(model: Model, seen: NetworkInputs, predicted: int) -> NDArray[np.uint8] | None:
+def overlay_grad_cam(model: Model, seen: NetworkInputs, predicted: int) -> NDArray[np.uint8] | None:
     """An image under its Grad-CAM (Selvaraju et al., ICCV 2017) for the predicted class.
 
     It is that of the network that decided: of a cascade the first stage's where that found the image healthy, else the
@@ -180,7 +180,7 @@ def overlay(model: Model, seen: NetworkInputs, predicted: int) -> NDArray[np.uin
     Returns:
         RGB, shape (size, size, 3); None where the network has no feature maps.
     """
-    image, found = heat_of(model, seen, predicted)
+    image, found = compute_heat_map(model, seen, predicted)
     if found is None:
         return None
     heat = matplotlib.colormaps["inferno"](found)[..., :3] * 255
@@ -188,7 +188,9 @@ def overlay(model: Model, seen: NetworkInputs, predicted: int) -> NDArray[np.uin
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 
 
-def heat_of(model: Model, seen: NetworkInputs, predicted: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+def compute_heat_map(
+    model: Model, seen: NetworkInputs, predicted: int
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
     """The image as the network that decided sees it, and what spoke for the class there, (size, size), if it tells."""
     part, place = _decided(model.classifier.joint, predicted)
     image = seen[part.at]
@@ -196,23 +198,25 @@ def heat_of(model: Model, seen: NetworkInputs, predicted: int) -> tuple[NDArray[
     return image, None if maps is None else maps[0]
 
 
-def _decided(joint: Joint, predicted: int) -> tuple[Part, int]:
+def _decided(joint: ProbabilityModel, predicted: int) -> tuple[CalibratedNetwork, int]:
     """The network that decided, and the place of the predicted class among its own."""
     match joint:
-        case Part():
+        case CalibratedNetwork():
             return joint, predicted
-        case Mean():
+        case EnsembleModel():
             return _decided(joint.members[0], predicted)  # type: ignore[arg-type]
-        case Flipped():
+        case FlipAveraging():
             return _decided(joint.joint, predicted)
-        case TwoStages() if predicted == 0:
+        case CascadeModel() if predicted == 0:
             return _decided(joint.first, joint.gate)
-        case TwoStages():
+        case CascadeModel():
             return _decided(joint.second, joint.diseases[predicted - 1])
     raise TypeError(type(joint))
 
 
-def saved_maps(engine: Predictor, root: Path, evaluation: Evaluation, shown: ImageReader, file: Path) -> GradCam | None:
+def save_model_grad_cam(
+    engine: Predictor, root: Path, evaluation: Evaluation, shown: ImageReader, file: Path
+) -> GradCam | None:
     """Maps of some of the images that a model was judged on.
 
     Args:
@@ -225,7 +229,7 @@ def saved_maps(engine: Predictor, root: Path, evaluation: Evaluation, shown: Ima
     Returns:
         None where no pages are asked for, and where the networks have no feature maps.
     """
-    return saved_grad_cam(evaluation, shown, build_model_activation(engine.model, partial(engine.see, root)), file)
+    return save_grad_cam(evaluation, shown, build_model_activation(engine.model, partial(engine.see, root)), file)
 
 
 def build_model_activation(model: Model, see: Callable[[str], NetworkInputs]) -> Activation:
@@ -238,7 +242,9 @@ def build_model_activation(model: Model, see: Callable[[str], NetworkInputs]) ->
 
     def activation(paths: Sequence[str], classes: Sequence[int]) -> NDArray[np.float32] | None:
         side = model.forms[0].image_size
-        maps = [heat_of(model, see(path), predicted)[1] for path, predicted in zip(paths, classes, strict=True)]
+        maps = [
+            compute_heat_map(model, see(path), predicted)[1] for path, predicted in zip(paths, classes, strict=True)
+        ]
         found = [cv2.resize(one, (side, side)) for one in maps if one is not None]
         return np.stack(found).astype(np.float32) if len(found) == len(maps) else None
 
@@ -249,14 +255,14 @@ LONGEST = 80
 """Letters of an image's path that its picture's name has room for."""
 
 
-def refuse_without_maps(model: Model) -> None:
+def validate_has_maps(model: Model) -> None:
     """Refuse a model whose networks have no feature maps.
 
     Raises:
         ConfigError: saying so.
     """
     blank = tuple(np.zeros((form.channels, form.image_size, form.image_size), np.uint8) for form in model.forms)
-    if any(overlay(model, blank, place) is None for place in range(len(model.classes))):
+    if any(overlay_grad_cam(model, blank, place) is None for place in range(len(model.classes))):
         raise ConfigError("grad_cam=true: this network has no feature maps; type grad_cam=false")
 
 
@@ -271,7 +277,7 @@ def save_overlay(model: Model, seen: NetworkInputs, predicted: int, folder: Path
         row: counted from 0.
         path: of the image, of which what a file's name may not hold becomes ``_``.
     """
-    picture = overlay(model, seen, predicted)
+    picture = overlay_grad_cam(model, seen, predicted)
     assert picture is not None
     folder.mkdir(exist_ok=True)
     name = re.sub(r"[^\w.-]+", "_", Path(path).with_suffix("").as_posix(), flags=re.ASCII)[-LONGEST:]

@@ -18,21 +18,21 @@ from medclf.data.sources.folders import image_paths
 from medclf.data.zip_members import (
     DAMAGED,
     METHODS,
-    check_expansion,
     is_bomb,
     is_encrypted,
     is_folder,
     member_path,
     open_zip,
     read_in_steps,
+    validate_expansion,
 )
 from medclf.utils.csv_tables import read_csv, require_columns
-from medclf.utils.errors import ConfigError, DataError, did_you_mean, listed
+from medclf.utils.errors import ConfigError, DataError, format_list, suggest
 from medclf.utils.file_limits import ARCHIVE_RATIO, MAX_FILE_BYTES
 from medclf.utils.regular_files import SPECIAL_KINDS, special_kind
 
 
-class Zipped:
+class ZipImages:
     """The images of an archive, in its order, as ``members``; hidden ones are passed over."""
 
     def __init__(self, file: ZipFile, size: int) -> None:
@@ -42,7 +42,7 @@ class Zipped:
         self.members = [member for member in file.infolist() if _is_image(file, member)]
 
     @classmethod
-    def open(cls, path: Path) -> "Zipped":
+    def open(cls, path: Path) -> "ZipImages":
         """Open an archive, which stays open.
 
         Raises:
@@ -52,8 +52,8 @@ class Zipped:
         names = Counter(member.filename for member in images.members)
         twice = [name for name, count in names.items() if count > 1]
         if twice:
-            raise DataError(f"{path}: several members are named {listed(twice, 5)}; rename them and pack it again")
-        check_expansion(path, [m for m in images.members if not is_bomb(m, images._size)], images._size)
+            raise DataError(f"{path}: several members are named {format_list(twice, 5)}; rename them and pack it again")
+        validate_expansion(path, [m for m in images.members if not is_bomb(m, images._size)], images._size)
         return images
 
     def content(self, row: int, most: int) -> bytes:
@@ -103,11 +103,11 @@ def _beginning(file: ZipFile, member: ZipInfo, count: int) -> bytes:
         return b""
 
 
-KINDS = listed(sorted(SUFFIXES))
+KINDS = format_list(sorted(SUFFIXES))
 
 
 @dataclass(frozen=True)
-class Images:
+class InputImages:
     """Images in order.
 
     ``paths`` are below ``root``, or in the archive; ``searched`` are the folders whose every image they are;
@@ -116,7 +116,7 @@ class Images:
 
     paths: list[str]
     root: Path = Path()
-    archive: Zipped | None = None
+    archive: ZipImages | None = None
     searched: list[Path] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
 
@@ -149,7 +149,7 @@ class Images:
         return content.hexdigest()
 
 
-def find(typed: str) -> Images:
+def find_inputs(typed: str) -> InputImages:
     """Find what ``input=`` means.
 
     Raises:
@@ -174,7 +174,7 @@ def find(typed: str) -> Images:
     raise ConfigError(_missing(typed, path))
 
 
-def _in_folder(typed: str, folder: Path) -> Images:
+def _in_folder(typed: str, folder: Path) -> InputImages:
     skipped: dict[str, str] = {}
     paths = _below(folder, skipped)
     if not paths:
@@ -182,37 +182,37 @@ def _in_folder(typed: str, folder: Path) -> Images:
             f"input={typed}: holds no image; looked in it and the folders below for {KINDS}; what is hidden, and links "
             "to folders, were passed over"
         )
-    return Images(paths, folder, searched=[folder], skipped=skipped)
+    return InputImages(paths, folder, searched=[folder], skipped=skipped)
 
 
-def _of_file(typed: str, path: Path) -> Images:
-    kinds: dict[str, Callable[[str, Path], Images]] = {".zip": _in_archive, ".csv": _in_table}
+def _of_file(typed: str, path: Path) -> InputImages:
+    kinds: dict[str, Callable[[str, Path], InputImages]] = {".zip": _in_archive, ".csv": _in_table}
     suffix = path.suffix.lower()
     if suffix in kinds:
         return kinds[suffix](typed, path)
     if is_image_file(path):
-        return Images([typed])
+        return InputImages([typed])
     raise ConfigError(
         f"input={typed}: is not read, for a file's kind is known by the end of its name: {KINDS}; or .zip, .csv, a "
         "folder, a glob; DICOM without such an end by its content"
     )
 
 
-def _in_archive(typed: str, path: Path) -> Images:
-    archive = Zipped.open(path)
+def _in_archive(typed: str, path: Path) -> InputImages:
+    archive = ZipImages.open(path)
     if not archive.members:
         raise DataError(f"input={typed}: the archive holds no image; looked for {KINDS}")
-    return Images([member.filename for member in archive.members], archive=archive)
+    return InputImages([member.filename for member in archive.members], archive=archive)
 
 
-def _in_table(typed: str, path: Path) -> Images:
+def _in_table(typed: str, path: Path) -> InputImages:
     table = read_csv(path, f"input={typed}")
     require_columns(table.columns, ["path"], f"input={typed}")
     at = table.columns.index("path")
-    return Images([row[at] for row in table.rows], path.parent)
+    return InputImages([row[at] for row in table.rows], path.parent)
 
 
-def _globbed(typed: str) -> Images:
+def _globbed(typed: str) -> InputImages:
     found = sorted(glob(typed, recursive=True))  # noqa: PTH207, since Path.glob takes no absolute pattern
     folders = [Path(name) for name in found if Path(name).is_dir()]
     files = [name for name in found if not Path(name).is_dir() and is_image_file(Path(name))]
@@ -222,7 +222,7 @@ def _globbed(typed: str) -> Images:
     if not paths:
         other = f"{len(found)} files or folders, but no image among them" if found else "nothing"
         raise DataError(f"input={typed}: matches {other}; looked for {KINDS}; what is hidden was passed over")
-    return Images(paths, searched=folders, skipped=skipped)
+    return InputImages(paths, searched=folders, skipped=skipped)
 
 
 def _below(folder: Path, skipped: dict[str, str]) -> list[str]:
@@ -237,11 +237,11 @@ def _missing(typed: str, path: Path) -> str:
     there = next(parent for parent in path.absolute().parents if parent.is_dir())
     at = len(there.parts)
     name = path.absolute().parts[at]
-    nearest = did_you_mean(name, [item.name for item in there.iterdir()])
+    nearest = suggest(name, [item.name for item in there.iterdir()])
     return f"input={typed}: there is no such file or folder; in {there}: no {name}; {nearest}".rstrip("; ")
 
 
-def refuse_output_within(images: Images, typed: str, output: Path) -> None:
+def validate_output_outside(images: InputImages, typed: str, output: Path) -> None:
     """Refuse an output folder among the images: the next search would find what is written there.
 
     Raises:

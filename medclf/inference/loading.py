@@ -8,13 +8,13 @@ from pathlib import Path
 
 import torch
 
-from medclf.config.schema import Form
-from medclf.inference.metadata import Facts, is_known, network_of, read_facts
-from medclf.inference.model_files import check_model
-from medclf.inference.modules import Classifier, Joint, Mean, Part, TwoStages
-from medclf.inference.ood import Novelty
+from medclf.config.schema import ImageSpecConfig
+from medclf.inference.metadata import ModelMetadata, get_network_config, is_builtin, read_metadata
+from medclf.inference.model_files import validate_model
+from medclf.inference.modules import CalibratedNetwork, CascadeModel, Classifier, EnsembleModel, ProbabilityModel
+from medclf.inference.ood import OODDetector
 from medclf.models.network import Network, build_network
-from medclf.models.weights import fill, fill_meta
+from medclf.models.weights import fill_meta, fill_weights
 from medclf.utils.errors import DataError, MedclfError
 from medclf.utils.file_digests import NOVELTY
 
@@ -30,10 +30,10 @@ class Model:
     """
 
     path: Path
-    facts: Facts
+    facts: ModelMetadata
     classifier: Classifier
-    forms: list[Form] = field(default_factory=list)
-    novelty: Novelty | None = None
+    forms: list[ImageSpecConfig] = field(default_factory=list)
+    novelty: OODDetector | None = None
 
     @property
     def classes(self) -> list[str]:
@@ -52,8 +52,8 @@ def load_model(path: Path, trust_code: bool = False) -> Model:
         DataError: for files that are missing, damaged or do not fit each other.
         ConfigError: for code that is not ours and not trusted.
     """
-    check_model(path, trust_code)
-    forms: list[Form] = []
+    validate_model(path, trust_code)
+    forms: list[ImageSpecConfig] = []
     facts, joint = _load(path, forms, trust_code)
     point = facts.operating_point
     gate = None if facts.gate is None else facts.classes.index(facts.gate)
@@ -61,8 +61,8 @@ def load_model(path: Path, trust_code: bool = False) -> Model:
     return Model(path, facts, classifier, forms, _novelty(path, facts))
 
 
-def _load(path: Path, forms: list[Form], trust_code: bool) -> tuple[Facts, Joint]:
-    facts = read_facts(path)
+def _load(path: Path, forms: list[ImageSpecConfig], trust_code: bool) -> tuple[ModelMetadata, ProbabilityModel]:
+    facts = read_metadata(path)
     if facts.kind == "network":
         return facts, _part(path, facts, forms, trust_code)
     members = [_load(path.parent / member, forms, trust_code) for member in facts.members]
@@ -70,30 +70,32 @@ def _load(path: Path, forms: list[Form], trust_code: bool) -> tuple[Facts, Joint
     if facts.kind == "ensemble":
         if not members or any(member.classes != facts.classes for member, _ in members):
             raise DataError(f"{path}: the members are not of its classes")
-        return facts, Mean(joints)
+        return facts, EnsembleModel(joints)
     return facts, _two_stages(path, facts, [member for member, _ in members], joints)
 
 
-def _two_stages(path: Path, facts: Facts, stages: list[Facts], joints: list[Joint]) -> TwoStages:
+def _two_stages(
+    path: Path, facts: ModelMetadata, stages: list[ModelMetadata], joints: list[ProbabilityModel]
+) -> CascadeModel:
     gate, *diseases = facts.classes
     if len(stages) != 2 or gate not in stages[0].classes or not set(diseases) <= set(stages[1].classes):
         raise DataError(f"{path}: the stages are not of its classes")
     places = [stages[1].classes.index(name) for name in diseases]
-    return TwoStages(joints[0], joints[1], stages[0].classes.index(gate), places)
+    return CascadeModel(joints[0], joints[1], stages[0].classes.index(gate), places)
 
 
-def _part(path: Path, facts: Facts, forms: list[Form], trust_code: bool) -> Part:
-    parts, seen = network_of(path, facts, trust_code)
-    form = Form.model_validate(seen.model_dump(include=set(Form.model_fields)))
+def _part(path: Path, facts: ModelMetadata, forms: list[ImageSpecConfig], trust_code: bool) -> CalibratedNetwork:
+    parts, seen = get_network_config(path, facts, trust_code)
+    form = ImageSpecConfig.model_validate(seen.model_dump(include=set(ImageSpecConfig.model_fields)))
     if form not in forms:
         forms.append(form)
     config = {**parts.model_dump(), "output": facts.output, "frozen": False, "unfreeze_at": None}
     build = partial(build_network, config, seen.mean, seen.sd, seen.image_size, len(facts.classes), trust_code)
     try:
-        network = _filled(build, is_known(parts), path.with_suffix(".pth"))
+        network = _filled(build, is_builtin(parts), path.with_suffix(".pth"))
     except MedclfError as error:
         raise DataError(f"{path}: {str(error).replace('model.weights=', '', 1)}") from error
-    return Part(network.eval(), forms.index(form))
+    return CalibratedNetwork(network.eval(), forms.index(form))
 
 
 def _filled(build: Callable[[], Network], known: bool, weights: Path) -> Network:
@@ -104,12 +106,12 @@ def _filled(build: Callable[[], Network], known: bool, weights: Path) -> Network
     """
     if not known:
         network = build()
-        fill(network, weights)
+        fill_weights(network, weights)
         return network
     with torch.device("meta"):
         network = build()
     return fill_meta(network, weights)
 
 
-def _novelty(path: Path, facts: Facts) -> Novelty | None:
-    return Novelty.load(path.with_name(NOVELTY)) if NOVELTY in facts.sha256 else None
+def _novelty(path: Path, facts: ModelMetadata) -> OODDetector | None:
+    return OODDetector.load(path.with_name(NOVELTY)) if NOVELTY in facts.sha256 else None

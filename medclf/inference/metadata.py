@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from medclf import __version__
 from medclf.config.component_registry import BACKBONES, HEADS, validate_component
 from medclf.config.limits import MAX_CLASSES
-from medclf.config.messages import file_message
-from medclf.config.schema import Form
-from medclf.utils.errors import ConfigError, DataError, listed
+from medclf.config.messages import format_file_error
+from medclf.config.schema import ImageSpecConfig
+from medclf.utils.errors import ConfigError, DataError, format_list
 from medclf.utils.file_digests import file_digest
 from medclf.utils.plain_data import read_json
 from medclf.utils.run_dir import Run
@@ -34,7 +34,7 @@ class ModelFileConfig(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, protected_namespaces=())
 
 
-class Point(ModelFileConfig):
+class OperatingPointConfig(ModelFileConfig):
     """How the class is decided; ``gate`` is the class that the threshold holds back, of two the negative one."""
 
     rule: Name
@@ -43,7 +43,7 @@ class Point(ModelFileConfig):
     gate: Name | None = None
 
 
-class Part(ModelFileConfig):
+class NetworkConfig(ModelFileConfig):
     """The parts of a network: class and arguments of each, as ``medclf.config.component_registry`` builds them."""
 
     name: Name
@@ -51,20 +51,20 @@ class Part(ModelFileConfig):
     head: dict[str, Any]
 
 
-class Preprocessing(Form):
+class PreprocessingConfig(ImageSpecConfig):
     """The form of the images, and mean and standard deviation of each channel for pixels of 0 to 1."""
 
     mean: list[Mean]
     sd: list[StandardDeviation]
 
     @model_validator(mode="after")
-    def _one_for_each_channel(self) -> "Preprocessing":
+    def _one_for_each_channel(self) -> "PreprocessingConfig":
         if not len(self.mean) == len(self.sd) == self.channels:
             raise ValueError(f"{len(self.mean)} means and {len(self.sd)} sds for {self.channels} channels")
         return self
 
 
-class Facts(ModelFileConfig):
+class ModelMetadata(ModelFileConfig):
     """What ``best.json`` holds. One network, an ``ensemble`` of ``members`` or a ``cascade`` of two of them.
 
     ``members`` are paths of their best.json below this one. Logits divided by ``temperature`` give calibrated
@@ -76,12 +76,12 @@ class Facts(ModelFileConfig):
     kind: Literal["network", "ensemble", "cascade"] = "network"
     classes: Annotated[list[Name], Field(min_length=2, max_length=MAX_CLASSES)]
     positive: Name | None
-    operating_point: Point
+    operating_point: OperatingPointConfig
     temperature: Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
     dataset: Annotated[str, Field(max_length=200)]
-    model: Part | None = None
+    model: NetworkConfig | None = None
     output: Literal["softmax", "sigmoid"] = "softmax"
-    preprocessing: Preprocessing | None = None
+    preprocessing: PreprocessingConfig | None = None
     precision: Literal["float32", "mixed"] | None = None
     members: Annotated[list[Name], Field(max_length=MAX_MEMBERS)] = []
     sha256: dict[str, Digest] = {}
@@ -94,10 +94,11 @@ class Facts(ModelFileConfig):
         return next(name for name in self.classes if name != self.positive)
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Facts":
+    def _consistent(self) -> "ModelMetadata":
         """Raise for parts that contradict each other."""
         wrong = {
-            f"classes: a name occurs twice in {listed(self.classes, 5)}": len(set(self.classes)) < len(self.classes),
+            f"classes: a name occurs twice in {format_list(self.classes, 5)}": len(set(self.classes))
+            < len(self.classes),
             f"positive={self.positive}: is not a class": self.positive not in (None, *self.classes),
             "positive: a model of more than two classes has none": self.positive is not None and len(self.classes) > 2,
             f"operating_point.gate={self.operating_point.gate}: is not a class": (
@@ -114,7 +115,7 @@ class Facts(ModelFileConfig):
         return self
 
 
-def model_file(run: str | None, model: str | None) -> Path:
+def find_model_file(run: str | None, model: str | None) -> Path:
     """Return the ``best.json`` that is meant by ``run=RUN`` or ``model=best.pth``.
 
     Raises:
@@ -160,7 +161,7 @@ def _of_run(run: Run) -> Path:
     return facts
 
 
-def read_facts(path: Path) -> Facts:
+def read_metadata(path: Path) -> ModelMetadata:
     """Read and check a ``best.json``.
 
     Raises:
@@ -169,9 +170,9 @@ def read_facts(path: Path) -> Facts:
     content = read_json(path, allow_nan=True)  # so that a temperature of NaN is named by its key
     _check_format(path, content)
     try:
-        return Facts.model_validate(content, strict=True)
+        return ModelMetadata.model_validate(content, strict=True)
     except ValidationError as error:
-        raise DataError(f"{path}: {file_message(error, Facts)}; it does not describe a model") from error
+        raise DataError(f"{path}: {format_file_error(error, ModelMetadata)}; it does not describe a model") from error
 
 
 def _check_format(path: Path, content: dict[str, Any]) -> None:
@@ -186,7 +187,7 @@ def _check_format(path: Path, content: dict[str, Any]) -> None:
     )
 
 
-def network_of(path: Path, facts: Facts, trust_code: bool) -> tuple[Part, Preprocessing]:
+def get_network_config(path: Path, facts: ModelMetadata, trust_code: bool) -> tuple[NetworkConfig, PreprocessingConfig]:
     """Return the parts of a model that is one network, and the form of its images.
 
     Args:
@@ -208,6 +209,6 @@ def network_of(path: Path, facts: Facts, trust_code: bool) -> tuple[Part, Prepro
     return facts.model, facts.preprocessing
 
 
-def is_known(parts: Part) -> bool:
+def is_builtin(parts: NetworkConfig) -> bool:
     """Return whether a network is built of medclf's own parts alone, and of no code of the user's."""
     return parts.backbone["_target_"] in BACKBONES and parts.head["_target_"] in HEADS

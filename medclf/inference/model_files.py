@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from medclf.inference.metadata import FORMAT, Facts, network_of, read_facts
-from medclf.utils.atomic_write import written_whole
+from medclf.inference.metadata import FORMAT, ModelMetadata, get_network_config, read_metadata
+from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import DataError
 from medclf.utils.file_digests import NOVELTY, model_digests, model_files, verify_digests
 from medclf.utils.plain_data import write_json
-from medclf.utils.run_dir import PACKAGES, versions
+from medclf.utils.run_dir import PACKAGES, package_versions
 
 if TYPE_CHECKING:
     from medclf.evaluation.evaluate import Evaluation  # pandas, for which a mistake on the command line need not wait
@@ -20,7 +20,7 @@ MAX_NETWORKS = 128
 """Models in one, its members' members included."""
 
 
-def check_model(source: Path, trust_code: bool = True) -> Facts:
+def validate_model(source: Path, trust_code: bool = True) -> ModelMetadata:
     """Read and check what a model says of itself, and see that all its files are the ones it was written with.
 
     Args:
@@ -31,12 +31,12 @@ def check_model(source: Path, trust_code: bool = True) -> Facts:
         DataError: for one that is damaged, tampered with, not whole, or made of too many others.
         ConfigError: for code that is not trusted.
     """
-    checked: list[Facts] = []
+    checked: list[ModelMetadata] = []
     _check(source, trust_code, (), checked)
     return checked[0]
 
 
-def _check(source: Path, trust_code: bool, above: tuple[Path, ...], checked: list[Facts]) -> None:
+def _check(source: Path, trust_code: bool, above: tuple[Path, ...], checked: list[ModelMetadata]) -> None:
     """Check a model and its members; ``above`` are the models that it is a member of."""
     if source.resolve() in above:
         raise DataError(f"{source}: is a member of itself, and a model cannot be")
@@ -44,10 +44,10 @@ def _check(source: Path, trust_code: bool, above: tuple[Path, ...], checked: lis
         raise DataError(
             f"{source}: more than {MAX_NETWORKS} models in one, or more than {MAX_DEPTH} levels of them, are not read"
         )
-    facts = read_facts(source)
+    facts = read_metadata(source)
     checked.append(facts)
     if facts.kind == "network":
-        network_of(source, facts, trust_code)
+        get_network_config(source, facts, trust_code)
     members = _members(source, facts)
     for member in members:
         _check(source.parent / member, trust_code, (*above, source.resolve()), checked)
@@ -64,7 +64,7 @@ def copy_model(source: Path, target_folder: Path) -> None:
     Raises:
         DataError: for a model that is damaged.
     """
-    facts = check_model(source, trust_code=True)  # to copy a file is not to run it
+    facts = validate_model(source, trust_code=True)  # to copy a file is not to run it
     target_folder.mkdir(parents=True, exist_ok=True)
     for member in _members(source, facts):
         copy_model(source.parent / member, (target_folder / member).parent)
@@ -85,12 +85,12 @@ def write_composite(
         path: of its ``best.json``.
         kind: how they are joined.
         members: the ``best.json`` of each.
-        facts: what ``facts_of`` gives, and what else is to stand in it.
+        facts: what ``build_metadata`` gives, and what else is to stand in it.
 
     Raises:
         DataError: for members that are damaged.
     """
-    read = [check_model(member, trust_code=True) for member in members]
+    read = [validate_model(member, trust_code=True) for member in members]
     names = [f"members/{at}/best.json" for at in range(len(members))]
     for member, name in zip(members, names, strict=True):
         copy_model(member, (path.parent / name).parent)
@@ -101,7 +101,7 @@ def write_composite(
     write_json(path, {**facts, "kind": kind, "precision": precision, "members": names, "sha256": digests})
 
 
-def facts_of(evaluation: "Evaluation", dataset: str, split_hash: str | None) -> dict[str, Any]:
+def build_metadata(evaluation: "Evaluation", dataset: str, split_hash: str | None) -> dict[str, Any]:
     """What every model says of itself: its classes, and what was chosen on validation.
 
     ``threshold`` is that of the positive class's probability as the network gives it; with more classes the most
@@ -117,11 +117,11 @@ def facts_of(evaluation: "Evaluation", dataset: str, split_hash: str | None) -> 
         "temperature": evaluation.temperature.value,
         "dataset": dataset,
         "split_hash": split_hash,
-        "versions": versions(PACKAGES),
+        "versions": package_versions(PACKAGES),
     }
 
 
-def _members(source: Path, facts: Facts) -> list[str]:
+def _members(source: Path, facts: ModelMetadata) -> list[str]:
     """The members' paths, all of which stay below the model's own folder, links followed."""
     for name in facts.members:
         parts = PurePosixPath(name).parts
@@ -132,5 +132,5 @@ def _members(source: Path, facts: Facts) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as given, written_whole(target) as file:
+    with source.open("rb") as given, atomic_file(target) as file:
         shutil.copyfileobj(given, file)

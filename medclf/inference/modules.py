@@ -11,7 +11,7 @@ from medclf.models.network import Network
 SMALLEST = torch.finfo(torch.float32).tiny
 
 
-class Joint(nn.Module):
+class ProbabilityModel(nn.Module):
     """Takes images in each of its forms, uint8, (n, channels, size, size).
 
     Gives class probabilities (n, classes), float64 where the device has it, and features (n, f) of its first network.
@@ -25,7 +25,7 @@ class Joint(nn.Module):
         raise NotImplementedError
 
 
-class Part(Joint):
+class CalibratedNetwork(ProbabilityModel):
     """One network.
 
     Args:
@@ -46,10 +46,10 @@ class Part(Joint):
         return logits.softmax(1), features.float()
 
 
-class Mean(Joint):
+class EnsembleModel(ProbabilityModel):
     """An ensemble: the mean of its members' probabilities (Lakshminarayanan et al., NeurIPS 2017)."""
 
-    def __init__(self, members: Sequence[Joint]) -> None:
+    def __init__(self, members: Sequence[ProbabilityModel]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
@@ -59,7 +59,7 @@ class Mean(Joint):
         return torch.stack([probabilities for probabilities, _ in outputs]).mean(0), outputs[0][1]
 
 
-class TwoStages(Joint):
+class CascadeModel(ProbabilityModel):
     """A binary stage, then one that tells diseases apart.
 
     The probability of a disease is that of being ill at all, by the first stage, times its share among the diseases, by
@@ -72,7 +72,7 @@ class TwoStages(Joint):
         diseases: the places of the diseases among the second stage's classes.
     """
 
-    def __init__(self, first: Joint, second: Joint, gate: int, diseases: Sequence[int]) -> None:
+    def __init__(self, first: ProbabilityModel, second: ProbabilityModel, gate: int, diseases: Sequence[int]) -> None:
         super().__init__()
         self.first = first
         self.second = second
@@ -88,10 +88,10 @@ class TwoStages(Joint):
         return torch.cat([first[:, self.gate, None], ill * shares], 1), features
 
 
-class Flipped(Joint):
+class FlipAveraging(ProbabilityModel):
     """Test-time augmentation: the mean over the images and their mirror images, left and right exchanged."""
 
-    def __init__(self, joint: Joint) -> None:
+    def __init__(self, joint: ProbabilityModel) -> None:
         super().__init__()
         self.joint = joint
 
@@ -124,7 +124,7 @@ class Classifier(nn.Module):
         gate: the place of that class; None without a threshold.
     """
 
-    def __init__(self, joint: Joint, temperature: float, threshold: float | None, gate: int | None) -> None:
+    def __init__(self, joint: ProbabilityModel, temperature: float, threshold: float | None, gate: int | None) -> None:
         super().__init__()
         self.joint = joint
         self.temperature = temperature
@@ -147,6 +147,6 @@ class Classifier(nn.Module):
         return torch.where(together >= self.threshold, others.argmax(1), self.gate)
 
 
-def networks_of(module: nn.Module) -> list[Part]:
+def list_networks(module: nn.Module) -> list[CalibratedNetwork]:
     """The parts of a joint network, in order."""
-    return [part for part in module.modules() if isinstance(part, Part)]
+    return [part for part in module.modules() if isinstance(part, CalibratedNetwork)]

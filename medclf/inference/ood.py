@@ -12,9 +12,9 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from medclf.data.datamodule import ImageDataModule
-from medclf.models.conv_fusion import folded
+from medclf.models.conv_fusion import fold_batchnorm
 from medclf.training.module import ClassifierModule
-from medclf.utils.atomic_write import written_whole
+from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import DataError
 from medclf.utils.npz_arrays import read_arrays
 
@@ -30,7 +30,7 @@ MAX_BYTES = 2**29
 
 
 @dataclass(frozen=True)
-class Novelty:
+class OODDetector:
     """Mahalanobis distance from the training images in the network's features (Lee et al., NeurIPS 2018).
 
     ``medclf.inference.ood`` fits it. A shrunk covariance is the same in all directions in which the training
@@ -63,13 +63,13 @@ class Novelty:
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of each image, shape (n,), from its features, (n, f * map_values); infinite where these are no numbers."""
-        apart = averaged(features, self.map_values).astype(np.float64) - self.mean
+        apart = average_maps(features, self.map_values).astype(np.float64) - self.mean
         along = apart @ self.components
         beside = apart - along @ self.components.T
         squares = (along**2 / self.variance).sum(1) + (beside**2).sum(1) / self.rest
         return np.asarray(np.nan_to_num(np.sqrt(squares), nan=np.inf))
 
-    def judged(self, validation: NDArray[np.float64], test: NDArray[np.float64]) -> "Novelty":
+    def judged(self, validation: NDArray[np.float64], test: NDArray[np.float64]) -> "OODDetector":
         """With a threshold that as many validation distances are above as ``FALSE_ALARMS`` allows.
 
         Halfway between two of them, or a hundredth above all, so that rounding decides nothing.
@@ -87,11 +87,11 @@ class Novelty:
 
     def save(self, path: Path) -> None:
         """Write it as an .npz file."""
-        with written_whole(path) as file:
+        with atomic_file(path) as file:
             np.savez_compressed(file, **vars(self))
 
     @classmethod
-    def load(cls, path: Path) -> "Novelty":
+    def load(cls, path: Path) -> "OODDetector":
         """Read what ``save`` wrote.
 
         Raises:
@@ -111,7 +111,7 @@ class Novelty:
             raise DataError(f"{path}: cannot be read: {error}; it tells what is unlike the training images") from error
 
 
-def averaged(features: NDArray[np.float32], map_values: int) -> NDArray[np.float32]:
+def average_maps(features: NDArray[np.float32], map_values: int) -> NDArray[np.float32]:
     """The mean of each map, from features of shape (n, f * map_values) to (n, f)."""
     return np.asarray(features.reshape(len(features), -1, map_values).mean(2))
 
@@ -124,14 +124,14 @@ BATCH = 32
 """Images at a time, as many as training took where that is fewer."""
 
 
-class Watch:
+class FeatureCollector:
     """Measures the distance of images while they are predicted, from features that prediction makes anyway.
 
     Args:
         novelty: without a threshold.
     """
 
-    def __init__(self, novelty: Novelty) -> None:
+    def __init__(self, novelty: OODDetector) -> None:
         self.novelty = novelty
         self._found: dict[str, list[NDArray[np.float64]]] = {"val": [], "test": []}
 
@@ -139,12 +139,14 @@ class Watch:
         """Take the features of a batch of a split, (n, f)."""
         self._found[part].append(self.novelty.distance(features.float().cpu().numpy()))
 
-    def judged(self) -> Novelty:
+    def judged(self) -> OODDetector:
         """With the threshold that the validation images seen give."""
         return self.novelty.judged(*(np.concatenate(self._found[part]) for part in ("val", "test")))
 
 
-def watch_of(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, seed: int) -> Watch | None:
+def attach_feature_collector(
+    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, seed: int
+) -> FeatureCollector | None:
     """Fit to at most ``FITTED`` training images, drawn; None where they are too few or their features not finite.
 
     Args:
@@ -159,10 +161,10 @@ def watch_of(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDa
     if len(features) < 2 or not np.isfinite(features).all():
         log.warning("Images unlike the training images cannot be told: no two of these, or features not finite.")
         return None
-    return Watch(fitted(features, getattr(module.network.backbone, "map_values", 1)))
+    return FeatureCollector(fit_ood_detector(features, getattr(module.network.backbone, "map_values", 1)))
 
 
-def fitted(features: NDArray[np.float32], map_values: int) -> Novelty:
+def fit_ood_detector(features: NDArray[np.float32], map_values: int) -> OODDetector:
     """The Mahalanobis distance from features of training images, without a threshold.
 
     With the shrunk covariance of Ledoit and Wolf (Journal of Multivariate Analysis 2004).
@@ -171,14 +173,14 @@ def fitted(features: NDArray[np.float32], map_values: int) -> Novelty:
         features: shape (n, f * map_values).
         map_values: values of each feature map.
     """
-    seen = averaged(features, map_values).astype(np.float64)
+    seen = average_maps(features, map_values).astype(np.float64)
     mean = seen.mean(0)
     shrinkage = ledoit_wolf_shrinkage(seen - mean, assume_centered=True)
     _, lengths, components = np.linalg.svd(seen - mean, full_matrices=False)
     own = lengths**2 / len(seen)
     common = shrinkage * own.sum() / seen.shape[1]
     variance = np.maximum((1 - shrinkage) * own + common, SMALLEST)  # of equal images it is zero
-    return Novelty(
+    return OODDetector(
         mean=mean.astype(np.float32),
         components=components.T.astype(np.float32),
         variance=variance.astype(np.float32),
@@ -197,7 +199,7 @@ def _features(
     if kept is not None and (kept.views is None or kept.views.exact):
         return np.asarray(kept.values[0, rows], np.float32)
     device = trainer.strategy.root_device
-    network = folded(module.network).to(device)
+    network = fold_batchnorm(module.network).to(device)
     size = min(BATCH, data.batch_size)
     parts = []
     for begin in range(0, len(rows), size):

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from medclf.inference.file_stamps import Stamps
-from medclf.inference.inputs import Images
+from medclf.inference.file_stamps import FileStamps
+from medclf.inference.inputs import InputImages
 from medclf.utils.atomic_write import remove_leftovers
 from medclf.utils.errors import ConfigError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.plain_data import read_json, write_json
-from medclf.utils.run_dir import is_used, now, versions
+from medclf.utils.run_dir import is_used, package_versions, utc_now
 from medclf.utils.terminal import INTERRUPTED
-from medclf.utils.write_errors import reason, remedy
+from medclf.utils.write_errors import suggest_remedy, write_failure
 
 if TYPE_CHECKING:
     from medclf.predict import PredictConfig
@@ -34,7 +34,7 @@ UNLIKE = "unlike training"
 Row = list[str | float]
 
 
-class Rows:
+class PredictionRows:
     """A table that grows, each row of it an image, and all rows whole.
 
     What stands in its file is kept, but for a last row that was not written to its end. ``classes`` counts the images
@@ -67,7 +67,7 @@ class Rows:
     def __len__(self) -> int:
         return self._count
 
-    def __enter__(self) -> "Rows":
+    def __enter__(self) -> "PredictionRows":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -91,7 +91,7 @@ class Rows:
             self.flags.update([str(row[-2])] if row[-2] else [])
 
 
-def header_of(classes: Sequence[str], with_distance: bool) -> list[str]:
+def build_header(classes: Sequence[str], with_distance: bool) -> list[str]:
     """The columns of a predictions table; ``distance`` where the model can tell it."""
     distance = ["distance"] if with_distance else []
     return ["path", "predicted_class", *(f"prob_{name}" for name in classes), *distance, "flag", "reason"]
@@ -127,7 +127,7 @@ Settings = dict[str, Any]
 """What must be the same where a prediction goes on."""
 
 
-class Output:
+class PredictionFolder:
     """The folder of a prediction.
 
     ``table`` is there once all images are predicted, until then ``partial``. ``record`` says what was predicted with
@@ -138,7 +138,7 @@ class Output:
         self.folder = folder
         self.table = folder / "predictions.csv"
         self.partial = folder / "predictions.partial.csv"
-        self.stamps = Stamps(folder / "predictions.partial.stamps")
+        self.stamps = FileStamps(folder / "predictions.partial.stamps")
         self.record = folder / "prediction.json"
         self.overlays = folder / "overlays"
 
@@ -167,7 +167,9 @@ class Output:
             raise ConfigError(f"output={self.folder}: the prediction there was begun otherwise: {told}; name another")
 
     @contextmanager
-    def at_work(self, settings: Settings, about: dict[str, Any], header: list[str], images: Images) -> Iterator[Rows]:
+    def at_work(
+        self, settings: Settings, about: dict[str, Any], header: list[str], images: InputImages
+    ) -> Iterator[PredictionRows]:
         """Hold the folder while rows are written, and record how that ends.
 
         Args:
@@ -191,18 +193,18 @@ class Output:
                 yield from self._writing(header, images)
         except OSError as error:
             raise ConfigError(
-                f"output={self.folder}: cannot be written: {reason(error)}; {remedy(reason(error))}, then rerun the "
-                "same command to resume"
+                f"output={self.folder}: cannot be written: {write_failure(error)}; "
+                f"{suggest_remedy(error)}, then rerun the same command to resume"
             ) from error
 
-    def _writing(self, header: list[str], images: Images) -> Iterator[Rows]:
+    def _writing(self, header: list[str], images: InputImages) -> Iterator[PredictionRows]:
         paths = [images.shown(row) for row in range(len(images))]
-        with Rows(self._begun(), header, paths, self._unchanged(images)) as rows:
+        with PredictionRows(self._begun(), header, paths, self._unchanged(images)) as rows:
             self.stamps.keep(len(rows))
             try:
                 yield rows
             except KeyboardInterrupt:
-                self._note({"status": "interrupted", "ended": now()})
+                self._note({"status": "interrupted", "ended": utc_now()})
                 told = f"interrupted after {len(rows)} of {len(paths)} images; to go on: {self._again()}"
                 sys.stderr.write(f"\n{told}\n")
                 sys.exit(INTERRUPTED)
@@ -211,12 +213,12 @@ class Output:
             self.partial.replace(self.table)
         self.stamps.remove()
         counts = {"images": len(rows), "classes": dict(rows.classes), "flags": dict(rows.flags)}
-        self._note({"status": "finished", "ended": now(), "counts": counts})
+        self._note({"status": "finished", "ended": utc_now(), "counts": counts})
 
     def _begun(self) -> Path:
         return self.table if self.table.is_file() else self.partial
 
-    def _unchanged(self, images: Images) -> int:
+    def _unchanged(self, images: InputImages) -> int:
         """Return how many rows are of images that are still the same files; the first other one is named."""
         count = self.stamps.unchanged(images)
         if count < self.stamps.count():
@@ -252,7 +254,7 @@ class Output:
         write_json(self.record, {**before, **facts})
 
 
-def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings:
+def build_settings(config: "PredictConfig", path: Path, images: InputImages) -> Settings:
     """What is known of a prediction before its model is loaded, on which its numbers depend.
 
     Args:
@@ -272,8 +274,8 @@ def settings_of(config: "PredictConfig", path: Path, images: Images) -> Settings
 def _beginning() -> dict[str, Any]:
     return {
         "status": "running",
-        "started": now(),
+        "started": utc_now(),
         "ended": None,
         "command": sys.argv[1:],
-        "versions": versions(PACKAGES),
+        "versions": package_versions(PACKAGES),
     }

@@ -9,7 +9,7 @@ BFLOAT16: Precision = "bf16-mixed"
 FLOAT32: Precision = "32-true"
 
 
-def precision_of(accelerator: str) -> tuple[Precision, str]:
+def choose_precision(accelerator: str) -> tuple[Precision, str]:
     """The precision for an accelerator as Lightning names it, and in words why.
 
     bfloat16 with weights in float32 where the processor or the GPU has instructions for it; the machine is asked.
@@ -28,7 +28,7 @@ def precision_of(accelerator: str) -> tuple[Precision, str]:
     return FLOAT32, "the processor has no bfloat16"
 
 
-def device_of(accelerator: str) -> torch.device:
+def choose_device(accelerator: str) -> torch.device:
     """The device that Lightning would take for an accelerator.
 
     Raises:
@@ -42,7 +42,7 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device(found)
 
 
-def precision_like(own: Precision | None, accelerator: str) -> tuple[Precision, str]:
+def match_precision(own: Precision | None, accelerator: str) -> tuple[Precision, str]:
     """The precision to use a trained model with, and in words why: float32 where it was trained in it.
 
     Args:
@@ -50,7 +50,7 @@ def precision_like(own: Precision | None, accelerator: str) -> tuple[Precision, 
         accelerator: as Lightning names it.
     """
     mixed = str(own) in ("bf16-mixed", "16-mixed", "bf16-true", "16-true", "bf16", "16")
-    return precision_of(accelerator) if mixed else (FLOAT32, "as the run was trained")
+    return choose_precision(accelerator) if mixed else (FLOAT32, "as the run was trained")
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.schema import EvaluateConfig, Form, Precision, TestTime
-from medclf.data.preprocessing import enough, preprocess, read_preprocessed
-from medclf.inference.batch_predict import predict_stream
-from medclf.inference.loading import Model, load_model
-from medclf.inference.modules import Classifier, Flipped, networks_of
-from medclf.inference.precision import device_of, precision_like
-from medclf.models.conv_fusion import folded
-from medclf.utils.errors import DataError
-from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
-from medclf.utils.process import keep_freed_memory
-from medclf.utils.run_dir import Run
+from medclf.config.schema import ImageSpecConfig, Precision, TestTime
+from medclf.data.preprocessing import preprocess, read_preprocessed, smallest_sufficient_side
+from medclf.inference.loading import Model
+from medclf.inference.modules import Classifier, FlipAveraging, list_networks
+from medclf.inference.precision import choose_device, match_precision
+from medclf.models.conv_fusion import fold_batchnorm
+from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
 log = logging.getLogger(__name__)
 NetworkInputs = tuple[NDArray[np.uint8], ...]
@@ -69,17 +64,17 @@ class Predictor:
     ) -> None:
         self.model = model
         self.max_megapixels = max_megapixels
-        self.device = device_of(accelerator)
+        self.device = choose_device(accelerator)
         if precision is None:
             own: Precision = "bf16-mixed" if model.facts.precision == "mixed" else "32-true"
-            precision, why = precision_like(own, accelerator)
+            precision, why = match_precision(own, accelerator)
             log.info("Precision %s: %s.", precision, why)
         self.precision = precision
         classifier = copy.deepcopy(model.classifier)
-        for part in networks_of(classifier):
-            part.network = folded(part.network)
+        for part in list_networks(classifier):
+            part.network = fold_batchnorm(part.network)
         if tta == "flip":
-            classifier.joint = Flipped(classifier.joint)
+            classifier.joint = FlipAveraging(classifier.joint)
         wide = torch.float64 if str(precision).startswith("64") else torch.float32
         self.classifier: Classifier = classifier.to(self.device, wide).eval()
 
@@ -104,8 +99,10 @@ class Predictor:
             log.warning("%s: %s", path, notes[0])
         return seen
 
-    def _see(self, root: Path, path: str, form: Form, content: bytes | None) -> tuple[NDArray[np.uint8], str]:
-        return read_preprocessed(root, path, form, enough(form), content, self.max_megapixels)
+    def _see(
+        self, root: Path, path: str, form: ImageSpecConfig, content: bytes | None
+    ) -> tuple[NDArray[np.uint8], str]:
+        return read_preprocessed(root, path, form, smallest_sufficient_side(form), content, self.max_megapixels)
 
     @torch.inference_mode()
     def predict(self, images: list[NetworkInputs]) -> PredictedBatch:
@@ -125,36 +122,3 @@ class Predictor:
         kinds = {"bf16": torch.bfloat16, "16-m": torch.float16, "16": torch.float16}
         kind = next((value for name, value in kinds.items() if str(self.precision).startswith(name)), None)
         return nullcontext() if kind is None else torch.autocast(self.device.type, kind)
-
-
-def engine_of(run: Run, config: EvaluateConfig) -> Predictor:
-    """The model of a run, at work as the config says.
-
-    Raises:
-        DataError, ConfigError: for a model that cannot be read, or is of code that is not trusted; a device that is not
-            there.
-    """
-    keep_freed_memory()
-    model = load_model(run.best_facts, config.trust_code)
-    # a run's own images are known to be those that it accepted
-    most = HIGHEST_MAX_MEGAPIXELS if config.dataset is None else config.dataset.max_megapixels
-    return Predictor(model, config.accelerator, config.precision, config.tta, most)
-
-
-def probabilities_of(engine: Predictor, root: Path, paths: Sequence[str]) -> NDArray[np.float64]:
-    """The network's own probabilities, which the threshold is for, shape (images, classes).
-
-    Args:
-        engine: predicts.
-        root: folder that the paths are below.
-        paths: of the images.
-
-    Raises:
-        DataError: for an image that cannot be read.
-    """
-    found = []
-    for part in predict_stream(engine, lambda row: engine.see(root, paths[row]), len(paths)):
-        for row, reason in part.unreadable.items():
-            raise DataError(f"{root / paths[row]}: cannot be read: {reason}")
-        found += [] if part.found is None else [part.found.uncalibrated]
-    return np.concatenate(found)

@@ -8,33 +8,33 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.config.run_files import read_config
-from medclf.config.schema import Dataset, validated_content
-from medclf.data.fingerprint import refuse_changed
+from medclf.config.schema import DatasetConfig, validate_content
+from medclf.data.fingerprint import validate_unchanged_images
 from medclf.data.sources.discovery import image_root
 from medclf.evaluation.predictions import PROBABILITY
 from medclf.utils.errors import DataError
 from medclf.utils.run_dir import Run
 
 
-def own_images(config: dict[str, Any]) -> tuple[Dataset, Path]:
+def find_run_images(config: dict[str, Any]) -> tuple[DatasetConfig, Path]:
     """The dataset of a run, and the folder that the paths of its images are below, which may be gone.
 
     Args:
         config: of the run.
     """
-    dataset = validated_content(config.get("dataset"), Dataset)
+    dataset = validate_content(config.get("dataset"), DatasetConfig)
     try:
         return dataset, image_root(dataset)
     except DataError:
         return dataset, Path(dataset.root)
 
 
-def own_dataset(run: Run) -> Dataset:
+def load_run_dataset(run: Run) -> DatasetConfig:
     """Return the dataset that the configuration of a run describes."""
-    return own_images(read_config(run))[0]
+    return find_run_images(read_config(run))[0]
 
 
-def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
+def validate_run_images(run: Run, table: pd.DataFrame) -> None:
     """Refuse to predict again what are not a run's images any more.
 
     Args:
@@ -44,16 +44,16 @@ def refuse_changed_images(run: Run, table: pd.DataFrame) -> None:
     Raises:
         DataError: where they are not there, or are other files.
     """
-    dataset, root = own_images(read_config(run))
+    dataset, root = find_run_images(read_config(run))
     if not root.is_dir():
         raise DataError(
             f"dataset.root={dataset.root}: the images of {run.shown} are not there (looked for {root.absolute()}), and "
             "tta predicts them again; start where the run was started, or bring them back"
         )
-    refuse_changed(root, list(table["path"]), run.fingerprints)
+    validate_unchanged_images(root, list(table["path"]), run.fingerprints)
 
 
-def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
+def replace_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str]) -> pd.DataFrame:
     """A predictions table with other probabilities, shape (rows, classes), the most probable class predicted."""
     columns = {PROBABILITY + name: probabilities[:, at] for at, name in enumerate(classes)}
     return table.assign(**columns, predicted_class=np.asarray(classes)[probabilities.argmax(1)])

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from medclf.utils.errors import did_you_mean, listed
+from medclf.utils.errors import format_list, suggest
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": partial(nn.ReLU, inplace=True),
@@ -14,12 +14,12 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def activation(name: str) -> nn.Module:
+def build_activation(name: str) -> nn.Module:
     """A new layer of an activation function.
 
     Raises:
         ValueError: for a name that is not in ``ACTIVATIONS``.
     """
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name}: {did_you_mean(name, ACTIVATIONS)}Valid: {listed(ACTIVATIONS)}")
+        raise ValueError(f"activation={name}: {suggest(name, ACTIVATIONS)}Valid: {format_list(ACTIVATIONS)}")
     return ACTIVATIONS[name]()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torchvision.models import get_model
 
-from medclf.models.activations import activation as activation_layer
+from medclf.models.activations import build_activation as activation_layer
 
 
 class SmallCNN(nn.Module):

@@ -171,7 +171,7 @@ def _is_there() -> bool:
 log = logging.getLogger(__name__)
 
 
-def folded(network: Network) -> Network:
+def fold_batchnorm(network: Network) -> Network:
     """A copy in evaluation mode whose backbone has each BatchNorm folded into the convolution before it.
 
     On a CPU, convolution, residual addition and ReLU are fused too (``medclf.models.conv_fusion``). The features are

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from medclf.models.activations import activation as activation_layer
+from medclf.models.activations import build_activation as activation_layer
 
 
 class MLPHead(nn.Sequential):

@@ -14,7 +14,7 @@ from torchvision.models import get_model_weights
 from medclf.models.backbones import ResNet
 from medclf.models.network import Network
 from medclf.models.state_dict import State, own_state
-from medclf.utils.errors import ConfigError, listed
+from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.regular_files import special_kind
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def load_weights(network: Network, weights: str) -> None:
     )
 
 
-def fill(network: Network, path: Path) -> None:
+def fill_weights(network: Network, path: Path) -> None:
     """Fill a network with all of its weights, backbone and head, from a ``best.pth``.
 
     Raises:
@@ -101,7 +101,7 @@ def _misfits(state: State, own: State) -> str:
     both = [name for name in own if name in state and state[name].shape != own[name].shape]
     shapes = [f"{name} is {tuple(state[name].shape)} there, {tuple(own[name].shape)} here" for name in both]
     found = {"lacks": lacking, "has unknown": unknown, "other sizes:": shapes}
-    return "; ".join(f"{what} {listed(names, 3)}" for what, names in found.items() if names)
+    return "; ".join(f"{what} {format_list(names, 3)}" for what, names in found.items() if names)
 
 
 def _published(network: Network) -> State:
@@ -134,7 +134,7 @@ def _read(path: Path) -> State:
     except Exception as error:  # torch raises many kinds for a damaged file
         first = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise ConfigError(
-            f"model.weights={path}: cannot be read as a state dict, the file is damaged: {listed(first)}"
+            f"model.weights={path}: cannot be read as a state dict, the file is damaged: {format_list(first)}"
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not state or not all(map(_is_entry, state.items())):

@@ -8,19 +8,19 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from medclf.evaluation.estimates import Metrics, estimate
-from medclf.evaluation.predictions import Predictions, split_of
-from medclf.overview.run_groups import Setting
-from medclf.overview.runs import PATIENCE, Entry
+from medclf.evaluation.estimates import Metrics, estimate_metrics
+from medclf.evaluation.predictions import Predictions, select_split
+from medclf.overview.run_groups import RunGroup
+from medclf.overview.runs import PATIENCE, RunEntry
 from medclf.utils.csv_tables import read_frame
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 
 
 @dataclass(frozen=True)
 class OutOfFold:
     """The test predictions of all folds of a setting and a seed, each decided by its own network, judged as one."""
 
-    setting: Setting
+    setting: RunGroup
     seed: Any
     split_seed: Any
     folds: int
@@ -34,7 +34,7 @@ class OutOfFold:
         return f"{self.setting.label}, seed {self.seed}{cut}"
 
 
-def out_of_fold(settings: Sequence[Setting], resamples: int, seed: int) -> tuple[list[OutOfFold], list[str]]:
+def join_folds(settings: Sequence[RunGroup], resamples: int, seed: int) -> tuple[list[OutOfFold], list[str]]:
     """The joined tables, and in sentences what could not be joined.
 
     Args:
@@ -43,7 +43,7 @@ def out_of_fold(settings: Sequence[Setting], resamples: int, seed: int) -> tuple
         seed: of the bootstrap.
     """
     found, notes = [], []
-    groups: dict[tuple[int, Any, Any], list[Entry]] = {}
+    groups: dict[tuple[int, Any, Any], list[RunEntry]] = {}
     numbered = {setting.number: setting for setting in settings}
     for setting in settings:
         for entry in setting.done:
@@ -56,39 +56,39 @@ def out_of_fold(settings: Sequence[Setting], resamples: int, seed: int) -> tuple
             notes.append(f"{setting.label}, seed {own_seed}: no out-of-fold table: {reason}.")
             continue
         joined = _joined(entries)
-        metrics = estimate(joined, resamples, seed, entries[0].config.get("evaluation.prevalence"))
+        metrics = estimate_metrics(joined, resamples, seed, entries[0].config.get("evaluation.prevalence"))
         found.append(OutOfFold(setting, own_seed, split_seed, folds, joined, metrics))
     return found, notes
 
 
-def _obstacle(entries: Sequence[Entry], folds: int) -> str:
+def _obstacle(entries: Sequence[RunEntry], folds: int) -> str:
     """Why these are not all folds, or not of the same images."""
     there = [int(entry.config.get("dataset.splits.fold", -1)) for entry in entries]
     missing = [fold for fold in range(folds) if fold not in there]
     if missing:
-        return f"of {folds} folds there is no finished run of fold {listed(missing)}"
+        return f"of {folds} folds there is no finished run of fold {format_list(missing)}"
     if len(there) > folds:
         twice = sorted({fold for fold in there if there.count(fold) > 1})
-        return f"there are several runs of fold {listed(twice)}"
+        return f"there are several runs of fold {format_list(twice)}"
     tests = [entry.test for entry in entries if entry.test is not None]
     if len({(tuple(test.classes), test.positive) for test in tests}) > 1:
         return "the classes, or the positive one, are not the same in all folds"
     paths = pd.Index([path for test in tests for path in test.table["path"]])
     if paths.has_duplicates:
         twice = paths[paths.duplicated()].unique()
-        return f"{len(twice)} images are in the test part of several folds ({listed(twice, 3)})"
+        return f"{len(twice)} images are in the test part of several folds ({format_list(twice, 3)})"
     absent = pd.Index(_all_paths(entries[0])).difference(paths)
-    return f"{len(absent)} images are in the test part of no fold ({listed(absent, 3)})" if len(absent) else ""
+    return f"{len(absent)} images are in the test part of no fold ({format_list(absent, 3)})" if len(absent) else ""
 
 
-def _all_paths(entry: Entry) -> list[str]:
+def _all_paths(entry: RunEntry) -> list[str]:
     try:
         return list(read_frame(entry.run.splits, ["path"])["path"])
     except DataError:  # not there, or damaged: then nothing is known of images in no fold
         return []
 
 
-def _joined(entries: Sequence[Entry]) -> Predictions:
+def _joined(entries: Sequence[RunEntry]) -> Predictions:
     ordered = sorted(entries, key=lambda entry: int(entry.config["dataset.splits.fold"]))
     frames, predicted = [], []
     for entry in ordered:
@@ -99,5 +99,5 @@ def _joined(entries: Sequence[Entry]) -> Predictions:
     test = ordered[0].test
     assert test is not None
     positive = None if test.positive is None else test.classes[test.positive]
-    joined = split_of(pd.concat(frames, ignore_index=True), "test", positive)
+    joined = select_split(pd.concat(frames, ignore_index=True), "test", positive)
     return replace(joined, predicted=np.concatenate(predicted))  # each fold has a threshold of its own

@@ -3,33 +3,36 @@
 import math
 from collections.abc import Sequence
 
-from medclf.comparison.conclusions import conclusion, p_value
+from medclf.comparison.conclusions import format_conclusion, format_p_value
 from medclf.comparison.paired_tests import Difference
 from medclf.evaluation.estimates import Estimate
 from medclf.overview.cross_validation import OutOfFold
 from medclf.overview.overview import Overview
-from medclf.overview.paired import Compared
-from medclf.overview.runs import finished
-from medclf.overview.tables import READING, cells_of, unfinished_text
-from medclf.utils.text_escaping import in_markdown, markdown_table
+from medclf.overview.paired import PairedComparison
+from medclf.overview.runs import select_finished
+from medclf.overview.tables import READING, format_cells, format_unfinished
+from medclf.utils.text_escaping import escape_markdown, markdown_table
 
 
-def text(result: Overview) -> str:
+def format_overview(result: Overview) -> str:
     """The overview in Markdown."""
-    parts = [f"# {in_markdown(title(result))}", in_markdown(summary(result))]
+    parts = [f"# {escape_markdown(format_title(result))}", escape_markdown(format_summary(result))]
     if result.settings:
         parts += [
-            markdown_table(*cells_of(result.settings, result.metrics, result.columns)),
-            *map(in_markdown, best_lines(result)),
+            markdown_table(*format_cells(result.settings, result.metrics, result.columns)),
+            *map(escape_markdown, format_best_lines(result)),
         ]
-    for pairs in by_best(result):
-        parts += [f"## {in_markdown(heading(pairs))}", markdown_table(*difference_cells(pairs))]
-        parts.append("\n".join(f"- {in_markdown(line)}" for line in conclusions(pairs)))
+    for pairs in group_by_best(result):
+        parts += [f"## {escape_markdown(format_heading(pairs))}", markdown_table(*format_difference_cells(pairs))]
+        parts.append("\n".join(f"- {escape_markdown(line)}" for line in format_conclusions(pairs)))
     if result.joined:
-        parts += ["## Out of fold", FOLDS, markdown_table(*fold_cells(result))]
-    parts += unfinished_text(result.entries)
+        parts += ["## Out of fold", FOLDS, markdown_table(*format_fold_cells(result))]
+    parts += format_unfinished(result.entries)
     return (
-        "\n\n".join([*parts, "## How to read it", "\n".join(f"- {in_markdown(line)}" for line in notes(result))]) + "\n"
+        "\n\n".join(
+            [*parts, "## How to read it", "\n".join(f"- {escape_markdown(line)}" for line in list_notes(result))]
+        )
+        + "\n"
     )
 
 
@@ -40,14 +43,14 @@ FOLDS = (
 )
 
 
-def title(result: Overview) -> str:
+def format_title(result: Overview) -> str:
     """What it is of."""
     return f"Runs below {', '.join(folder.as_posix() for folder in result.folders)}"
 
 
-def summary(result: Overview) -> str:
+def format_summary(result: Overview) -> str:
     """What there is, in a sentence or two."""
-    done = len(finished(result.entries))
+    done = len(select_finished(result.entries))
     where = f" Only runs with {', '.join(result.where)}." if result.where else ""
     settings = f"{len(result.settings)} setting{'s' if len(result.settings) != 1 else ''}"
     if not done:
@@ -55,7 +58,7 @@ def summary(result: Overview) -> str:
     return f"{done} of {len(result.entries)} runs have finished, of {settings}.{where}"
 
 
-def best_lines(result: Overview) -> list[str]:
+def format_best_lines(result: Overview) -> list[str]:
     """The best of each dataset and monitor: chosen on validation, reported on test."""
     lines = []
     for best in (setting for setting in result.settings if setting.best):
@@ -68,20 +71,20 @@ def best_lines(result: Overview) -> list[str]:
     return lines
 
 
-def by_best(result: Overview) -> list[list[Compared]]:
+def group_by_best(result: Overview) -> list[list[PairedComparison]]:
     """The comparisons, those with the same best together."""
-    groups: dict[int, list[Compared]] = {}
+    groups: dict[int, list[PairedComparison]] = {}
     for pair in result.compared:
         groups.setdefault(pair.best.number, []).append(pair)
     return list(groups.values())
 
 
-def heading(pairs: Sequence[Compared]) -> str:
+def format_heading(pairs: Sequence[PairedComparison]) -> str:
     """Of the comparisons with one best."""
     return f"{pairs[0].best.dataset}: against the best, {pairs[0].best.label}"
 
 
-def difference_cells(pairs: Sequence[Compared]) -> tuple[list[str], list[list[str]]]:
+def format_difference_cells(pairs: Sequence[PairedComparison]) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of differences: the setting's mean less the best's."""
     head = ["setting", "metric", "best", "setting's", "difference", "p", "p (Holm)", "pairs of runs", "test images"]
     rows = []
@@ -90,7 +93,7 @@ def difference_cells(pairs: Sequence[Compared]) -> tuple[list[str], list[list[st
             reason = row.reason if math.isnan(row.difference) else ""
             cells = [pair.other.label, row.metric, _number(row.first_value), _number(row.second_value)]
             cells += [reason or _difference(row)]
-            cells += ["", ""] if reason else [p_value(p).removeprefix("= ") for p in (row.p, row.p_holm)]
+            cells += ["", ""] if reason else [format_p_value(p).removeprefix("= ") for p in (row.p, row.p_holm)]
             rows.append([*cells, "" if reason else str(pair.pairs), "" if reason else str(row.n)])
     return head, rows
 
@@ -99,18 +102,18 @@ def _difference(row: Difference) -> str:
     return f"{row.difference:+.3f}" + ("" if math.isnan(row.low) else f" [{row.low:+.3f}, {row.high:+.3f}]")
 
 
-def conclusions(pairs: Sequence[Compared]) -> list[str]:
+def format_conclusions(pairs: Sequence[PairedComparison]) -> list[str]:
     """What may be concluded of each setting's metrics; those of which nothing could be compared once."""
     lines = []
     for pair in pairs:
         if all(math.isnan(row.p) for row in pair.rows):
             lines.append(f"{pair.other.label}: cannot be compared: {pair.rows[0].reason}")
         else:
-            lines += [f"{pair.other.label}, {row.metric}: {conclusion(row, pair.others)}" for row in pair.rows]
+            lines += [f"{pair.other.label}, {row.metric}: {format_conclusion(row, pair.others)}" for row in pair.rows]
     return lines
 
 
-def fold_cells(result: Overview) -> tuple[list[str], list[list[str]]]:
+def format_fold_cells(result: Overview) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of joined folds."""
     head = ["dataset", "setting", "folds", "images (patients)", *result.metrics]
     return head, [_fold_row(joined, result.metrics) for joined in result.joined]
@@ -126,7 +129,7 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.3f}"
 
 
-def notes(result: Overview) -> list[str]:
+def list_notes(result: Overview) -> list[str]:
     """What was done, and what does not follow from it: sentences."""
     lines = [
         READING,

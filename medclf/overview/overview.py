@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medclf.evaluation.bootstrap import check_resamples
-from medclf.overview.cross_validation import OutOfFold, out_of_fold
-from medclf.overview.paired import Compared, compared
+from medclf.evaluation.bootstrap import validate_resamples
+from medclf.overview.cross_validation import OutOfFold, join_folds
+from medclf.overview.paired import PairedComparison, compare_with_best
 from medclf.overview.pooling import Resampler
-from medclf.overview.run_groups import Setting, settings_of
-from medclf.overview.runs import Entry, entries, finished, runs_below
-from medclf.overview.tables import METRICS, reasons
-from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.overview.run_groups import RunGroup, group_runs
+from medclf.overview.runs import RunEntry, find_runs, read_runs, select_finished
+from medclf.overview.tables import METRICS, list_reasons
+from medclf.utils.errors import ConfigError, format_list, suggest
 
 COMPARED = ("balanced_accuracy", "auroc_macro")
 """Metrics that are compared with the best, where none were typed."""
@@ -27,9 +27,9 @@ class Overview:
     """
 
     folders: Sequence[Path]
-    entries: Sequence[Entry]
-    settings: Sequence[Setting]
-    compared: Sequence[Compared]
+    entries: Sequence[RunEntry]
+    settings: Sequence[RunGroup]
+    compared: Sequence[PairedComparison]
     joined: Sequence[OutOfFold]
     metrics: Sequence[str]
     columns: Sequence[str]
@@ -39,7 +39,7 @@ class Overview:
     notes: Sequence[str]
 
 
-def overview(
+def build_overview(
     folders: Sequence[Path], metrics: str | None, columns: str | None, where: Sequence[str], resamples: int, seed: int
 ) -> Overview:
     """Read runs and put them together.
@@ -56,19 +56,19 @@ def overview(
         ConfigError: for a name that no run has, and a filter that leaves none.
         DataError: where there are no runs.
     """
-    found = entries(runs_below(folders))
+    found = read_runs(find_runs(folders))
     known = {key for entry in found for key in entry.config}
     shown = _names(columns)
     for key in shown:
         _check_key("--columns", key, known)
     kept = _filtered(found, where, known)
     names = _metrics(metrics, kept)
-    check_resamples("--resamples ", resamples, len(names) * len(finished(kept)))
+    validate_resamples("--resamples ", resamples, len(names) * len(select_finished(kept)))
     resampler = Resampler(names, resamples, seed)
-    settings = settings_of(kept, resampler)
-    pairs = compared(settings, names if metrics else [name for name in COMPARED if name in names], resampler)
-    joined, notes = out_of_fold(settings, resamples, seed)
-    notes = [*_remarks(settings, kept), *reasons(settings), *notes]
+    settings = group_runs(kept, resampler)
+    pairs = compare_with_best(settings, names if metrics else [name for name in COMPARED if name in names], resampler)
+    joined, notes = join_folds(settings, resamples, seed)
+    notes = [*_remarks(settings, kept), *list_reasons(settings), *notes]
     return Overview(folders, kept, settings, pairs, joined, names, shown, where, resamples, seed, notes)
 
 
@@ -78,13 +78,13 @@ def _names(typed: str | None) -> list[str]:
 
 def _check_key(option: str, key: str, known: Iterable[str]) -> None:
     if key not in known:
-        hint = did_you_mean(key, sorted(known))
+        hint = suggest(key, sorted(known))
         raise ConfigError(
             f"{option} {key}: no run has such a key in its config.yaml; {hint}Keys are written as optimizer.lr"
         )
 
 
-def _filtered(found: list[Entry], where: Sequence[str], known: Iterable[str]) -> list[Entry]:
+def _filtered(found: list[RunEntry], where: Sequence[str], known: Iterable[str]) -> list[RunEntry]:
     kept = found
     for text in where:
         key, equals, value = text.partition("=")
@@ -96,7 +96,9 @@ def _filtered(found: list[Entry], where: Sequence[str], known: Iterable[str]) ->
         kept = [entry for entry in before if not entry.config or _has(entry.config, key, value)]
         if not any(entry.config for entry in kept):
             values = dict.fromkeys(_text(entry.config[key]) for entry in before if key in entry.config)
-            raise ConfigError(f"--where {text}: leaves no run; values of {key} are {listed(values) or 'not there'}")
+            raise ConfigError(
+                f"--where {text}: leaves no run; values of {key} are {format_list(values) or 'not there'}"
+            )
     return kept
 
 
@@ -119,9 +121,9 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _metrics(typed: str | None, found: Sequence[Entry]) -> list[str]:
+def _metrics(typed: str | None, found: Sequence[RunEntry]) -> list[str]:
     known: dict[str, None] = {}
-    for entry in finished(found):
+    for entry in select_finished(found):
         test = (entry.metrics or {})["test"]
         known |= {name: None for name, value in test.items() if value is None or isinstance(value, float)}
     if typed is None or not known:
@@ -131,19 +133,20 @@ def _metrics(typed: str | None, found: Sequence[Entry]) -> list[str]:
         raise ConfigError(f"--metrics {typed!r}: names no metric")
     for name in names:
         if name not in known:
-            hint = did_you_mean(name, known)
-            raise ConfigError(f"--metrics {name}: no run has such a metric; {hint}Known: {listed(known, 50)}")
+            hint = suggest(name, known)
+            raise ConfigError(f"--metrics {name}: no run has such a metric; {hint}Known: {format_list(known, 50)}")
     return names
 
 
-def _remarks(settings: Sequence[Setting], found: Sequence[Entry]) -> list[str]:
+def _remarks(settings: Sequence[RunGroup], found: Sequence[RunEntry]) -> list[str]:
     lines = []
     for dataset in dict.fromkeys(setting.dataset for setting in settings):
         own = [setting for setting in settings if setting.dataset == dataset]
         monitors = list(dict.fromkeys(setting.monitor for setting in own))
         if len(monitors) > 1:
             lines.append(
-                f"The settings of {dataset} were chosen by different metrics ({listed(monitors)}), which cannot be "
+                f"The settings of {dataset} were chosen by different metrics ({format_list(monitors)}), which cannot "
+                "be "
                 "ranked together: each has a best of its own."
             )
         counts = [len(setting.done) for setting in own]
@@ -155,7 +158,7 @@ def _remarks(settings: Sequence[Setting], found: Sequence[Entry]) -> list[str]:
         classes = {tuple(sorted(e.test.classes)) for setting in own for e in setting.done if e.test is not None}
         images = {_images(setting) for setting in own}
         if len(classes) > 1:
-            sets = "; ".join(listed(names) for names in sorted(classes))
+            sets = "; ".join(format_list(names) for names in sorted(classes))
             lines.append(f"Runs of {dataset} have different classes ({sets}): their figures do not compare.")
         elif len(images) > 1:
             lines.append(
@@ -168,17 +171,17 @@ def _remarks(settings: Sequence[Setting], found: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def _images(setting: Setting) -> frozenset[str]:
+def _images(setting: RunGroup) -> frozenset[str]:
     return frozenset(path for entry in setting.done if entry.test is not None for path in entry.test.table["path"])
 
 
-def _repeated(setting: Setting) -> list[str]:
-    seen: dict[Any, list[Entry]] = {}
+def _repeated(setting: RunGroup) -> list[str]:
+    seen: dict[Any, list[RunEntry]] = {}
     for entry in setting.done:
         seen.setdefault(entry.repetition, []).append(entry)
     return [
         f"{setting.label} of {setting.dataset} has several runs of the same seed, which are no independent ones: "
-        f"{listed(entry.run.shown for entry in same)}."
+        f"{format_list(entry.run.shown for entry in same)}."
         for same in seen.values()
         if len(same) > 1
     ]

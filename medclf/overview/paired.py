@@ -7,34 +7,36 @@ from typing import Any
 
 import numpy as np
 
-from medclf.comparison.alignment import aligned
-from medclf.comparison.paired_tests import BOOTSTRAP, Difference, bootstrap_p, holm
-from medclf.overview.pooling import IMAGE, Floats, Population, Resampler, interval, reason_of, value_of
-from medclf.overview.run_groups import Setting
-from medclf.overview.runs import Entry
+from medclf.comparison.alignment import align_predictions
+from medclf.comparison.paired_tests import BOOTSTRAP, Difference, bootstrap_p_value, holm_correction
+from medclf.overview.pooling import IMAGE, Floats, Population, Resampler, compute_interval, get_reason, get_value
+from medclf.overview.run_groups import RunGroup
+from medclf.overview.runs import RunEntry
 from medclf.utils.errors import DataError
 
 REPETITION = ("seed", "split seed", "fold")
 """What ``Entry.repetition`` holds."""
-Runs = dict[Any, list[Entry]]
+Runs = dict[Any, list[RunEntry]]
 """By repetition, the runs of a setting."""
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairedComparison:
     """A setting beside the best of its dataset and monitor: a row a metric, ``pairs`` of runs, ``others`` of settings.
 
     ``second`` of a row is the setting, ``first`` the best; means are of the runs that have a counterpart.
     """
 
-    best: Setting
-    other: Setting
+    best: RunGroup
+    other: RunGroup
     rows: list[Difference]
     pairs: int
     others: int
 
 
-def compared(settings: Sequence[Setting], metrics: Sequence[str], resampler: Resampler) -> list[Compared]:
+def compare_with_best(
+    settings: Sequence[RunGroup], metrics: Sequence[str], resampler: Resampler
+) -> list[PairedComparison]:
     """Each setting with the best of its dataset.
 
     Runs are paired by seed, seed of the split, and fold. The difference of the means has the percentiles of a paired
@@ -47,16 +49,17 @@ def compared(settings: Sequence[Setting], metrics: Sequence[str], resampler: Res
         others = [s for s in settings if (s.dataset, s.monitor) == (best.dataset, best.monitor) and s is not best]
         rows = [_rows(best, other, metrics, resampler) for other in others]
         for place in range(len(metrics)):
-            corrected = holm([own[place].p for own in rows])
+            corrected = holm_correction([own[place].p for own in rows])
             for own, p in zip(rows, corrected, strict=True):
                 own[place] = replace(own[place], p_holm=p)
         found += [
-            Compared(best, other, own, len(other.done), len(others)) for other, own in zip(others, rows, strict=True)
+            PairedComparison(best, other, own, len(other.done), len(others))
+            for other, own in zip(others, rows, strict=True)
         ]
     return found
 
 
-def _rows(best: Setting, other: Setting, metrics: Sequence[str], resampler: Resampler) -> list[Difference]:
+def _rows(best: RunGroup, other: RunGroup, metrics: Sequence[str], resampler: Resampler) -> list[Difference]:
     ones, twos = _beside_ensembles(_repetitions(best), _repetitions(other))
     empty = [
         Difference(name, best.label, other.label, best.test[name].value, other.test[name].value, math.nan, 0)
@@ -71,7 +74,7 @@ def _rows(best: Setting, other: Setting, metrics: Sequence[str], resampler: Resa
     return [_row(row, ones, twos, population, resampler) for row in empty]
 
 
-def _repetitions(setting: Setting) -> Runs:
+def _repetitions(setting: RunGroup) -> Runs:
     found: Runs = {}
     for entry in setting.done:
         found.setdefault(entry.repetition, []).append(entry)
@@ -105,12 +108,12 @@ def _which(key: tuple[Any, ...], keys: Sequence[tuple[Any, ...]]) -> str:
     return ", ".join(f"{name} {value}" for name, value, tell in zip(REPETITION, key, told, strict=True) if tell)
 
 
-def _unlike(one: Entry, two: Entry) -> str:
+def _unlike(one: RunEntry, two: RunEntry) -> str:
     """How the test images differ, or the positive class."""
     assert one.test is not None and two.test is not None
     if one.test.classes != two.test.classes or not one.test.table[IMAGE].equals(two.test.table[IMAGE]):
         try:
-            aligned({"the best": one.test.table, "this one": two.test.table})  # may be so in another order
+            align_predictions({"the best": one.test.table, "this one": two.test.table})  # may be so in another order
         except DataError as error:
             return "not the same test images: " + " ".join(str(error).splitlines()[1:]).strip()
     names = [None if test.positive is None else test.classes[test.positive] for test in (one.test, two.test)]
@@ -125,21 +128,21 @@ def _row(
     resampler: Resampler,
 ) -> Difference:
     values = [
-        float(np.mean([np.mean([value_of(entry, row.metric) for entry in own]) for own in runs.values()]))
+        float(np.mean([np.mean([get_value(entry, row.metric) for entry in own]) for own in runs.values()]))
         for runs in (ones, twos)
     ]
     row = replace(row, first_value=values[0], second_value=values[1], n=len(population))
     if math.isnan(values[0] + values[1]):
         entries = [entry for runs in (ones, twos) for own in runs.values() for entry in own]
         return replace(
-            row, reason=next(reason_of(e, row.metric) for e in entries if math.isnan(value_of(e, row.metric)))
+            row, reason=next(get_reason(e, row.metric) for e in entries if math.isnan(get_value(e, row.metric)))
         )
     drawn = [_drawn(runs, row.metric, population, resampler) for runs in (ones, twos)]
     differences, difference = drawn[1] - drawn[0], values[1] - values[0]
-    p = bootstrap_p(differences)
+    p = bootstrap_p_value(differences)
     if (np.abs(differences) < 1e-12).all():
         return replace(row, difference=0.0, low=0.0, high=0.0, p=p, test=BOOTSTRAP)
-    low, high, reason = interval("", difference, differences)
+    low, high, reason = compute_interval("", difference, differences)
     return replace(row, difference=difference, low=low, high=high, p=p, test=BOOTSTRAP, reason=reason)
 
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medclf.comparison.conclusions import LOSSES
-from medclf.overview.pooling import value_of
-from medclf.overview.run_groups import Setting
-from medclf.overview.tables import differs_in
-from medclf.plots.style import COLOURS, DPI, GREY, Picture, blank, plain
+from medclf.overview.pooling import get_value
+from medclf.overview.run_groups import RunGroup
+from medclf.overview.tables import find_differing_keys
+from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label, new_axes
 from medclf.utils.csv_tables import read_numbers
 from medclf.utils.errors import DataError
 from medclf.utils.file_names import safe_file_name
@@ -25,22 +25,22 @@ COLOURED = len(COLOURS) - 1
 """Settings with a colour of their own, where they share axes; black is hard to tell from the grey of the others."""
 
 
-def pictures_of(settings: Sequence[Setting], metrics: Sequence[str]) -> list[Picture]:
+def draw_overview_plots(settings: Sequence[RunGroup], metrics: Sequence[str]) -> list[Plot]:
     """A forest plot, validation against test, and validation curves; the latter two for each monitor."""
-    pictures: list[Picture] = []
+    pictures: list[Plot] = []
     for dataset in dict.fromkeys(setting.dataset for setting in settings):
         own = [setting for setting in settings if setting.dataset == dataset]
         name = _name(dataset, pictures)
-        pictures.append(forest_picture(name, own, metrics))
+        pictures.append(forest_plot(name, own, metrics))
         for place, monitor in enumerate(dict.fromkeys(setting.monitor for setting in own)):
             alike = [setting for setting in own if setting.monitor == monitor]
             suffix = f"_{place + 1}" if place else ""
-            found = scatter_picture(f"{name}{suffix}", alike), curves_picture(f"{name}{suffix}", alike)
+            found = scatter_plot(f"{name}{suffix}", alike), curves_plot(f"{name}{suffix}", alike)
             pictures += [picture for picture in found if picture is not None]
     return pictures
 
 
-def _name(dataset: str, before: Sequence[Picture]) -> str:
+def _name(dataset: str, before: Sequence[Plot]) -> str:
     """The dataset as part of a file's name that no other has."""
     name = safe_file_name(dataset, words_only=True)
     taken = {picture.name for picture in before}
@@ -49,10 +49,10 @@ def _name(dataset: str, before: Sequence[Picture]) -> str:
     return name
 
 
-def forest_picture(name: str, settings: Sequence[Setting], metrics: Sequence[str]) -> Picture:
+def forest_plot(name: str, settings: Sequence[RunGroup], metrics: Sequence[str]) -> Plot:
     """A panel a metric, a line a setting: the mean over runs with its interval, and each run as a dot."""
     shown, panels = settings[:MOST], metrics[:PANELS]
-    labels = [plain(_label(setting), 60) for setting in shown]
+    labels = [escape_label(_label(setting), 60) for setting in shown]
     room = 0.3 + 0.075 * max(len(label) for label in labels)
     size = (room + 2.6 * len(panels), 1.0 + 0.3 * len(shown))
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
@@ -71,10 +71,10 @@ def forest_picture(name: str, settings: Sequence[Setting], metrics: Sequence[str
         f"{settings[0].dataset}: test metrics of each setting{', ' + ' and '.join(some) if some else ''}. Large: the "
         "mean over its runs, with the 95 % interval; small: the single runs. Bold and orange: the best by validation."
     )
-    return Picture(f"forest_{name}", figure, caption, _forest_data(settings, metrics))
+    return Plot(f"forest_{name}", figure, caption, _forest_data(settings, metrics))
 
 
-def _forest_panel(axes: Axes, settings: Sequence[Setting], metric: str) -> None:
+def _forest_panel(axes: Axes, settings: Sequence[RunGroup], metric: str) -> None:
     for place, setting in enumerate(settings):
         colour, mean = COLOURS[1 if setting.best else 0], setting.test[metric]
         if math.isnan(mean.value):
@@ -84,7 +84,7 @@ def _forest_panel(axes: Axes, settings: Sequence[Setting], metric: str) -> None:
         if not math.isnan(mean.low):
             axes.hlines(place, mean.low, mean.high, color=colour, linewidth=1.6)
         if len(setting.done) > 1:
-            runs = [value_of(entry, metric) for entry in setting.done]
+            runs = [get_value(entry, metric) for entry in setting.done]
             axes.plot(runs, [place + 0.24] * len(runs), "o", color=GREY, markersize=2.6, alpha=0.8)
         axes.plot(mean.value, place, "o", color=colour, markersize=5.5)
     axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
@@ -94,23 +94,23 @@ def _forest_panel(axes: Axes, settings: Sequence[Setting], metric: str) -> None:
     axes.locator_params(axis="x", nbins=5)
 
 
-def _forest_data(settings: Sequence[Setting], metrics: Sequence[str]) -> pd.DataFrame:
+def _forest_data(settings: Sequence[RunGroup], metrics: Sequence[str]) -> pd.DataFrame:
     rows = []
     for setting in settings:
         for metric in metrics:
             mean = setting.test[metric]
             kind = {"number": setting.number, "model": setting.model, "metric": metric}
             rows.append(kind | {"run": "mean", "value": mean.value, "low": mean.low, "high": mean.high})
-            rows += [kind | {"run": entry.run.shown, "value": value_of(entry, metric)} for entry in setting.done]
+            rows += [kind | {"run": entry.run.shown, "value": get_value(entry, metric)} for entry in setting.done]
     return pd.DataFrame(rows)
 
 
-def _label(setting: Setting) -> str:
-    differs = differs_in(setting, short=True)
+def _label(setting: RunGroup) -> str:
+    differs = find_differing_keys(setting, short=True)
     return f"{setting.label}: {differs}" if differs else setting.label
 
 
-def scatter_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
+def scatter_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
     """The monitored metric of validation against the same of test, a dot a run; None where test has no such metric.
 
     Args:
@@ -121,13 +121,13 @@ def scatter_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
     metric = monitor.removeprefix("val/").replace("loss", "log_loss")
     rows = [
         {"number": setting.number, "run": entry.run.shown, "validation": entry.validation,
-         "test": value_of(entry, metric)}
+         "test": get_value(entry, metric)}
         for setting in settings for entry in setting.done if entry.metrics is not None
     ]  # fmt: skip
     data = pd.DataFrame(rows).dropna(subset=["validation", "test"])
     if data.empty:
         return None
-    figure, axes = blank(6.4, 5.0)
+    figure, axes = new_axes(6.4, 5.0)
     for place, setting in reversed(list(enumerate(settings))):
         own = data[data["number"] == setting.number]
         axes.plot(own["validation"], own["test"], "o", markersize=5, **_look(place, setting, len(settings)))
@@ -138,17 +138,17 @@ def scatter_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
         limits = axes.get_xlim(), axes.get_ylim()
         axes.axline((0, 0), slope=1, color="black", linewidth=0.7, linestyle=":", zorder=1)
         axes.set(xlim=limits[0], ylim=limits[1])
-    axes.set_xlabel(f"validation: {plain(monitor, 40)}")
-    axes.set_ylabel(f"test: {plain(metric, 40)}")
+    axes.set_xlabel(f"validation: {escape_label(monitor, 40)}")
+    axes.set_ylabel(f"test: {escape_label(metric, 40)}")
     _legend(figure, axes)
     caption = (
         f"{settings[0].dataset}: {monitor} of the chosen checkpoint against test {metric}, a dot a run, a diamond the "
         "mean of a setting" + ("; dotted: equal." if "loss" not in metric else ".")
     )
-    return Picture(f"validation_and_test_{name}", figure, caption, data)
+    return Plot(f"validation_and_test_{name}", figure, caption, data)
 
 
-def curves_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
+def curves_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
     """The monitored metric of validation by epoch, a line a run; None where no run has a history.
 
     Args:
@@ -161,7 +161,7 @@ def curves_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
     known = [(place, run, history) for place, run, history in histories if history is not None and len(history)]
     if not known:
         return None
-    figure, axes = blank(6.8, 5.0)
+    figure, axes = new_axes(6.8, 5.0)
     named: set[int] = set()
     for place, _, history in sorted(known, key=lambda one: -one[0]):
         look = _look(place, settings[place], len(settings))
@@ -170,12 +170,12 @@ def curves_picture(name: str, settings: Sequence[Setting]) -> Picture | None:
         look["marker"] = "." if len(history) == 1 else ""
         axes.plot(history["epoch"], history[monitor], linewidth=1.0, **look)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(plain(monitor, 40))
+    axes.set_ylabel(escape_label(monitor, 40))
     axes.locator_params(axis="x", integer=True)
     _legend(figure, axes)
     data = pd.concat([history.assign(number=settings[place].number, run=run) for place, run, history in known])
     caption = f"{settings[0].dataset}: {monitor} of each epoch, a line a finished run."
-    return Picture(f"validation_curves_{name}", figure, caption, data)
+    return Plot(f"validation_curves_{name}", figure, caption, data)
 
 
 def _history(path: object, monitor: str) -> pd.DataFrame | None:
@@ -185,8 +185,8 @@ def _history(path: object, monitor: str) -> pd.DataFrame | None:
         return None
 
 
-def _look(place: int, setting: Setting, settings: int) -> dict[str, Any]:
-    label = plain(_label(setting), 70) if place < COLOURED else "_nolegend_"
+def _look(place: int, setting: RunGroup, settings: int) -> dict[str, Any]:
+    label = escape_label(_label(setting), 70) if place < COLOURED else "_nolegend_"
     if place == COLOURED:
         label = f"the other {settings - COLOURED}"
     return {"color": _colour(place), "label": label, "alpha": 0.75 if place < COLOURED else 0.3}

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medclf.evaluation.bootstrap import draws, in_blocks
+from medclf.evaluation.bootstrap import draw_resamples, split_into_blocks
 from medclf.evaluation.estimates import UNDEFINED
-from medclf.evaluation.metrics import metric_values
+from medclf.evaluation.metrics import compute_metrics
 from medclf.evaluation.predictions import Predictions
-from medclf.overview.runs import Entry
-from medclf.utils.errors import DataError, listed
+from medclf.overview.runs import RunEntry
+from medclf.utils.errors import DataError, format_list
 
 Floats = NDArray[np.float64]
 IMAGE = ["path", "group", "true_class"]
@@ -23,7 +23,7 @@ BY_RANKS = ("auroc", "average_precision")
 
 
 @dataclass(frozen=True)
-class Mean:
+class PooledMean:
     """The mean of a metric over ``runs``, the sd between them, and a 95 % interval of the mean.
 
     What is not defined is NaN, and ``reason`` says why.
@@ -43,12 +43,12 @@ class Mean:
         return f"{self.value:.3f}{spread}" + ("" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]")
 
 
-def mean_of(values: Sequence[float]) -> Mean:
+def compute_mean(values: Sequence[float]) -> PooledMean:
     """Mean and sd (n - 1) of some runs' values; one that is not defined makes the mean so."""
     if not values:
-        return Mean(math.nan, reason="no run has finished")
+        return PooledMean(math.nan, reason="no run has finished")
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    return Mean(float(np.mean(values)), sd, runs=len(values))
+    return PooledMean(float(np.mean(values)), sd, runs=len(values))
 
 
 class Population:
@@ -64,12 +64,14 @@ class Population:
     def __init__(self, parts: Sequence[Predictions]) -> None:
         classes = list(dict.fromkeys(tuple(part.classes) for part in parts))
         if len(classes) > 1:
-            raise DataError(f"its runs have different classes: {'; '.join(listed(names) for names in classes)}")
+            raise DataError(f"its runs have different classes: {'; '.join(format_list(names) for names in classes)}")
         self.images = pd.concat([part.table[IMAGE] for part in parts]).drop_duplicates().sort_values("path")
         self.images = self.images.reset_index(drop=True)
         twice = self.images["path"][self.images["path"].duplicated()]
         if len(twice):
-            raise DataError(f"its runs disagree about class or patient of {len(twice)} images ({listed(twice, 3)})")
+            raise DataError(
+                f"its runs disagree about class or patient of {len(twice)} images ({format_list(twice, 3)})"
+            )
         self.digest = hashlib.sha256(self.images.to_csv(index=False).encode()).hexdigest()
         self._places = pd.Index(self.images["path"])
         self._classes = list(classes[0])
@@ -112,7 +114,7 @@ class Resampler:
         self.names, self.resamples, self.seed = tuple(names), resamples, seed
         self._known: dict[tuple[str, str], dict[str, Floats]] = {}
 
-    def values(self, entries: Sequence[Entry], population: Population) -> list[dict[str, Floats]]:
+    def values(self, entries: Sequence[RunEntry], population: Population) -> list[dict[str, Floats]]:
         """For each run its metrics by name in each resample, shape (resamples,); NaN where they are not defined."""
         keys = [(entry.run.folder.as_posix(), population.digest) for entry in entries]
         unknown = {key: entry for key, entry in zip(keys, entries, strict=True) if key not in self._known}
@@ -121,43 +123,43 @@ class Resampler:
         return [self._known[key] for key in keys]
 
     def _resampled(
-        self, entries: dict[tuple[str, str], Entry], population: Population
+        self, entries: dict[tuple[str, str], RunEntry], population: Population
     ) -> dict[tuple[str, str], dict[str, Floats]]:
         ranks = any(name.startswith(BY_RANKS) for name in self.names)
         rows = {key: population.rows(_test(entry)) for key, entry in entries.items()}
         found: dict[tuple[str, str], dict[str, list[Floats]]] = {
             key: {name: [] for name in self.names} for key in entries
         }
-        for weights in draws(population.drawable(), self.resamples, self.seed):
+        for weights in draw_resamples(population.drawable(), self.resamples, self.seed):
             for key, entry in entries.items():
                 own, prevalence = np.take(weights, rows[key], axis=1), entry.config.get("evaluation.prevalence")
-                for block in in_blocks(own, len(_test(entry).classes)):
+                for block in split_into_blocks(own, len(_test(entry).classes)):
                     with np.errstate(invalid="ignore", divide="ignore"):  # of a small fold no patient may be drawn
-                        overall = metric_values(_test(entry), block, prevalence, ranks).overall
+                        overall = compute_metrics(_test(entry), block, prevalence, ranks).overall
                     for name in self.names:
                         found[key][name].append(overall.get(name, np.full(len(block), np.nan)))
         return {key: {name: np.concatenate(parts) for name, parts in own.items()} for key, own in found.items()}
 
 
-def _test(entry: Entry) -> Predictions:
+def _test(entry: RunEntry) -> Predictions:
     assert entry.test is not None
     return entry.test
 
 
-def value_of(entry: Entry, name: str) -> float:
+def get_value(entry: RunEntry, name: str) -> float:
     """A test metric of a finished run as its metrics.json has it; NaN where it is not defined."""
     value = (entry.metrics or {}).get("test", {}).get(name)
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def reason_of(entry: Entry, name: str) -> str:
+def get_reason(entry: RunEntry, name: str) -> str:
     """Why a run has no such value."""
     test = (entry.metrics or {}).get("test", {})
     known = f"there is no such metric for its {len(_test(entry).classes)} classes" if name not in test else ""
     return str(test.get("not_defined", {}).get(name) or known or "not defined")
 
 
-def test_means(entries: Sequence[Entry], resampler: Resampler) -> dict[str, Mean]:
+def test_means(entries: Sequence[RunEntry], resampler: Resampler) -> dict[str, PooledMean]:
     """Test metrics of the finished runs of one setting: mean, sd, and a bootstrap interval of the mean.
 
     In each resample the metric is computed of each run and averaged. The interval holds for new patients and these
@@ -172,29 +174,29 @@ def test_means(entries: Sequence[Entry], resampler: Resampler) -> dict[str, Mean
         return {name: _with(mean, reason=mean.reason or str(error)) for name, mean in means.items()}
     for name, mean in means.items():
         if not mean.reason:
-            low, high, reason = interval(name, mean.value, averaged(drawn, name))
+            low, high, reason = compute_interval(name, mean.value, average_draws(drawn, name))
             means[name] = _with(mean, low, high, reason)
     return means
 
 
-def _mean(entries: Sequence[Entry], name: str) -> Mean:
-    mean = mean_of([value_of(entry, name) for entry in entries])
-    without = [entry for entry in entries if math.isnan(value_of(entry, name))]
+def _mean(entries: Sequence[RunEntry], name: str) -> PooledMean:
+    mean = compute_mean([get_value(entry, name) for entry in entries])
+    without = [entry for entry in entries if math.isnan(get_value(entry, name))]
     if not without:
         return mean
-    return _with(mean, reason=f"{len(without)} of {len(entries)} runs have none: {reason_of(without[0], name)}")
+    return _with(mean, reason=f"{len(without)} of {len(entries)} runs have none: {get_reason(without[0], name)}")
 
 
-def _with(mean: Mean, low: float = math.nan, high: float = math.nan, reason: str = "") -> Mean:
-    return Mean(mean.value, mean.sd, low, high, mean.runs, reason)
+def _with(mean: PooledMean, low: float = math.nan, high: float = math.nan, reason: str = "") -> PooledMean:
+    return PooledMean(mean.value, mean.sd, low, high, mean.runs, reason)
 
 
-def averaged(drawn: Sequence[dict[str, Floats]], name: str) -> Floats:
+def average_draws(drawn: Sequence[dict[str, Floats]], name: str) -> Floats:
     """The mean over runs in each resample, shape (resamples,)."""
     return np.asarray(np.mean([own[name] for own in drawn], axis=0))
 
 
-def interval(name: str, value: float, drawn: Floats) -> tuple[float, float, str]:
+def compute_interval(name: str, value: float, drawn: Floats) -> tuple[float, float, str]:
     """A 95 % interval by the percentiles of the resamples, or NaN twice and the reason why there is none.
 
     For the calibration error by the basic bootstrap, as ``medclf.evaluation.estimates`` has it.

@@ -10,12 +10,12 @@ import numpy as np
 from tqdm import tqdm
 
 from medclf.cli.resolvers import monitor_mode
-from medclf.overview.pooling import Mean, Resampler, mean_of, test_means
-from medclf.overview.runs import PATIENCE, Entry, finished
+from medclf.overview.pooling import PooledMean, Resampler, compute_mean, test_means
+from medclf.overview.runs import PATIENCE, RunEntry, select_finished
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunGroup:
     """Runs that differ in their seeds and folds alone.
 
     ``number`` is its place in the table, ``differs`` what sets it apart from others of its dataset and model. It is
@@ -28,18 +28,18 @@ class Setting:
     model: str
     monitor: str
     differs: dict[str, Any]
-    entries: list[Entry]
-    validation: Mean
-    test: dict[str, Mean]
+    entries: list[RunEntry]
+    validation: PooledMean
+    test: dict[str, PooledMean]
     images: int
     patients: int
     seconds: float
     best: bool = False
 
     @property
-    def done(self) -> list[Entry]:
+    def done(self) -> list[RunEntry]:
         """The finished runs."""
-        return finished(self.entries)
+        return select_finished(self.entries)
 
     @property
     def label(self) -> str:
@@ -53,7 +53,7 @@ class Setting:
         return str(done) if done == all_of_them else f"{done} of {all_of_them}"
 
 
-def settings_of(entries: Sequence[Entry], resampler: Resampler, begun: bool = False) -> list[Setting]:
+def group_runs(entries: Sequence[RunEntry], resampler: Resampler, begun: bool = False) -> list[RunGroup]:
     """The settings: those of one dataset and monitor together, the best by validation first.
 
     Args:
@@ -61,11 +61,11 @@ def settings_of(entries: Sequence[Entry], resampler: Resampler, begun: bool = Fa
         resampler: for the intervals of their test metrics.
         begun: whether settings of which no run has finished, but one has begun to train, are wanted too, as the last.
     """
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: dict[tuple[str, str], list[RunEntry]] = {}
     for entry in entries:
         groups.setdefault((entry.dataset, entry.setting_id), []).append(entry)
     # before training begins a run has not its whole configuration
-    members = [g for g in groups.values() if finished(g) or (begun and any(e.run.config.is_file() for e in g))]
+    members = [g for g in groups.values() if select_finished(g) or (begun and any(e.run.config.is_file() for e in g))]
     varied = _varied([group[0] for group in members])
     bar = tqdm(members, "Drawing patients", leave=False, delay=PATIENCE)
     settings = sorted((_setting(group, varied, resampler) for group in bar), key=_order)
@@ -78,29 +78,29 @@ def settings_of(entries: Sequence[Entry], resampler: Resampler, begun: bool = Fa
     ]
 
 
-def _order(setting: Setting) -> tuple[str, str, float]:
+def _order(setting: RunGroup) -> tuple[str, str, float]:
     value = setting.validation.value
     rank = value if monitor_mode(setting.monitor) == "min" else -value
     return setting.dataset, setting.monitor, rank if _is_ranked(setting) else math.inf
 
 
-def _is_ranked(setting: Setting) -> bool:
+def _is_ranked(setting: RunGroup) -> bool:
     return not math.isnan(setting.validation.value)
 
 
-def _setting(members: list[Entry], varied: dict[tuple[str, str], list[str]], resampler: Resampler) -> Setting:
-    done = finished(members)
+def _setting(members: list[RunEntry], varied: dict[tuple[str, str], list[str]], resampler: Resampler) -> RunGroup:
+    done = select_finished(members)
     first = members[0]
     seconds = [seconds for entry in done if (seconds := training_seconds(entry)) is not None]
     tables = [entry.test.table for entry in done if entry.test is not None]
-    return Setting(
+    return RunGroup(
         number=0,
         dataset=first.dataset,
         model=first.model,
         monitor=(done or members)[0].monitor,
         differs={key: first.setting.get(key) for key in varied[first.dataset, first.model]},
         entries=members,
-        validation=mean_of([entry.validation for entry in done]),
+        validation=compute_mean([entry.validation for entry in done]),
         test=test_means(done, resampler),
         images=len({path for table in tables for path in table["path"]}),
         patients=len({group for table in tables for group in table["group"]}),
@@ -108,13 +108,13 @@ def _setting(members: list[Entry], varied: dict[tuple[str, str], list[str]], res
     )
 
 
-def training_seconds(entry: Entry) -> float | None:
+def training_seconds(entry: RunEntry) -> float | None:
     """How long a run trained; None where its record does not say."""
     seconds = entry.record.get("training_seconds")
     return float(seconds) if isinstance(seconds, int | float) else None
 
 
-def _varied(firsts: Iterable[Entry]) -> dict[tuple[str, str], list[str]]:
+def _varied(firsts: Iterable[RunEntry]) -> dict[tuple[str, str], list[str]]:
     """By dataset and model the keys in which its settings differ."""
     alike: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in firsts:

@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from medclf.config.run_files import check_keys, read_metrics, read_record, verify
-from medclf.evaluation.predictions import Predictions, split_of
+from medclf.config.run_files import read_metrics, read_record, validate_keys, verify_run_file
+from medclf.evaluation.predictions import Predictions, select_split
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.utils.errors import DataError
-from medclf.utils.plain_data import flat, read_yaml
+from medclf.utils.plain_data import flatten, read_yaml
 from medclf.utils.run_dir import Run
 
 ITS_OWN = (
@@ -35,7 +35,7 @@ PATIENCE = 5
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """A run: its flat configuration and its record; if it finished, its metrics and its test predictions.
 
     Those are at the run's own operating point. ``problem`` says what is wrong in the files of a damaged run.
@@ -95,17 +95,17 @@ class Entry:
         return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
-def finished(entries: Iterable[Entry]) -> list[Entry]:
+def select_finished(entries: Iterable[RunEntry]) -> list[RunEntry]:
     """Those that have results."""
     return [entry for entry in entries if entry.test is not None]
 
 
-def entries(runs: Sequence[Run]) -> list[Entry]:
+def read_runs(runs: Sequence[Run]) -> list[RunEntry]:
     """What is known of each run; one whose files are damaged is there as such. Shows a bar where it takes long."""
     return [_entry(run) for run in tqdm(runs, "Reading runs", leave=False, delay=PATIENCE)]
 
 
-def runs_below(folders: Sequence[Path]) -> list[Run]:
+def find_runs(folders: Sequence[Path]) -> list[Run]:
     """Every run in or below the folders, in order, each once.
 
     Raises:
@@ -123,7 +123,7 @@ def runs_below(folders: Sequence[Path]) -> list[Run]:
     return list(found.values())
 
 
-def _entry(run: Run) -> Entry:
+def _entry(run: Run) -> RunEntry:
     config: dict[str, Any] = {}
     record: dict[str, Any] = {"status": "not begun"}
     try:
@@ -131,19 +131,19 @@ def _entry(run: Run) -> Entry:
         if run.record.is_file():
             record = read_record(run)
         if record["status"] != "finished" or not (run.metrics.is_file() or run.predictions.is_file()):
-            return Entry(run, config, record)
+            return RunEntry(run, config, record)
         metrics = _metrics(run)
-        return Entry(run, config, record, metrics, _test(run, metrics))
+        return RunEntry(run, config, record, metrics, _test(run, metrics))
     except DataError as error:
-        return Entry(run, config, record, problem=str(error))
+        return RunEntry(run, config, record, problem=str(error))
 
 
 def _config(run: Run) -> dict[str, Any]:
     path = run.config if run.config.is_file() else run.folder / ".hydra" / "config.yaml"
     if not path.is_file():
         return {}
-    content = flat(read_yaml(path))
-    check_keys(path, content)
+    content = flatten(read_yaml(path))
+    validate_keys(path, content)
     return content
 
 
@@ -156,7 +156,7 @@ def _metrics(run: Run) -> dict[str, Any]:
 
 def _test(run: Run, metrics: dict[str, Any]) -> Predictions:
     """The test predictions at the run's own operating point."""
-    verify(run, run.predictions)
+    verify_run_file(run, run.predictions)
     table = load_predictions(run.predictions)
     point = metrics.get("operating_point") or {}
     if not isinstance(point, dict) or not isinstance(point.get("threshold"), int | float | None):
@@ -168,7 +168,7 @@ def _test(run: Run, metrics: dict[str, Any]) -> Predictions:
     if gate is not None and f"prob_{gate}" not in table:
         raise DataError(f"{run.predictions}: has no column prob_{gate}, which {run.metrics.name} holds back")
     rows = table[table["split"] == "test"].reset_index(drop=True)
-    return split_of(_interned(rows), "test", positive, point.get("threshold"), gate)
+    return select_split(_interned(rows), "test", positive, point.get("threshold"), gate)
 
 
 def _interned(table: pd.DataFrame) -> pd.DataFrame:

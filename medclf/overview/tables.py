@@ -6,24 +6,24 @@ from typing import Any
 
 import pandas as pd
 
-from medclf.overview.pooling import Mean, Resampler, value_of
-from medclf.overview.run_groups import Setting, settings_of, training_seconds
-from medclf.overview.runs import EMPTY, Entry
-from medclf.utils.errors import listed
-from medclf.utils.text_escaping import in_markdown, markdown_table
+from medclf.overview.pooling import PooledMean, Resampler, get_value
+from medclf.overview.run_groups import RunGroup, group_runs, training_seconds
+from medclf.overview.runs import EMPTY, RunEntry
+from medclf.utils.errors import format_list
+from medclf.utils.text_escaping import escape_markdown, markdown_table
 
 METRICS = ("accuracy", "balanced_accuracy", "auroc_macro")
 LONGEST = 48
 """Characters of a value in a cell; CSV files have them all."""
 
 
-def leaderboard(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> str:
+def leaderboard(entries: Sequence[RunEntry], metrics: Sequence[str] = METRICS) -> str:
     """The settings as a Markdown table, the best by validation of each dataset marked, and unfinished runs by name."""
-    settings = settings_of(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
-    head, rows = cells_of(settings, metrics)
+    settings = group_runs(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
+    head, rows = format_cells(settings, metrics)
     # nothing refers to their numbers here
     parts = [markdown_table(head[1:], [row[1:] for row in rows])] if settings else ["No run has finished."]
-    return "\n\n".join([*parts, READING, *unfinished_text(entries)]) + "\n"
+    return "\n\n".join([*parts, READING, *format_unfinished(entries)]) + "\n"
 
 
 READING = (
@@ -33,8 +33,8 @@ READING = (
 )
 
 
-def cells_of(
-    settings: Sequence[Setting], metrics: Sequence[str], columns: Sequence[str] = ()
+def format_cells(
+    settings: Sequence[RunGroup], metrics: Sequence[str], columns: Sequence[str] = ()
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table as text.
 
@@ -48,14 +48,14 @@ def cells_of(
     rows = []
     for setting in settings:
         row = [str(setting.number), setting.dataset, setting.model + (" (best)" if setting.best else "")]
-        row += [differs_in(setting), *(values_of(setting, key) for key in columns), setting.runs]
+        row += [find_differing_keys(setting), *(collect_values(setting, key) for key in columns), setting.runs]
         row += [f"{setting.images} ({setting.patients})", f"{setting.monitor} {setting.validation}"]
         row += [str(setting.test[name]) for name in metrics]
         rows.append([*row, "" if math.isnan(setting.seconds) else f"{setting.seconds:.0f} s"])
     return head, rows
 
 
-def differs_in(setting: Setting, short: bool = False) -> str:
+def find_differing_keys(setting: RunGroup, short: bool = False) -> str:
     """What sets it apart: ``optimizer.lr=0.01``; short, with the last part of each key."""
     if short:
         return ", ".join(_short(key, value) for key, value in setting.differs.items())
@@ -69,10 +69,10 @@ def _short(key: str, value: Any) -> str:
     return f"{parts[-1]}={_cell(value)}"
 
 
-def values_of(setting: Setting, key: str) -> str:
+def collect_values(setting: RunGroup, key: str) -> str:
     """The values that a setting's finished runs have of a key."""
     values = {_cell(entry.config[key]): None for entry in setting.done if key in entry.config}
-    return listed(values, 6)
+    return format_list(values, 6)
 
 
 def _cell(value: Any) -> str:
@@ -81,7 +81,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
 
 
-def reasons(settings: Sequence[Setting]) -> list[str]:
+def list_reasons(settings: Sequence[RunGroup]) -> list[str]:
     """In sentences why a mean, or its interval, is not there."""
     return [
         f"{setting.label} of {setting.dataset}: {'' if math.isnan(mean.value) else 'the interval of '}test {name} is "
@@ -92,36 +92,36 @@ def reasons(settings: Sequence[Setting]) -> list[str]:
     ]
 
 
-def unfinished(entries: Sequence[Entry]) -> list[tuple[str, str, str]]:
+def select_unfinished(entries: Sequence[RunEntry]) -> list[tuple[str, str, str]]:
     """Folder, status and what is known of the cause of each run that has no results."""
     return [(entry.run.shown, _status(entry), _cause(entry)) for entry in entries if entry.test is None]
 
 
-def _status(entry: Entry) -> str:
+def _status(entry: RunEntry) -> str:
     return "running, or killed" if entry.status == "running" else entry.status
 
 
-def _cause(entry: Entry) -> str:
+def _cause(entry: RunEntry) -> str:
     if entry.status == EMPTY:
         return "it has no metrics.json, as after trainer.fast_dev_run"
     return " ".join((entry.problem or str(entry.record.get("error", ""))).split())
 
 
-def unfinished_text(entries: Sequence[Entry]) -> list[str]:
+def format_unfinished(entries: Sequence[RunEntry]) -> list[str]:
     """A paragraph and a list of them, or nothing."""
     lines = [
-        f"- {in_markdown(run)}: {in_markdown(status)}" + (f": {in_markdown(cause)}" if cause else "")
-        for run, status, cause in unfinished(entries)
+        f"- {escape_markdown(run)}: {escape_markdown(status)}" + (f": {escape_markdown(cause)}" if cause else "")
+        for run, status, cause in select_unfinished(entries)
     ]
     return ["Not finished, and in no figure:", "\n".join(lines)] if lines else []
 
 
-def settings_frame(settings: Sequence[Setting], columns: Sequence[str] = ()) -> pd.DataFrame:
+def build_settings_frame(settings: Sequence[RunGroup], columns: Sequence[str] = ()) -> pd.DataFrame:
     """A row a setting, every figure a column of its own."""
     rows = []
     for setting in settings:
         row: dict[str, Any] = {"number": setting.number, "dataset": setting.dataset, "model": setting.model}
-        row |= {key: values_of(setting, key) for key in columns} | setting.differs
+        row |= {key: collect_values(setting, key) for key in columns} | setting.differs
         row |= {"best": setting.best, "runs": len(setting.entries), "finished": len(setting.done)}
         row |= {"test_images": setting.images, "test_patients": setting.patients, "monitor": setting.monitor}
         row |= {"validation": setting.validation.value, "validation_sd": setting.validation.sd}
@@ -131,13 +131,13 @@ def settings_frame(settings: Sequence[Setting], columns: Sequence[str] = ()) -> 
     return pd.DataFrame(rows)
 
 
-def _columns(name: str, mean: Mean) -> dict[str, float | str]:
+def _columns(name: str, mean: PooledMean) -> dict[str, float | str]:
     interval = {f"{name}_sd": mean.sd, f"{name}_low": mean.low, f"{name}_high": mean.high}
     return {name: mean.value, **interval, f"{name}_reason": mean.reason}
 
 
-def runs_frame(
-    entries: Sequence[Entry], settings: Sequence[Setting], metrics: Sequence[str], columns: Sequence[str] = ()
+def build_runs_frame(
+    entries: Sequence[RunEntry], settings: Sequence[RunGroup], metrics: Sequence[str], columns: Sequence[str] = ()
 ) -> pd.DataFrame:
     """A row a run, the unfinished too; ``number`` is that of its setting."""
     number = {id(entry): setting.number for setting in settings for entry in setting.entries}
@@ -149,7 +149,7 @@ def runs_frame(
         row |= {key: entry.config.get(key) for key in columns}
         row |= {"monitor": entry.monitor, "validation": (entry.metrics or {}).get("monitor_value")}
         row |= {"epoch": (entry.metrics or {}).get("epoch")}
-        row |= {f"test_{name}": value_of(entry, name) for name in metrics}
+        row |= {f"test_{name}": get_value(entry, name) for name in metrics}
         row |= {"training_seconds": training_seconds(entry), "device": entry.record.get("device")}
         rows.append(row | {"started": entry.record.get("started"), "problem": _cause(entry)})
     frame = pd.DataFrame(rows)

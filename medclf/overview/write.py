@@ -8,34 +8,34 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from medclf.comparison.conclusions import conclusion
+from medclf.comparison.conclusions import format_conclusion
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_frame
 from medclf.overview.cross_validation import OutOfFold
 from medclf.overview.markdown import (
     FOLDS,
-    best_lines,
-    by_best,
-    conclusions,
-    difference_cells,
-    fold_cells,
-    heading,
-    notes,
-    summary,
-    title,
+    format_best_lines,
+    format_conclusions,
+    format_difference_cells,
+    format_fold_cells,
+    format_heading,
+    format_summary,
+    format_title,
+    group_by_best,
+    list_notes,
 )
 from medclf.overview.overview import Overview
-from medclf.overview.plots import pictures_of
-from medclf.overview.tables import cells_of, runs_frame, settings_frame, unfinished
-from medclf.plots.style import Picture
-from medclf.plots.style import save as save_pictures
+from medclf.overview.plots import draw_overview_plots
+from medclf.overview.tables import build_runs_frame, build_settings_frame, format_cells, select_unfinished
+from medclf.plots.style import Plot
+from medclf.plots.style import save_plots as save_pictures
 from medclf.utils.atomic_write import write_csv, write_text
 from medclf.utils.file_names import safe_file_name
-from medclf.utils.terminal import printable
-from medclf.utils.text_escaping import in_html
+from medclf.utils.terminal import escape_control
+from medclf.utils.text_escaping import escape_html
 
 
-def save(result: Overview, written: str, folder: Path) -> None:
+def save_overview(result: Overview, written: str, folder: Path) -> None:
     """Write ``report.md``, ``report.html``, ``settings.csv``, ``runs.csv`` and ``figures/``.
 
     Where there are such, ``comparisons.csv`` (a setting and metric a row), and of joined folds a predictions table
@@ -45,17 +45,17 @@ def save(result: Overview, written: str, folder: Path) -> None:
         OSError: where the folder cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "report.md", printable(written))
-    write_csv(folder / "runs.csv", runs_frame(result.entries, result.settings, result.metrics, result.columns))
+    write_text(folder / "report.md", escape_control(written))
+    write_csv(folder / "runs.csv", build_runs_frame(result.entries, result.settings, result.metrics, result.columns))
     if result.settings:
-        write_csv(folder / "settings.csv", settings_frame(result.settings, result.columns))
+        write_csv(folder / "settings.csv", build_settings_frame(result.settings, result.columns))
     if result.compared:
         write_csv(folder / "comparisons.csv", _comparisons(result))
     if result.joined:
         _save_folds(result.joined, folder)
-    pictures = pictures_of(result.settings, result.metrics)
+    pictures = draw_overview_plots(result.settings, result.metrics)
     files = save_pictures(pictures, folder / "figures") if pictures else {}
-    write_text(folder / "report.html", page(result, pictures, files))
+    write_text(folder / "report.html", render_page(result, pictures, files))
 
 
 def _comparisons(result: Overview) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def _comparisons(result: Overview) -> pd.DataFrame:
             facts |= {"setting": pair.other.number, "best_value": row.first_value, "value": row.second_value}
             facts |= {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p, "p_holm": row.p_holm}
             facts |= {"test": row.test, "pairs_of_runs": pair.pairs, "n": row.n, "settings_compared": pair.others}
-            rows.append(facts | {"reason": row.reason, "conclusion": conclusion(row, pair.others)})
+            rows.append(facts | {"reason": row.reason, "conclusion": format_conclusion(row, pair.others)})
     return pd.DataFrame(rows)
 
 
@@ -83,7 +83,7 @@ def _save_folds(joined: Sequence[OutOfFold], folder: Path) -> None:
     write_csv(folder / "out_of_fold_metrics.csv", table)
 
 
-def page(result: Overview, pictures: Sequence[Picture], files: Mapping[str, bytes]) -> str:
+def render_page(result: Overview, pictures: Sequence[Plot], files: Mapping[str, bytes]) -> str:
     """The page as HTML. What comes from data is escaped; a name that is not given is an error.
 
     Args:
@@ -94,22 +94,25 @@ def page(result: Overview, pictures: Sequence[Picture], files: Mapping[str, byte
     environment = Environment(
         loader=PackageLoader("medclf.overview"),
         autoescape=select_autoescape(["html.j2"]),
-        finalize=in_html,
+        finalize=escape_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
-        title=title(result),
-        summary=summary(result),
-        best=best_lines(result),
-        table=cells_of(result.settings, result.metrics, result.columns) if result.settings else None,
+        title=format_title(result),
+        summary=format_summary(result),
+        best=format_best_lines(result),
+        table=format_cells(result.settings, result.metrics, result.columns) if result.settings else None,
         marked=[setting.best for setting in result.settings],
-        comparisons=[(heading(pairs), difference_cells(pairs), conclusions(pairs)) for pairs in by_best(result)],
-        folds=fold_cells(result) if result.joined else None,
+        comparisons=[
+            (format_heading(pairs), format_difference_cells(pairs), format_conclusions(pairs))
+            for pairs in group_by_best(result)
+        ],
+        folds=format_fold_cells(result) if result.joined else None,
         folds_words=FOLDS,
-        unfinished=unfinished(result.entries),
+        unfinished=select_unfinished(result.entries),
         pictures=[(p.name, p.caption, base64.b64encode(files[p.name]).decode()) for p in pictures],
-        notes=notes(result),
+        notes=list_notes(result),
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from medclf.comparison.conclusions import LOSSES, is_concluded
 from medclf.comparison.paired_tests import Difference
-from medclf.plots.style import COLOURS, DPI, GREY, Picture, plain
+from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label
 
 MAX_PAIRS = 40
 """Pairs in a panel; a plot of more is too tall to read, and to draw."""
@@ -15,7 +15,7 @@ LABEL = 60
 """Characters of a classifier's name."""
 
 
-def differences_picture(differences: Sequence[Difference]) -> Picture:
+def differences_plot(differences: Sequence[Difference]) -> Plot:
     """A panel a metric: the difference of each pair with its interval, filled where a difference is concluded.
 
     Of more than 40 pairs the first 40.
@@ -25,7 +25,7 @@ def differences_picture(differences: Sequence[Difference]) -> Picture:
     pairs = min(every, MAX_PAIRS)
     columns = min(3, len(metrics))
     lines = -(-len(metrics) // columns)
-    longest = max(len(plain(name, LABEL)) for row in differences for name in (row.first, row.second))
+    longest = max(len(escape_label(name, LABEL)) for row in differences for name in (row.first, row.second))
     size = (3.1 * columns + 0.2 + 0.075 * longest, lines * (1.05 + 0.42 * pairs) + 0.35)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -36,7 +36,7 @@ def differences_picture(differences: Sequence[Difference]) -> Picture:
     caption = "Differences with 95 % intervals; filled and blue: a difference is concluded"
     caption += f"; the first {pairs} of {every} pairs" if pairs < every else ""
     figure.suptitle(textwrap.fill(caption, int(11 * size[0])), fontsize="medium")
-    return Picture("differences", figure, f"{caption}.")
+    return Plot("differences", figure, f"{caption}.")
 
 
 def _panel(axes: Axes, rows: Sequence[Difference]) -> None:
@@ -58,4 +58,4 @@ def _panel(axes: Axes, rows: Sequence[Difference]) -> None:
 
 
 def _pair_label(row: Difference) -> str:
-    return f"{plain(row.second, LABEL)}\n- {plain(row.first, LABEL)}"
+    return f"{escape_label(row.second, LABEL)}\n- {escape_label(row.first, LABEL)}"

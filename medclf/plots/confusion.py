@@ -6,16 +6,16 @@ from numpy.typing import NDArray
 
 from medclf.evaluation.curves import confusion_matrix
 from medclf.evaluation.predictions import Predictions
-from medclf.plots.style import DPI, Picture, plain, shown_classes
+from medclf.plots.style import DPI, Plot, escape_label, select_shown_classes
 
 
-def confusion_picture(predictions: Predictions, part: str) -> Picture:
+def confusion_plot(predictions: Predictions, part: str) -> Plot:
     """The confusion matrix of a split; of many classes the most frequent, whose shares are of all their images."""
     counts = confusion_matrix(predictions)
     figure = confusion_matrix_figure(counts.to_numpy(), predictions.classes, f"{part}, n = {len(predictions)}")
-    note = shown_classes(counts.to_numpy().sum(1))[1]
+    note = select_shown_classes(counts.to_numpy().sum(1))[1]
     caption = f"Confusion matrix of the {part} split: counts, and shares of each true class.{note}"
-    return Picture(f"confusion_matrix_{part}", figure, caption, counts.rename_axis("true_class"))
+    return Plot(f"confusion_matrix_{part}", figure, caption, counts.rename_axis("true_class"))
 
 
 def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], title: str) -> Figure:
@@ -26,10 +26,10 @@ def confusion_matrix_figure(counts: NDArray[np.int64], classes: Sequence[str], t
         classes: names in order.
         title: stands above.
     """
-    places, _ = shown_classes(counts.sum(1))
+    places, _ = select_shown_classes(counts.sum(1))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     counts, shares = (cells[np.ix_(places, places)] for cells in (counts, shares))
-    names = [plain(classes[place]) for place in places]
+    names = [escape_label(classes[place]) for place in places]
     side, room = 2.4 + 0.9 * len(names), 0.08 * max(0, max(map(len, names)) - 14)
     figure = Figure(figsize=(side + 0.8 + room, side + room), dpi=DPI, layout="constrained")
     axes = figure.subplots()

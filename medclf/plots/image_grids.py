@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medclf.evaluation.predictions import Predictions
-from medclf.plots.style import COLOURS, DPI, Picture, plain
-from medclf.utils.terminal import printable
+from medclf.plots.style import COLOURS, DPI, Plot, escape_label
+from medclf.utils.terminal import escape_control
 
 ImageReader = Callable[[str], NDArray[np.uint8] | None]
 """Gives an image by its path as the network sees it, (channels, size, size); None where it cannot be had."""
@@ -21,7 +21,7 @@ RIGHT, WRONG = COLOURS[0], COLOURS[1]
 UNSEEN = np.full((1, 8, 8), 235, np.uint8)
 
 
-def gallery(test: Predictions, seen: ImageReader, count: int) -> Picture | None:
+def misclassified_gallery(test: Predictions, seen: ImageReader, count: int) -> Plot | None:
     """Misclassified images, those first of whose wrong class the network was surest; None where there are none."""
     confidence = test.probabilities[np.arange(len(test)), test.predicted]
     wrong = np.flatnonzero(test.predicted != test.target)
@@ -29,22 +29,22 @@ def gallery(test: Predictions, seen: ImageReader, count: int) -> Picture | None:
     if not len(rows):
         return None
     title = f"Misclassified: {len(wrong)} of {len(test)} test images, the {len(rows)} most confident"
-    return Picture(
+    return Plot(
         "misclassified", _page(test, rows, seen, title), "Misclassified images, the most confident first.",
-        pd.DataFrame(named(test, rows)),
+        pd.DataFrame(name_image(test, rows)),
     )  # fmt: skip
 
 
-def prediction_grid(test: Predictions, seen: ImageReader, count: int, seed: int = 0) -> Picture | None:
+def prediction_grid(test: Predictions, seen: ImageReader, count: int, seed: int = 0) -> Plot | None:
     """Test images drawn at random, with true and predicted class."""
     rows = np.sort(np.random.default_rng(seed).permutation(len(test))[:count])
     if not len(rows):
         return None
     figure = _page(test, rows, seen, f"{len(rows)} of {len(test)} test images, drawn at random")
-    return Picture("test_predictions", figure, "Test images drawn at random.", pd.DataFrame(named(test, rows)))
+    return Plot("test_predictions", figure, "Test images drawn at random.", pd.DataFrame(name_image(test, rows)))
 
 
-class Named(NamedTuple):
+class NamedImage(NamedTuple):
     """An image in words."""
 
     path: str
@@ -55,7 +55,7 @@ class Named(NamedTuple):
     @property
     def title(self) -> str:
         """Two lines that stand above it."""
-        true, predicted = plain(self.true_class, SHORT), plain(self.predicted_class, SHORT)
+        true, predicted = escape_label(self.true_class, SHORT), escape_label(self.predicted_class, SHORT)
         return f"true: {true}\npredicted: {predicted} {self.probability:.2f}"
 
     @property
@@ -64,11 +64,11 @@ class Named(NamedTuple):
         return RIGHT if self.true_class == self.predicted_class else WRONG
 
 
-def named(test: Predictions, rows: NDArray[np.int64]) -> list[Named]:
+def name_image(test: Predictions, rows: NDArray[np.int64]) -> list[NamedImage]:
     """Path, true class, predicted class and its probability of some images."""
     paths = test.table["path"].to_numpy()
     return [
-        Named(
+        NamedImage(
             str(paths[row]),
             test.classes[test.target[row]],
             test.classes[test.predicted[row]],
@@ -78,9 +78,7 @@ def named(test: Predictions, rows: NDArray[np.int64]) -> list[Named]:
     ]
 
 
-def grad_cam_page(
-    test: Predictions, paths: list[str], maps: NDArray[np.float32], seen: ImageReader, name: str
-) -> Picture:
+def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32], seen: ImageReader, name: str) -> Plot:
     """Images beside the same under their Grad-CAM.
 
     Args:
@@ -91,7 +89,7 @@ def grad_cam_page(
         name: right or wrong.
     """
     places = {path: row for row, path in enumerate(test.table["path"])}
-    images = named(test, np.asarray([places[path] for path in paths]))
+    images = name_image(test, np.asarray([places[path] for path in paths]))
     columns = max(4, min(PER_ROW, 2 * len(paths)))
     height = -(-2 * len(paths) // columns)
     figure = _blank_page(height, columns, f"Grad-CAM: what spoke for the predicted class; classified {name}ly")
@@ -106,12 +104,12 @@ def grad_cam_page(
         panels[2 * place + 1].imshow(maps[place], cmap="inferno", vmin=0, vmax=1, alpha=0.5, extent=over)
         panels[2 * place].set_title(image.title, fontsize=8, loc="left", color=image.colour)
     caption = f"Grad-CAM (Selvaraju et al., ICCV 2017) of images that were classified {name}ly."
-    return Picture(f"grad_cam_{name}", figure, caption, pd.DataFrame(images))
+    return Plot(f"grad_cam_{name}", figure, caption, pd.DataFrame(images))
 
 
 def _page(test: Predictions, rows: NDArray[np.int64], seen: ImageReader, title: str) -> Figure:
-    images = named(test, rows)
-    return sheet([Cell(image.title, image.colour, seen(image.path)) for image in images], title)
+    images = name_image(test, rows)
+    return draw_sheet([Cell(image.title, image.colour, seen(image.path)) for image in images], title)
 
 
 class Cell(NamedTuple):
@@ -122,7 +120,7 @@ class Cell(NamedTuple):
     image: NDArray[np.uint8] | None
 
 
-def sheet(cells: Sequence[Cell], title: str) -> Figure:
+def draw_sheet(cells: Sequence[Cell], title: str) -> Figure:
     """A page of images, at least one."""
     columns = max(4, min(PER_ROW, len(cells)))
     height = -(-len(cells) // columns)
@@ -160,5 +158,5 @@ def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 
         axes.set_axis_off()
     for axes, image, title in zip(figure.axes, images, titles, strict=False):
         axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(printable(title), fontsize=9, parse_math=False)  # a name may hold dollars
+        axes.set_title(escape_control(title), fontsize=9, parse_math=False)  # a name may hold dollars
     return figure

@@ -1,7 +1,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medclf.plots.style import DPI, Picture, line_of
+from medclf.plots.style import DPI, Plot, get_line_style
 
 COLUMNS = 3
 SHOWN = (
@@ -10,7 +10,7 @@ SHOWN = (
 PANELS = 6
 
 
-def history_picture(history: pd.DataFrame, best_epoch: int | None) -> Picture | None:
+def learning_curves_plot(history: pd.DataFrame, best_epoch: int | None) -> Plot | None:
     """Loss and metrics of train and validation by epoch, a panel each; None where no epoch was logged.
 
     Args:
@@ -29,7 +29,9 @@ def history_picture(history: pd.DataFrame, best_epoch: int | None) -> Picture | 
         for place, part in enumerate(("train", "val")):
             if f"{part}/{name}" in history:
                 values = history[["epoch", f"{part}/{name}"]].dropna()
-                axes.plot(*values.to_numpy().T, marker=".", markersize=4, linewidth=1.3, label=part, **line_of(place))
+                axes.plot(
+                    *values.to_numpy().T, marker=".", markersize=4, linewidth=1.3, label=part, **get_line_style(place)
+                )
         if best_epoch is not None:
             axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":")
         axes.set_title(name, fontsize="medium")
@@ -39,4 +41,4 @@ def history_picture(history: pd.DataFrame, best_epoch: int | None) -> Picture | 
         axes.grid(True, color="#e4e4e4", linewidth=0.6)
     panels[0].legend(fontsize=8)
     caption = "Loss and metrics by epoch; dotted: the epoch whose checkpoint validation chose."
-    return Picture("learning_curves", figure, caption, history)
+    return Plot("learning_curves", figure, caption, history)

@@ -9,13 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.evaluation.evaluate import Evaluation
-from medclf.plots.confusion import confusion_picture
-from medclf.plots.curves import curve_pictures
-from medclf.plots.image_grids import ImageReader, gallery, grad_cam_page, prediction_grid
-from medclf.plots.learning_curves import history_picture
-from medclf.plots.style import Picture
-from medclf.plots.subgroups import subgroup_picture
-from medclf.utils.atomic_write import written_whole
+from medclf.plots.confusion import confusion_plot
+from medclf.plots.curves import draw_curve_plots
+from medclf.plots.image_grids import ImageReader, grad_cam_page, misclassified_gallery, prediction_grid
+from medclf.plots.learning_curves import learning_curves_plot
+from medclf.plots.style import Plot
+from medclf.plots.subgroups import subgroup_plot
+from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import DataError
 from medclf.utils.npz_arrays import read_arrays
 
@@ -35,7 +35,7 @@ class GradCam:
         """Write it as an .npz file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         maps = (self.maps * 255).round().astype(np.uint8)
-        with written_whole(path) as file:
+        with atomic_file(path) as file:
             np.savez_compressed(file, paths=np.asarray(self.paths), right=np.asarray(self.right), maps=maps)
 
     @classmethod
@@ -59,13 +59,13 @@ def _check_shapes(paths: NDArray[Any], right: NDArray[Any], maps: NDArray[Any]) 
         raise ValueError("its arrays do not fit each other")
 
 
-def pictures_of(
+def draw_run_plots(
     evaluation: Evaluation,
     seen: ImageReader | None = None,
     history: pd.DataFrame | None = None,
     best_epoch: int | None = None,
     grad_cam: GradCam | None = None,
-) -> list[Picture]:
+) -> list[Plot]:
     """Draw everything that there is something to draw of.
 
     Args:
@@ -76,18 +76,21 @@ def pictures_of(
         grad_cam: maps of some of the images.
     """
     test, config = evaluation.test, evaluation.config
-    pictures = [confusion_picture(predictions, part) for part, predictions in reversed(evaluation.predictions.items())]
-    pictures += curve_pictures(evaluation)
-    found = [subgroup_picture(evaluation.subgroups)]
+    pictures = [confusion_plot(predictions, part) for part, predictions in reversed(evaluation.predictions.items())]
+    pictures += draw_curve_plots(evaluation)
+    found = [subgroup_plot(evaluation.subgroups)]
     if history is not None:
-        found.append(history_picture(history, best_epoch))
+        found.append(learning_curves_plot(history, best_epoch))
     if seen is not None:
-        found += [gallery(test, seen, config.gallery), prediction_grid(test, seen, config.gallery, config.seed)]
+        found += [
+            misclassified_gallery(test, seen, config.gallery),
+            prediction_grid(test, seen, config.gallery, config.seed),
+        ]
         found += _grad_cam(evaluation, grad_cam, seen)
     return pictures + [picture for picture in found if picture is not None]
 
 
-def _grad_cam(evaluation: Evaluation, grad_cam: GradCam | None, seen: ImageReader) -> list[Picture]:
+def _grad_cam(evaluation: Evaluation, grad_cam: GradCam | None, seen: ImageReader) -> list[Plot]:
     if grad_cam is None:
         return []
     test = evaluation.test

@@ -24,7 +24,7 @@ DPI = 120
 
 
 @dataclass(frozen=True)
-class Picture:
+class Plot:
     """A picture, its name as a file and a tag, what it shows in a sentence, and the table it was drawn from."""
 
     name: str
@@ -42,7 +42,7 @@ class Picture:
         return stream.getvalue()
 
 
-def blank(width: float = 5.2, height: float = 5.0) -> tuple[Figure, Axes]:
+def new_axes(width: float = 5.2, height: float = 5.0) -> tuple[Figure, Axes]:
     """An empty picture of a size in inches, with one pair of axes."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
@@ -52,19 +52,19 @@ def blank(width: float = 5.2, height: float = 5.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def line_of(index: int) -> dict[str, Any]:
+def get_line_style(index: int) -> dict[str, Any]:
     """Colour and style of the n-th line: after seven the colours come again with another style."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": STYLES[index // len(COLOURS) % len(STYLES)]}
 
 
-def legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes) -> None:
     """A legend below the axes, where it hides nothing; for more than six lines the picture grows."""
     handles, labels = axes.get_legend_handles_labels()
     figure.set_figheight(figure.get_figheight() + 0.17 * max(0, len(labels) - 6))
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", frameon=False)
 
 
-def plain(name: str, limit: int = 26) -> str:
+def escape_label(name: str, limit: int = 26) -> str:
     """A name as it stands in a picture: a long one without its middle, and with no sign that Matplotlib reads.
 
     A dollar begins a formula, and a label that begins with an underscore comes into no legend. Control characters and
@@ -76,7 +76,7 @@ def plain(name: str, limit: int = 26) -> str:
     return ("\u200b" if shown.startswith("_") else "") + shown.replace("$", r"\$")
 
 
-def shown_classes(counts: NDArray[np.int64]) -> tuple[list[int], str]:
+def select_shown_classes(counts: NDArray[np.int64]) -> tuple[list[int], str]:
     """Return the classes that a plot has room for, in their order, and what its caption adds where that is not all.
 
     Args:
@@ -91,7 +91,7 @@ def shown_classes(counts: NDArray[np.int64]) -> tuple[list[int], str]:
     return sorted(int(at) for at in frequent), note
 
 
-def save(pictures: Iterable[Picture], folder: Path) -> dict[str, bytes]:
+def save_plots(pictures: Iterable[Plot], folder: Path) -> dict[str, bytes]:
     """Write each picture as ``NAME.png`` and its table as ``data/NAME.csv``.
 
     Returns:

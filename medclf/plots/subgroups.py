@@ -1,12 +1,12 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medclf.plots.style import COLOURS, DPI, Picture, plain
+from medclf.plots.style import COLOURS, DPI, Plot, escape_label
 
 MOST = 60
 
 
-def subgroup_picture(data: pd.DataFrame) -> Picture | None:
+def subgroup_plot(data: pd.DataFrame) -> Plot | None:
     """Each metric of each subgroup with its interval, a panel a metric; None where there are no subgroups.
 
     Where there are more than 60, as of a column that names each patient, the first 60 of those that can be judged.
@@ -16,7 +16,9 @@ def subgroup_picture(data: pd.DataFrame) -> Picture | None:
         return None
     metrics = list(shown["metric"].unique())
     groups = shown.drop_duplicates(["column", "value"])
-    labels = [f"{plain(str(row.column))} = {plain(str(row.value))} (n = {row.n})" for row in groups.itertuples()]
+    labels = [
+        f"{escape_label(str(row.column))} = {escape_label(str(row.value))} (n = {row.n})" for row in groups.itertuples()
+    ]
     room = 0.08 * max(map(len, labels))
     figure = Figure(figsize=(0.6 + room + 2.3 * len(metrics), 1.2 + 0.32 * len(labels)), dpi=DPI, layout="constrained")
     for panel, (axes, metric) in enumerate(
@@ -33,7 +35,7 @@ def subgroup_picture(data: pd.DataFrame) -> Picture | None:
         axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
     left_out = len(data) - len(shown)
     caption = "Metrics within subgroups, with their 95 % intervals" + (", some of them." if left_out else ".")
-    return Picture("subgroups", figure, caption, data)
+    return Plot("subgroups", figure, caption, data)
 
 
 def _shown(data: pd.DataFrame) -> pd.DataFrame:

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.schema import Dataset
-from medclf.data.audit import Audit, audit
-from medclf.data.image_io import decode
+from medclf.config.schema import DatasetConfig
+from medclf.data.audit import Audit, compute_audit
+from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan import Examined, examine, table_of
+from medclf.data.scan import DatasetScan, build_image_table, scan_dataset
 from medclf.plots.image_grids import image_page
-from medclf.utils.atomic_write import write_csv, write_text, written_whole
-from medclf.utils.terminal import printable
+from medclf.utils.atomic_write import atomic_file, write_csv, write_text
+from medclf.utils.terminal import escape_control
 
 log = logging.getLogger(__name__)
 SIDE = 192
@@ -28,7 +28,7 @@ Read = Callable[[Path, str], NDArray[np.uint8]]
 """Returns the thumbnail of an image, by root and path below it."""
 
 
-def audit_dataset(config: Dataset, folder: Path) -> Audit:
+def audit_dataset(config: DatasetConfig, folder: Path) -> Audit:
     """Look into every image of a dataset, print what was found, and save ``audit.txt``, ``images.csv`` and two pages.
 
     Raises:
@@ -37,10 +37,10 @@ def audit_dataset(config: Dataset, folder: Path) -> Audit:
     lenient = config.duplicates.model_copy(
         update={"on_conflict": config.duplicates.on_conflict.replace("error", "drop")}
     )
-    examined = examine(config.model_copy(update={"on_unreadable": "drop", "duplicates": lenient}))
-    table = table_of(examined, config.model_copy(update={"batch_size": 1}))
-    result = audit(examined, table, config)
-    write_text(folder / "audit.txt", printable(result.text()) + "\n")
+    examined = scan_dataset(config.model_copy(update={"on_unreadable": "drop", "duplicates": lenient}))
+    table = build_image_table(examined, config.model_copy(update={"batch_size": 1}))
+    result = compute_audit(examined, table, config)
+    write_text(folder / "audit.txt", escape_control(result.text()) + "\n")
     write_csv(folder / "images.csv", result.images)
     read = partial(_thumbnail, config.max_megapixels)
     _samples_page(table, folder / "samples.png", read)
@@ -61,7 +61,7 @@ def _samples_page(table: ImageTable, path: Path, read: Read) -> None:
     _save_page(chosen, ROW, path, read)
 
 
-def _like_page(examined: Examined, path: Path, read: Read) -> None:
+def _like_page(examined: DatasetScan, path: Path, read: Read) -> None:
     """Pairs that look alike, side by side, those under two labels first; no page where there are none."""
     images = examined.found.images
     pairs = [(images[a], images[b]) for a, b in examined.duplicates.pairs.tolist()]
@@ -76,11 +76,11 @@ def _save_page(chosen: list[Shown | None], columns: int, path: Path, read: Read)
     blank = np.full((3, SIDE, SIDE), 255, dtype=np.uint8)
     pixels = [blank if item is None else read(item[0], item[1]) for item in chosen]
     titles = ["" if item is None else item[2] for item in chosen]
-    with written_whole(path) as file:
+    with atomic_file(path) as file:
         image_page(np.stack(pixels), titles, columns).savefig(file, format="png")
 
 
 def _thumbnail(max_megapixels: float, root: Path, name: str) -> NDArray[np.uint8]:
-    image = decode(root, name, grey=False, at_least=SIDE, max_megapixels=max_megapixels)
+    image = decode_image(root, name, grey=False, at_least=SIDE, max_megapixels=max_megapixels)
     image = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)

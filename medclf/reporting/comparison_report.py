@@ -7,28 +7,28 @@ from pathlib import Path
 import pandas as pd
 
 from medclf.comparison.compare import Comparison
-from medclf.comparison.conclusions import cautions, conclusion, p_value, sentences
+from medclf.comparison.conclusions import format_conclusion, format_conclusions, format_p_value, list_cautions
 from medclf.comparison.paired_tests import Difference
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.predictions import Predictions
 from medclf.evaluation.summary import metrics_frame
-from medclf.plots.comparison import differences_picture
+from medclf.plots.comparison import differences_plot
 from medclf.utils.atomic_write import write_bytes, write_csv, write_text
-from medclf.utils.terminal import printable
-from medclf.utils.text_escaping import in_markdown, markdown_table
+from medclf.utils.terminal import escape_control
+from medclf.utils.text_escaping import escape_markdown, markdown_table
 
 
-def text(result: Comparison) -> str:
+def format_comparison(result: Comparison) -> str:
     """The comparison in Markdown: the metrics of each classifier, each pair's differences and conclusions, cautions."""
-    origins = [f"- {in_markdown(label)}: {in_markdown(origin)}" for label, origin in result.origins.items()]
+    origins = [f"- {escape_markdown(label)}: {escape_markdown(origin)}" for label, origin in result.origins.items()]
     parts = [_overview(result), "\n".join(origins)]
     for pair in result.pairs:
         rows = [row for row in result.differences if (row.first, row.second) == pair]
         parts += [
             _pair_table(rows, len(result.pairs)),
-            "\n".join(in_markdown(line) for line in sentences(rows, len(result.pairs))),
+            "\n".join(escape_markdown(line) for line in format_conclusions(rows, len(result.pairs))),
         ]
-    return "\n\n".join([*parts, "\n".join(f"- {in_markdown(line)}" for line in cautions(result))]) + "\n"
+    return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(line)}" for line in list_cautions(result))]) + "\n"
 
 
 def _overview(result: Comparison) -> str:
@@ -38,7 +38,7 @@ def _overview(result: Comparison) -> str:
         (title, *(_estimate(metrics.overall[name]) for metrics in result.found.values()))
         for title, name in _overview_rows(test)
     ]
-    head = f"- **Classes:** `{in_markdown(str(numbers))}`\n- **Test Data Size:** `{len(test)}`\n\n"
+    head = f"- **Classes:** `{escape_markdown(str(numbers))}`\n- **Test Data Size:** `{len(test)}`\n\n"
     return head + markdown_table(("Metric", *result.found), rows) + _reasons(result)
 
 
@@ -56,7 +56,9 @@ def _overview_rows(test: Predictions) -> list[tuple[str, str]]:
 def _reasons(result: Comparison) -> str:
     shown = [(title, label, metrics.overall[name].reason) for title, name in _overview_rows(result.test)
              for label, metrics in result.found.items()]  # fmt: skip
-    return "".join("\n\n" + in_markdown(f"{title} of {label}: {reason}") for title, label, reason in shown if reason)
+    return "".join(
+        "\n\n" + escape_markdown(f"{title} of {label}: {reason}") for title, label, reason in shown if reason
+    )
 
 
 def _pair_table(rows: Sequence[Difference], pairs: int) -> str:
@@ -65,11 +67,11 @@ def _pair_table(rows: Sequence[Difference], pairs: int) -> str:
     cells = []
     for row in rows:
         difference = _valued(row.difference, row.low, row.high, "+")
-        p_values = [p_value(p).removeprefix("= ") for p in (row.p, row.p_holm)[: 1 + len(corrected)]]
+        p_values = [format_p_value(p).removeprefix("= ") for p in (row.p, row.p_holm)[: 1 + len(corrected)]]
         values = [_valued(value, math.nan, math.nan) for value in (row.first_value, row.second_value)]
         cells.append([row.metric, *values, difference, *p_values, row.test, str(row.n)])
     head = ["Metric", first, second, f"{second} minus {first}", "p", *corrected, "Test", "n"]
-    return f"## {in_markdown(second)} against {in_markdown(first)}\n\n{markdown_table(head, cells)}"
+    return f"## {escape_markdown(second)} against {escape_markdown(first)}\n\n{markdown_table(head, cells)}"
 
 
 def _estimate(found: Estimate) -> str:
@@ -83,18 +85,18 @@ def _valued(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.4f}{interval}"
 
 
-def save(result: Comparison, written: str, folder: Path) -> None:
+def save_comparison(result: Comparison, written: str, folder: Path) -> None:
     """Write ``comparison.md``, ``comparison.csv`` (a pair and metric a row), ``table.csv`` and ``differences.png``.
 
     Raises:
         OSError: where the folder cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "comparison.md", printable(written))
+    write_text(folder / "comparison.md", escape_control(written))
     rows = pd.DataFrame([vars(row) for row in result.differences])
     counts = ["only_first_right", "only_second_right"]
     rows[counts] = rows[counts].astype("Int64")
-    rows["conclusion"] = [conclusion(row, len(result.pairs)) for row in result.differences]
+    rows["conclusion"] = [format_conclusion(row, len(result.pairs)) for row in result.differences]
     write_csv(folder / "comparison.csv", rows)
     write_csv(folder / "table.csv", metrics_frame(result.found).rename(columns={"split": "run"}))
-    write_bytes(folder / "differences.png", differences_picture(result.differences).png())
+    write_bytes(folder / "differences.png", differences_plot(result.differences).png())

@@ -12,17 +12,17 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
-from medclf.comparison.conclusions import conclusion, p_value
+from medclf.comparison.conclusions import format_conclusion, format_p_value
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
 from medclf.metric_registry import headline_names
-from medclf.plots.style import Picture
-from medclf.reporting.limitations import limits
-from medclf.reporting.run_summary import About
+from medclf.plots.style import Plot
+from medclf.reporting.limitations import list_limitations
+from medclf.reporting.run_summary import RunSummary
 from medclf.utils.atomic_write import write_text
-from medclf.utils.errors import listed
-from medclf.utils.terminal import printable
-from medclf.utils.text_escaping import in_html, in_markdown
+from medclf.utils.errors import format_list
+from medclf.utils.terminal import escape_control
+from medclf.utils.text_escaping import escape_html, escape_markdown
 
 FAILURES = ("misclassified", "grad_cam_wrong")
 MAX_NAMES = 30
@@ -36,7 +36,7 @@ WORDS = {
 
 
 def write_report(
-    evaluation: Evaluation, about: About, pictures: Iterable[Picture], files: dict[str, bytes], folder: Path
+    evaluation: Evaluation, about: RunSummary, pictures: Iterable[Plot], files: dict[str, bytes], folder: Path
 ) -> None:
     """Write ``report.html`` and, of a run, ``model_card.md``.
 
@@ -48,7 +48,7 @@ def write_report(
         folder: where to.
     """
     names = ["report.html", "model_card.md"] if about.config and not about.members else ["report.html"]
-    facts = context(evaluation, about)
+    facts = build_context(evaluation, about)
     facts["pictures"] = [
         {"name": p.name, "caption": p.caption, "png": base64.b64encode(files[p.name]).decode()} for p in pictures
     ]
@@ -61,7 +61,7 @@ def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("medclf.reporting"),
         autoescape=select_autoescape(["html.j2"]),
-        finalize=_in_markdown if name.endswith(".md") else in_html,
+        finalize=_in_markdown if name.endswith(".md") else escape_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -73,10 +73,10 @@ def _in_markdown(value: Any) -> Any:
     """Return text that is no Markdown and ends no cell of a table; what the template marks as safe stays."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return in_markdown(value).replace("|", "\\|")
+    return escape_markdown(value).replace("|", "\\|")
 
 
-def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
+def build_context(evaluation: Evaluation, about: RunSummary) -> dict[str, Any]:
     """What the templates are filled with."""
     test = evaluation.metrics["test"]
     classes = evaluation.test.classes
@@ -89,7 +89,7 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "evaluation": evaluation,
         "test": evaluation.test,
         "classes": classes,
-        "class_names": listed(classes, MAX_NAMES),
+        "class_names": format_list(classes, MAX_NAMES),
         "headline": {name: test.overall[name] for name in shown},
         "overall": test.overall,
         "per_class": test.per_class,
@@ -99,16 +99,16 @@ def context(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "calibration": evaluation.calibration,
         "subgroups": _records(evaluation.subgroups[:MAX_SUBGROUPS]),
         "more_subgroups": max(0, len(evaluation.subgroups) - MAX_SUBGROUPS),
-        "limits": limits(evaluation, about),
+        "limits": list_limitations(evaluation, about),
         "failures": FAILURES,
         "written": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", about.command)), default=0)),
-        "command": printable(about.command),
+        "command": escape_control(about.command),
         "shown": _shown,
         "isnan": math.isnan,
         "number": _number,
-        "p_value": lambda p: p_value(p).removeprefix("= "),
-        "conclusion": conclusion,
+        "p_value": lambda p: format_p_value(p).removeprefix("= "),
+        "conclusion": format_conclusion,
     }
 
 

@@ -4,19 +4,17 @@ import math
 
 import numpy as np
 
-from medclf.evaluation.estimates import wilson
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
-from medclf.inference.ood import Novelty
 from medclf.metric_registry import MAX_SHOWN_CLASSES
-from medclf.reporting.run_summary import About
-from medclf.utils.errors import listed
+from medclf.reporting.run_summary import RunSummary
+from medclf.utils.errors import format_list
 
 FEW_PATIENTS = 30
 WIDE = 0.1
 
 
-def limits(evaluation: Evaluation, about: About) -> list[str]:
+def list_limitations(evaluation: Evaluation, about: RunSummary) -> list[str]:
     """Sentences; those that always hold come last."""
     test, lines = evaluation.test, [*about.notes, *evaluation.remarks]
     lines += _small_classes(test)
@@ -31,7 +29,7 @@ def limits(evaluation: Evaluation, about: About) -> list[str]:
     if about.novelty is not None:
         lines.append(about.novelty)
     named = (f"{label} {(test.target == at).mean():.0%}" for at, label in enumerate(test.classes))
-    shares = listed(named, MAX_SHOWN_CLASSES)
+    shares = format_list(named, MAX_SHOWN_CLASSES)
     lines.append(
         f"PPV, NPV and accuracy hold for the shares of the test images ({shares}); elsewhere they differ "
         "(evaluation.prevalence=P gives them at another share)."
@@ -61,18 +59,3 @@ def _small_classes(test: Predictions) -> list[str]:
     if absent:
         lines.append(f"{len(absent)} classes have no test images, so their performance cannot be estimated.")
     return lines
-
-
-def novelty_words(novelty: Novelty) -> str:
-    """The rule, and its false alarms on validation and test with Wilson's intervals."""
-    return (
-        f"An image is called unlike the training images where its distance from them is above {novelty.threshold:.4g} "
-        "(Mahalanobis distance of the network's features). Of the images of the same dataset that it was not fitted "
-        f"to, these are called so by mistake: {_share(novelty.false_alarms, novelty.validation, 'validation')}, on "
-        f"which this was chosen, and {_share(novelty.test_alarms, novelty.test, 'test')}."
-    )
-
-
-def _share(count: int, n: int, part: str) -> str:
-    low, high = wilson(count, n)
-    return f"{count} of {n} {part} images ({count / n:.1%}, 95 % interval {low:.1%} to {high:.1%})"

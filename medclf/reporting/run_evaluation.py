@@ -6,20 +6,19 @@ from pathlib import Path
 import pandas as pd
 
 from medclf.config.run_files import read_metrics
-from medclf.config.schema import Dataset, EvaluateConfig
-from medclf.config.schema import Evaluation as Config
-from medclf.data.preprocessing import seen_by_network
+from medclf.config.schema import DatasetConfig, EvaluateConfig, EvaluationConfig
+from medclf.data.preprocessing import read_network_input
 from medclf.evaluation.calibration import fit_temperature
-from medclf.evaluation.evaluate import Chosen, Evaluation, evaluate
-from medclf.evaluation.operating_point import choose
-from medclf.evaluation.predictions import save_predictions, split_of
+from medclf.evaluation.evaluate import Evaluation, FrozenDecision, evaluate
+from medclf.evaluation.operating_point import choose_operating_point
+from medclf.evaluation.predictions import save_predictions, select_split
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.inference.run_images import own_images, with_probabilities
+from medclf.inference.run_images import find_run_images, replace_probabilities
 from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam
-from medclf.reporting.run_summary import About, about_run, about_table
-from medclf.reporting.validation import own_predictions, predictions_file
+from medclf.reporting.run_summary import RunSummary, summarize_run, summarize_table
+from medclf.reporting.validation import find_predictions_file, is_own_predictions
 from medclf.reporting.write import write_outcome
 from medclf.utils.csv_tables import read_numbers
 from medclf.utils.run_dir import Run
@@ -27,7 +26,7 @@ from medclf.utils.run_dir import Run
 log = logging.getLogger(__name__)
 
 
-def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evaluation:
+def evaluate_run(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evaluation:
     """Judge a run, a table of predictions, or a run's model on other images.
 
     Args:
@@ -39,9 +38,9 @@ def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evalua
         DataError, ConfigError: for what a user should mend.
     """
     if config.run is None:
-        path = predictions_file(config)
+        path = find_predictions_file(config)
         evaluation = evaluate(load_predictions(path), config.evaluation, config.positive)
-        write_outcome(evaluation, about_table(path, config.positive), folder)
+        write_outcome(evaluation, summarize_table(path, config.positive), folder)
     elif config.dataset is None and config.tta == "none":
         evaluation = _judge_run(Run(Path(config.run)), config, typed, folder)
     elif config.dataset is None:
@@ -53,11 +52,11 @@ def judge(config: EvaluateConfig, folder: Path, typed: frozenset[str]) -> Evalua
 
 
 def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
-    about = about_run(run, read_metrics(run))
-    table = own_predictions(run)
+    about = summarize_run(run, read_metrics(run))
+    table = is_own_predictions(run)
     settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
     evaluation = evaluate(table, settings, positive, gate=about.gate)
-    seen, history = images_of(about), _history(run)
+    seen, history = build_image_reader(about), _history(run)
     grad_cam = GradCam.load(run.grad_cam) if run.grad_cam.is_file() and config.evaluation.grad_cam else None
     write_outcome(evaluation, about, folder, seen, history, grad_cam)
     return evaluation
@@ -65,70 +64,70 @@ def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: 
 
 def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
     """With test-time augmentation, threshold and temperature being chosen anew."""
-    from medclf.inference.grad_cam import saved_maps  # torch
-    from medclf.inference.predictor import engine_of, probabilities_of
+    from medclf.inference.batch_predict import build_predictor, predict_probabilities
+    from medclf.inference.grad_cam import save_model_grad_cam  # torch
 
-    about = about_run(run, read_metrics(run)).augmented()
+    about = summarize_run(run, read_metrics(run)).augmented()
     _log_notes(about)
-    images = own_predictions(run)
-    engine = engine_of(run, config)
-    dataset, root = own_images(about.config)
-    probabilities = probabilities_of(engine, root, list(images["path"]))
-    table = with_probabilities(images, probabilities, engine.model.classes)
+    images = is_own_predictions(run)
+    engine = build_predictor(run, config)
+    dataset, root = find_run_images(about.config)
+    probabilities = predict_probabilities(engine, root, list(images["path"]))
+    table = replace_probabilities(images, probabilities, engine.model.classes)
     settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
     evaluation = evaluate(table, settings, positive, gate=about.gate)
     save_predictions(evaluation.decided(table), folder / "predictions.csv")
-    seen = seen_by_network(root, dataset, dataset.max_megapixels)
-    grad_cam = saved_maps(engine, root, evaluation, seen, Run(folder).grad_cam)
+    seen = read_network_input(root, dataset, dataset.max_megapixels)
+    grad_cam = save_model_grad_cam(engine, root, evaluation, seen, Run(folder).grad_cam)
     write_outcome(evaluation, about, folder, seen, _history(run), grad_cam)
     return evaluation
 
 
 def _judge_elsewhere(
-    run: Run, dataset: Dataset, config: EvaluateConfig, typed: frozenset[str], folder: Path
+    run: Run, dataset: DatasetConfig, config: EvaluateConfig, typed: frozenset[str], folder: Path
 ) -> Evaluation:
-    from medclf.inference.external import predict_elsewhere  # torch
-    from medclf.inference.grad_cam import saved_maps
-    from medclf.inference.predictor import engine_of
+    from medclf.inference.batch_predict import build_predictor
+    from medclf.inference.external import predict_external  # torch
+    from medclf.inference.grad_cam import save_model_grad_cam
 
-    about = about_run(run, read_metrics(run))
+    about = summarize_run(run, read_metrics(run))
     # the columns of its own images are not those of other images
     settings = _as_the_run(config.evaluation, about, typed | {"subgroups"})
     positive = config.positive or about.positive
     # the model's own operating point, unless another rule was typed: evaluation=quick is none
     rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
-    validation = split_of(own_predictions(run), "val", positive, gate=about.gate)
-    chosen = Chosen(choose(validation, rule), fit_temperature(validation))
-    engine = engine_of(run, config)
-    elsewhere = predict_elsewhere(run, engine, dataset, config.class_map)
+    validation = select_split(is_own_predictions(run), "val", positive, gate=about.gate)
+    chosen = FrozenDecision(choose_operating_point(validation, rule), fit_temperature(validation))
+    engine = build_predictor(run, config)
+    elsewhere = predict_external(run, engine, dataset, config.class_map)
     evaluation = evaluate(elsewhere.table, settings, positive, chosen, about.gate)
     save_predictions(evaluation.decided(elsewhere.table), folder / "predictions.csv")
     about = about.elsewhere(dataset.name, elsewhere.notes)
     about = about if config.tta == "none" else about.augmented()
     _log_notes(about)
-    grad_cam = saved_maps(engine, elsewhere.root, evaluation, elsewhere.seen, Run(folder).grad_cam)
+    grad_cam = save_model_grad_cam(engine, elsewhere.root, evaluation, elsewhere.seen, Run(folder).grad_cam)
     write_outcome(evaluation, about, folder, elsewhere.seen, grad_cam=grad_cam)
     return evaluation
 
 
-def _log_notes(about: About) -> None:
+def _log_notes(about: RunSummary) -> None:
     for note in about.notes:
         log.info(note)
 
 
-def _as_the_run(config: Config, about: About, typed: frozenset[str]) -> Config:
+def _as_the_run(config: EvaluationConfig, about: RunSummary, typed: frozenset[str]) -> EvaluationConfig:
     own = {} if "evaluation" in typed else about.config.get("evaluation", {})
     now = config.model_dump()
-    return Config.model_validate({**now, **own, **{name: now[name] for name in typed & now.keys()}})
+    return EvaluationConfig.model_validate({**now, **own, **{name: now[name] for name in typed & now.keys()}})
 
 
-def images_of(about: About) -> ImageReader | None:
+def build_image_reader(about: RunSummary) -> ImageReader | None:
     """The images of a run where they still lie where they lay when it was trained."""
-    dataset, root = own_images(about.config)
+    dataset, root = find_run_images(about.config)
     if not root.is_dir():
         log.warning("dataset.root=%s: is not there, so the pages of images are left out.", dataset.root)
         return None
-    return seen_by_network(root, dataset, dataset.max_megapixels)
+    return read_network_input(root, dataset, dataset.max_megapixels)
 
 
 def _history(run: Run) -> pd.DataFrame | None:

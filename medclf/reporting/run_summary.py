@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from medclf.composites.stage_comparison import Beside
+from medclf.composites.stage_comparison import StageComparison
 from medclf.config.run_files import read_config, read_record
 from medclf.config.schema import TestTime
 from medclf.data.image_table import COLUMNS
-from medclf.inference.ood import Novelty
-from medclf.reporting.limitations import novelty_words
+from medclf.evaluation.estimates import wilson_interval
+from medclf.inference.ood import OODDetector
 from medclf.utils.csv_tables import read_frame
 from medclf.utils.run_dir import Run
 
@@ -21,7 +21,7 @@ CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
 
 
 @dataclass(frozen=True)
-class About:
+class RunSummary:
     """What is known of a run.
 
     ``config`` is its whole configuration, ``record`` what ``run.json`` holds, ``chosen`` how its checkpoint was chosen,
@@ -42,7 +42,7 @@ class About:
     tested_on: str | None = None
     tta: TestTime = "none"
     novelty: str | None = None
-    beside: list[Beside] = field(default_factory=list)
+    beside: list[StageComparison] = field(default_factory=list)
 
     @property
     def members(self) -> list[str]:
@@ -61,13 +61,13 @@ class About:
         module = "medclf.cascade" if self.gate else "medclf.ensemble" if self.members else "medclf.train"
         return shlex.join(["python", "-m", module, *self.record.get("command", [])])
 
-    def elsewhere(self, dataset: str, findings: list[str]) -> "About":
+    def elsewhere(self, dataset: str, findings: list[str]) -> "RunSummary":
         """The same model on the images of another dataset."""
         note = f"External validation: the images are those of {dataset}, the model is of {self.title}."
         title = f"{self.title}, tested on {dataset}"
         return replace(self, title=title, notes=[*self.notes, note, *findings], tested_on=dataset)
 
-    def augmented(self) -> "About":
+    def augmented(self) -> "RunSummary":
         """The same with test-time augmentation."""
         note = "Test-time augmentation: each probability is the mean over an image and its mirror image (tta=flip)."
         if self.tested_on is None:
@@ -89,9 +89,9 @@ class About:
         return table.astype(int)
 
 
-def about_run(
-    run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None, beside: Sequence[Beside] = ()
-) -> About:
+def summarize_run(
+    run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None, beside: Sequence[StageComparison] = ()
+) -> RunSummary:
     """What the folder of a run tells.
 
     Args:
@@ -110,7 +110,7 @@ def about_run(
         notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
     if members := config["model"].get("members"):
         notes.append(_composed(members, config["model"].get("gate")))
-    return About(
+    return RunSummary(
         title=f"{config['dataset']['name']}, {config['model']['name']}",
         positive=config["dataset"].get("positive"),
         config=config,
@@ -118,7 +118,7 @@ def about_run(
         chosen={name: chosen[name] for name in CHOSEN if name in chosen},
         images=read_frame(run.splits, COLUMNS),
         notes=notes,
-        novelty=novelty_words(Novelty.load(run.novelty)) if run.novelty.is_file() else None,
+        novelty=format_false_alarms(OODDetector.load(run.novelty)) if run.novelty.is_file() else None,
         beside=list(beside),
     )
 
@@ -132,6 +132,21 @@ def _composed(members: list[str], gate: str | None) -> str:
     )
 
 
-def about_table(path: Path, positive: str | None) -> About:
+def summarize_table(path: Path, positive: str | None) -> RunSummary:
     """What is known of anybody's table."""
-    return About(title=path.name, positive=positive)
+    return RunSummary(title=path.name, positive=positive)
+
+
+def format_false_alarms(novelty: OODDetector) -> str:
+    """The rule, and its false alarms on validation and test with Wilson's intervals."""
+    return (
+        f"An image is called unlike the training images where its distance from them is above {novelty.threshold:.4g} "
+        "(Mahalanobis distance of the network's features). Of the images of the same dataset that it was not fitted "
+        f"to, these are called so by mistake: {_share(novelty.false_alarms, novelty.validation, 'validation')}, on "
+        f"which this was chosen, and {_share(novelty.test_alarms, novelty.test, 'test')}."
+    )
+
+
+def _share(count: int, n: int, part: str) -> str:
+    low, high = wilson_interval(count, n)
+    return f"{count} of {n} {part} images ({count / n:.1%}, 95 % interval {low:.1%} to {high:.1%})"

@@ -6,31 +6,34 @@ from typing import Any
 import pandas as pd
 
 from medclf.evaluation.evaluate import Evaluation
-from medclf.evaluation.summary import as_json, metrics_frame, number
+from medclf.evaluation.summary import format_number, metrics_frame, metrics_to_json
 from medclf.plots.image_grids import ImageReader
-from medclf.plots.run_plots import GradCam, pictures_of
-from medclf.plots.style import save
+from medclf.plots.run_plots import GradCam, draw_run_plots
+from medclf.plots.style import save_plots
 from medclf.reporting.html_report import write_report
-from medclf.reporting.run_summary import About
+from medclf.reporting.run_summary import RunSummary
 from medclf.utils.atomic_write import write_csv
 from medclf.utils.plain_data import write_json
 
 
-def save_results(evaluation: Evaluation, about: About, folder: Path) -> None:
+def save_results(evaluation: Evaluation, about: RunSummary, folder: Path) -> None:
     """Write ``metrics.json``, ``metrics.csv``, and tables of operating points and subgroups where there are such."""
-    write_json(folder / "metrics.json", results_json(evaluation, about))
+    write_json(folder / "metrics.json", build_results_json(evaluation, about))
     write_csv(folder / "metrics.csv", metrics_frame(evaluation.metrics))
     for name, frame in (("operating_points", evaluation.points), ("subgroups", evaluation.subgroups)):
         if not frame.empty:
             write_csv(folder / f"{name}.csv", frame)
 
 
-def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
+def build_results_json(evaluation: Evaluation, about: RunSummary) -> dict[str, Any]:
     """What ``metrics.json`` holds: the choice of the checkpoint, operating point and temperature, and the metrics."""
     test = evaluation.test
     calibration = {
         when: {
-            name: {"value": number(found.value), "interval_95": [number(found.low), number(found.high)]}
+            name: {
+                "value": format_number(found.value),
+                "interval_95": [format_number(found.low), format_number(found.high)],
+            }
             for name, found in metrics.items()
         }
         for when, metrics in evaluation.calibration.items()
@@ -42,13 +45,13 @@ def results_json(evaluation: Evaluation, about: About) -> dict[str, Any]:
         "temperature": vars(evaluation.temperature),
         "calibration_test": calibration,
         "remarks": [*about.notes, *evaluation.remarks],
-        **{part: as_json(metrics) for part, metrics in evaluation.metrics.items()},
+        **{part: metrics_to_json(metrics) for part, metrics in evaluation.metrics.items()},
     }
 
 
 def write_outcome(
     evaluation: Evaluation,
-    about: About,
+    about: RunSummary,
     folder: Path,
     seen: ImageReader | None = None,
     history: pd.DataFrame | None = None,
@@ -70,7 +73,7 @@ def write_outcome(
     save_results(evaluation, about, folder)
     if not evaluation.config.pictures:
         return {}
-    pictures = pictures_of(evaluation, seen, history, about.chosen.get("epoch"), grad_cam)
-    files = save(pictures, folder / "figures")
+    pictures = draw_run_plots(evaluation, seen, history, about.chosen.get("epoch"), grad_cam)
+    files = save_plots(pictures, folder / "figures")
     write_report(evaluation, about, pictures, files, folder)
     return files

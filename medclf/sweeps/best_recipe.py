@@ -14,7 +14,7 @@ NOT_CHOSEN = ("hpo", "launcher", "experiment", "local", "hydra", "evaluation")
 """Groups whose choice a recipe leaves alone: its keys have what they set. It is judged in full, not as a trial is."""
 
 
-def recipe(config: DictConfig, trial: FrozenTrial, folder: Path) -> str:
+def build_recipe(config: DictConfig, trial: FrozenTrial, folder: Path) -> str:
     """The text of ``best.yaml``: the choices of all groups, and the keys whose value is not the choice's own.
 
     Args:

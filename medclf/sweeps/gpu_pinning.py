@@ -21,13 +21,13 @@ class OneGPU(Callback):  # type: ignore[misc]  # Hydra has no types
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Choose, before the first job of a process has touched CUDA; a later choice would change nothing."""
-        visible = gpus()
+        visible = list_gpus()
         if _held or len(visible) < 2:
             return
         os.environ["CUDA_VISIBLE_DEVICES"] = _free(visible) or visible[config.hydra.job.num % len(visible)]
 
 
-def gpus() -> list[str]:
+def list_gpus() -> list[str]:
     """The names by which CUDA knows the GPUs that this process may use."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]

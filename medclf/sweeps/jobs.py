@@ -14,13 +14,13 @@ from secrets import token_hex
 
 from omegaconf import DictConfig
 
-from medclf.config.schema import Config, Dataset, plain_content
+from medclf.config.schema import DatasetConfig, TrainConfig, to_plain_data
 from medclf.utils.atomic_write import write_text
-from medclf.utils.errors import ConfigError, MedclfError, listed
+from medclf.utils.errors import ConfigError, MedclfError, format_list
 from medclf.utils.plain_data import read_json
-from medclf.utils.run_dir import Run, claimed
-from medclf.utils.terminal import printable, say
-from medclf.utils.write_errors import unwritable
+from medclf.utils.run_dir import Run, lock_run
+from medclf.utils.terminal import escape_control, print_message
+from medclf.utils.write_errors import format_unwritable
 
 log = logging.getLogger(__name__)
 JOBS = "MEDCLF_SWEEP"
@@ -34,13 +34,13 @@ ELSEWHERE = {
 """By group, what does not change a job's outcome."""
 
 
-def identity(*, _root_: DictConfig) -> str:
+def compute_job_identity(*, _root_: DictConfig) -> str:
     """Eight hex digits of all that a job's outcome depends on: its configuration, its images and their split."""
-    from medclf.data.scan import examine, table_of
+    from medclf.data.scan import build_image_table, scan_dataset
 
-    content = plain_content(_root_, without=ELSEWHERE[""])
-    dataset = Dataset.model_validate(content["dataset"])
-    table = table_of(examine(dataset, progress=False), dataset)
+    content = to_plain_data(_root_, without=ELSEWHERE[""])
+    dataset = DatasetConfig.model_validate(content["dataset"])
+    table = build_image_table(scan_dataset(dataset, progress=False), dataset)
     for group, keys in ELSEWHERE.items():
         for key in keys:
             content.get(group, {}).pop(key, None)
@@ -53,7 +53,7 @@ def is_sweep(folder: Path) -> bool:
     return (folder / ".jobs").is_dir()
 
 
-def begin(folder: Path) -> None:
+def begin_sweep(folder: Path) -> None:
     """Open the list of a sweep's jobs, which processes that are started from here find.
 
     Raises:
@@ -64,29 +64,29 @@ def begin(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise ConfigError(unwritable("hydra.sweep.dir", Run(folder).shown, error)) from error
+        raise ConfigError(format_unwritable("hydra.sweep.dir", Run(folder).shown, error)) from error
     os.environ[JOBS] = str(path)
 
 
-def conclude() -> None:
+def finish_sweep() -> None:
     """Print the leaderboard of the jobs.
 
     Raises:
         MedclfError: naming the jobs that broke.
     """
-    from medclf.overview.runs import entries
+    from medclf.overview.runs import read_runs
     from medclf.overview.tables import leaderboard
 
     lines = Path(os.environ[JOBS]).read_text(encoding="utf-8").splitlines()
     told = [line.split("\t") for line in lines]
     runs = [Run(Path(folder)) for folder in dict.fromkeys(folder for _, folder in told)]
-    found = entries(runs)
-    say(f"\n{leaderboard(found)}\n")
+    found = read_runs(runs)
+    print_message(f"\n{leaderboard(found)}\n")
     broke = {folder for word, folder in told if word == BROKE}
     broken = [one.run.shown for one in found if str(one.run.folder) in broke or one.status != "finished"]
     if broken:
         raise MedclfError(
-            f"{len(broken)} of {len(runs)} jobs did not finish: {listed(broken)}; typed again, the sweep "
+            f"{len(broken)} of {len(runs)} jobs did not finish: {format_list(broken)}; typed again, the sweep "
             "goes on with them"
         )
 
@@ -96,7 +96,9 @@ def _tell(word: str, folder: Path) -> None:
         file.write(f"{word}\t{folder}\n")
 
 
-def job(task: Callable[[Config, Path], float | None], config: Config, folder: Path, identity: str) -> float | None:
+def run_job(
+    task: Callable[[TrainConfig, Path], float | None], config: TrainConfig, folder: Path, identity: str
+) -> float | None:
     """Do one job, if it is not done.
 
     Args:
@@ -111,7 +113,7 @@ def job(task: Callable[[Config, Path], float | None], config: Config, folder: Pa
     run = Run(folder)
     _tell(BEGAN, folder)
     try:
-        with claimed(folder, "hydra.sweep.dir"), _traceback_kept(run):
+        with lock_run(folder, "hydra.sweep.dir"), _traceback_kept(run):
             return _done(task, config, run, identity)
     except Exception as error:
         _tell(BROKE, folder)
@@ -130,11 +132,13 @@ def _traceback_kept(run: Run) -> Iterator[None]:
         yield
     except Exception:
         with suppress(OSError):
-            write_text(run.folder / "error.txt", printable(traceback.format_exc()))
+            write_text(run.folder / "error.txt", escape_control(traceback.format_exc()))
         raise
 
 
-def _done(task: Callable[[Config, Path], float | None], config: Config, run: Run, identity: str) -> float | None:
+def _done(
+    task: Callable[[TrainConfig, Path], float | None], config: TrainConfig, run: Run, identity: str
+) -> float | None:
     mark = run.folder / ".job"
     if mark.is_file() and mark.read_text(encoding="utf-8") != identity:
         raise ConfigError(

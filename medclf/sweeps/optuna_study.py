@@ -19,7 +19,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from medclf.sweeps.jobs import identity
+from medclf.sweeps.jobs import compute_job_identity
 from medclf.utils.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def open_study(config: DictConfig, root: Path, grid: bool) -> None:
         DataError: when the storage cannot be read.
     """
     sweeper = config.hydra.sweeper
-    space, _ = space_of(config)
+    space, _ = get_search_space(config)
     sweeper.study_name = f"{sweeper.study_name}_{_digest(config, space)}"
     folder = root / sweeper.study_name
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def open_study(config: DictConfig, root: Path, grid: bool) -> None:
             sweeper.storage, study_name=sweeper.study_name, direction=sweeper.direction, load_if_exists=True
         )
         _refuse_foreign(study, sweeper.storage, space)
-        _set_to_do(study, sweeper, combinations(space) if grid else None)
+        _set_to_do(study, sweeper, list_combinations(space) if grid else None)
     except (SQLAlchemyError, ValueError, KeyError, TypeError) as error:  # Optuna decodes what is stored as JSON
         raise DataError(f"hydra.sweeper.storage={sweeper.storage}: cannot be read: {error}") from error
     if sweeper.n_jobs < 1:  # joblib's word for all cores
@@ -68,7 +68,7 @@ def load_study(config: DictConfig) -> optuna.Study:
         DataError: for a trial with values that the search cannot have tried.
     """
     study = optuna.load_study(config.hydra.sweeper.study_name, config.hydra.sweeper.storage)
-    _refuse_foreign(study, config.hydra.sweeper.storage, space_of(config)[0])
+    _refuse_foreign(study, config.hydra.sweeper.storage, get_search_space(config)[0])
     return study
 
 
@@ -96,14 +96,14 @@ def _is_within(distribution: BaseDistribution, value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and bool(low <= value <= high)
 
 
-def space_of(config: DictConfig) -> tuple[dict[str, BaseDistribution], dict[str, Any]]:
+def get_search_space(config: DictConfig) -> tuple[dict[str, BaseDistribution], dict[str, Any]]:
     """What is searched and what was typed besides, by key, as the sweeper reads them."""
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     space, fixed = create_params_from_overrides([*params, *config.hydra.overrides.task])
     return {key: value for key, value in space.items() if key not in fixed}, fixed
 
 
-def combinations(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
+def list_combinations(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
     """Every combination of the values of a space, those of the last key changing fastest."""
     choices = [getattr(distribution, "choices", None) for distribution in space.values()]
     if None in choices:
@@ -114,7 +114,7 @@ def combinations(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
 def _digest(config: DictConfig, space: dict[str, BaseDistribution]) -> str:
     """Of what a search keeps fixed and of where it looks: trials of other images or settings never come into it."""
     searched = {key: distribution_to_json(distribution) for key, distribution in space.items()}
-    facts = json.dumps([identity(_root_=config), searched], sort_keys=True)
+    facts = json.dumps([compute_job_identity(_root_=config), searched], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:8]
 
 

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from medclf.plots.style import COLOURS, DPI, GREY, Picture, plain
+from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label
 
 COLUMNS = 4
 PANELS = 8
 
 
 @dataclass(frozen=True)
-class Searched:
+class SearchTrials:
     """A search: its objective, a row a trial, the best trial's number, its keys.
 
     ``choices`` has the values of those keys that have few; ``bounds`` low, high and scale (linear, log) of the others.
@@ -29,7 +29,7 @@ class Searched:
     bounds: dict[str, tuple[float, float, str]]
 
 
-def search_picture(searched: Searched) -> Picture:
+def search_plot(searched: SearchTrials) -> Plot:
     """The value of each trial with the best so far, and below it a panel a key (the first eight): value by setting."""
     keys = list(searched.keys)[:PANELS]
     rows = -(-len(keys) // COLUMNS)
@@ -40,12 +40,12 @@ def search_picture(searched: Searched) -> Picture:
         axes = figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS])
         _draw_key(axes, searched, key)
         if place % COLUMNS == 0:
-            axes.set_ylabel(plain(searched.monitor), fontsize=8)
+            axes.set_ylabel(escape_label(searched.monitor), fontsize=8)
     caption = "Each trial of the search and the best so far; below, the value by each setting that was searched."
-    return Picture("search", figure, caption, searched.table)
+    return Plot("search", figure, caption, searched.table)
 
 
-def _draw_trials(axes: Axes, searched: Searched) -> None:
+def _draw_trials(axes: Axes, searched: SearchTrials) -> None:
     table, done = searched.table, searched.table.dropna(subset=["value"])
     broken = table[table["value"].isna()]
     axes.plot(done["trial"], done["value"], "o", color=COLOURS[0], markersize=5, alpha=0.7, label="trial")
@@ -64,20 +64,20 @@ def _draw_trials(axes: Axes, searched: Searched) -> None:
         low = [0.03] * len(broken)
         axes.plot(broken["trial"], low, "x", color="black", transform=axes.get_xaxis_transform(), label="not finished")
     axes.set_xlabel("trial", fontsize=8)
-    axes.set_ylabel(plain(searched.monitor), fontsize=8)
+    axes.set_ylabel(escape_label(searched.monitor), fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     _tidy(axes)
 
 
-def _draw_key(axes: Axes, searched: Searched, key: str) -> None:
+def _draw_key(axes: Axes, searched: SearchTrials, key: str) -> None:
     done = searched.table.dropna(subset=["value"])
     done = done[done[key].notna()]
     places = done[key]
     if key in searched.choices:
         names = searched.choices[key]
         places = places.astype(str).map(names.index)
-        shown = [plain(name, 14) for name in names]
+        shown = [escape_label(name, 14) for name in names]
         axes.set_xticks(range(len(names)), shown, rotation=20 if max(map(len, shown)) > 8 else 0)
         axes.set_xlim(-0.5, len(names) - 0.5)
     else:
@@ -88,7 +88,7 @@ def _draw_key(axes: Axes, searched: Searched, key: str) -> None:
     axes.plot(places, done["value"], "o", color=COLOURS[0], markersize=4.5, alpha=0.6)
     best = done["trial"] == searched.best
     axes.plot(places[best], done["value"][best], "*", color=COLOURS[1], markersize=12, clip_on=False)
-    axes.set_title(plain(key, 30), fontsize=9)
+    axes.set_title(escape_label(key, 30), fontsize=9)
     _tidy(axes)
 
 

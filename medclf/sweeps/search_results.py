@@ -15,31 +15,33 @@ from optuna.distributions import CategoricalDistribution, IntLogUniformDistribut
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from medclf.sweeps.best_recipe import recipe
+from medclf.sweeps.best_recipe import build_recipe
 from medclf.sweeps.optuna_study import load_study
-from medclf.sweeps.search_plot import Searched, search_picture
+from medclf.sweeps.search_plot import SearchTrials, search_plot
 from medclf.utils.atomic_write import write_bytes
 from medclf.utils.errors import MedclfError
-from medclf.utils.terminal import fail, say
+from medclf.utils.terminal import fail, print_message
 
 LOGARITHMIC = (LogUniformDistribution, IntLogUniformDistribution)
 
 
-def conclude(config: DictConfig) -> None:
+def write_search_results(config: DictConfig) -> None:
     """Write the results of a search whose trials are done, and print what to type next."""
     study = load_study(config)
     folder = Path(config.hydra.callbacks.search.folder) / study.study_name
     table = trials_table(study)
-    searched = Searched(config.monitor, table, study.best_trial.number, _keys(study), _choices(study), _bounds(study))
+    searched = SearchTrials(
+        config.monitor, table, study.best_trial.number, _keys(study), _choices(study), _bounds(study)
+    )
     for path, content in {
         folder / "trials.csv": table.to_csv(index=False).encode(),
-        folder / "search.png": search_picture(searched).png(),
-        folder / "experiment" / "best.yaml": recipe(config, study.best_trial, folder).encode(),
+        folder / "search.png": search_plot(searched).png(),
+        folder / "experiment" / "best.yaml": build_recipe(config, study.best_trial, folder).encode(),
     }.items():
         path.parent.mkdir(exist_ok=True)
         write_bytes(path, content)
     found = ", ".join(f"{key}={value}" for key, value in study.best_params.items())
-    say(
+    print_message(
         f"\nBest of {len(table)} trials: {config.monitor} {study.best_value:.4f} with {found}\n"
         f"  type it again: python -m medclf.train --config-dir {folder.as_posix()} experiment=best\n"
         f"  picture and table: {folder.as_posix()}/search.png, trials.csv\n"
@@ -91,7 +93,7 @@ def _bounds(study: optuna.Study) -> dict[str, tuple[float, float, str]]:
     }
 
 
-class Search(Callback):  # type: ignore[misc]  # Hydra has no types
+class SearchCallback(Callback):  # type: ignore[misc]  # Hydra has no types
     """Hydra callback of ``hpo=…``: opens the study before the trials, and writes down what came of it after them.
 
     Args:
@@ -120,7 +122,7 @@ class Search(Callback):  # type: ignore[misc]  # Hydra has no types
         """Write the search's table, its picture and its best configuration."""
 
         with _errors_end_the_command():
-            conclude(config)
+            write_search_results(config)
 
 
 @contextmanager

@@ -6,14 +6,14 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import DictConfig
 
 from medclf.config.composition import Composer, conf_dir
-from medclf.config.config_files import options_of
-from medclf.config.hydra_plugins import check_plugins
+from medclf.config.config_files import list_options
+from medclf.config.hydra_plugins import validate_plugins
 from medclf.config.limits import MAX_JOBS
-from medclf.config.overrides import check_combinations, parse
-from medclf.utils.errors import ConfigError, did_you_mean, listed
+from medclf.config.overrides import parse_overrides, validate_combinations
+from medclf.utils.errors import ConfigError, format_list, suggest
 
 
-def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list[str]:
+def add_search_space(composer: Composer, overrides: list[str], multirun: bool) -> list[str]:
     """The overrides, with the search space of the config before them, an interval as a sweep over its two ends.
 
     Args:
@@ -24,7 +24,7 @@ def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list
     Raises:
         ConfigError: for a search that is no sweep, that looks for the best of several monitors, or has no trial.
     """
-    parsed = parse(overrides)
+    parsed = parse_overrides(overrides)
     typed = {item.get_key_element(): item for item in parsed}
     if not multirun:
         for group in {"hpo", "launcher"} & typed.keys():
@@ -37,14 +37,14 @@ def with_space(composer: Composer, overrides: list[str], multirun: bool) -> list
     choices = node.hydra.runtime.choices
     if "hpo/space" in typed:
         _check_name(str(typed["hpo/space"].value()), composer)
-    check_plugins(node)
+    validate_plugins(node)
     _check_globs(parsed, composer)
-    params = parse([f"{key}={value}" for key, value in (node.hydra.sweeper.get("params") or {}).items()])
+    params = parse_overrides([f"{key}={value}" for key, value in (node.hydra.sweeper.get("params") or {}).items()])
     space = [item for item in params if item.get_key_element() not in typed]
     if choices.get("hpo"):
         _check_space(node, [*space, *(item for item in parsed if item.is_sweep_override())])
     else:
-        check_combinations(parsed, MAX_JOBS)
+        validate_combinations(parsed, MAX_JOBS)
     return [*map(_listable, space), *map(_listable, parsed)]
 
 
@@ -54,13 +54,13 @@ def _check_name(name: str, composer: Composer) -> None:
     places = [folder / "hpo" / "space" for folder in folders]
     known = [path.relative_to(place).with_suffix("").as_posix() for place in places for path in place.rglob("*.yaml")]
     if name not in known:
-        valid = listed(sorted(known))
-        raise ConfigError(f"hpo/space={name}: there is no such space; {did_you_mean(name, known)}Valid: {valid}")
+        valid = format_list(sorted(known))
+        raise ConfigError(f"hpo/space={name}: there is no such space; {suggest(name, known)}Valid: {valid}")
 
 
 def _check_globs(parsed: list[Override], composer: Composer) -> None:
     for item in parsed:
-        if isinstance(item.value(), Glob) and not options_of(str(item.key_or_group), composer.folders):
+        if isinstance(item.value(), Glob) and not list_options(str(item.key_or_group), composer.folders):
             raise ConfigError(
                 f"{item.input_line}: glob is for groups such as model; name the values: {item.get_key_element()}=A,B"
             )
@@ -69,7 +69,7 @@ def _check_globs(parsed: list[Override], composer: Composer) -> None:
 def _check_space(node: DictConfig, space: list[Override]) -> None:
     hpo = node.hydra.runtime.choices.hpo
     if node.hydra.callbacks.search.grid:
-        check_combinations(space, MAX_JOBS)
+        validate_combinations(space, MAX_JOBS)
     if not any(item.is_sweep_override() for item in space):
         raise ConfigError(f"hpo={hpo}: every key has one value, so there is nothing to search; give one several")
     for item in space:

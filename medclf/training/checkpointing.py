@@ -15,17 +15,17 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.nn import Module
 
-from medclf.utils.atomic_write import written_whole
-from medclf.utils.errors import ConfigError, DataError, listed
-from medclf.utils.random_state import State, random_state, set_random_state
+from medclf.utils.atomic_write import atomic_file
+from medclf.utils.errors import ConfigError, DataError, format_list
+from medclf.utils.random_state import State, get_random_state, set_random_state
 from medclf.utils.run_dir import Run
-from medclf.utils.write_errors import reason, remedy, write_error
+from medclf.utils.write_errors import find_write_error, suggest_remedy, write_failure
 
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError, AttributeError)
 """What torch.load raises for a damaged file."""
 
 
-def whole_checkpoint(
+def find_whole_checkpoint(
     run: Run, which: Literal["last", "previous"], network: Module, max_epochs: int | None = None
 ) -> Path:
     """Return the checkpoint that a run is resumed from.
@@ -54,7 +54,7 @@ def whole_checkpoint(
     if others:
         raise DataError(
             f"{path}: is of another network than the run's config.yaml tells: {len(others)} of its weights differ "
-            f"({listed(sorted(others), 3)}); put the run's own back, or start the run anew"
+            f"({format_list(sorted(others), 3)}); put the run's own back, or start the run anew"
         )
     return path
 
@@ -82,7 +82,7 @@ def _load(path: Path) -> dict[str, Any]:
     return saved
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and moves it there in one step: a kill leaves the one before.
 
     Lightning's own goes by way of the system's temporary folder, from which a move to another disk is a copy.
@@ -96,33 +96,33 @@ class WholeCheckpoints(TorchCheckpointIO):
         """
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with written_whole(Path(path)) as file:
+            with atomic_file(Path(path)) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:  # torch's own words for a full disk
-            raise DataError(unwritable_checkpoint(Path(path), error)) from error
+            raise DataError(format_unwritable_checkpoint(Path(path), error)) from error
 
 
-def unwritable_checkpoint(path: Path, error: Exception) -> str:
+def format_unwritable_checkpoint(path: Path, error: Exception) -> str:
     """Return the message about a checkpoint of a run that cannot be written, with the command that resumes the run."""
     run = Run(path.parent.parent)
-    why = reason(write_error(error, run.folder) or error)
-    then = f"{remedy(why)}, then: {run.resume_command()}"
-    return f"{run.shown}: cannot be written: {why}; earlier checkpoints are kept; {then}"
+    cause = find_write_error(error, run.folder) or error
+    then = f"{suggest_remedy(cause)}, then: {run.resume_command()}"
+    return f"{run.shown}: cannot be written: {write_failure(cause)}; earlier checkpoints are kept; {then}"
 
 
-class KeepRandomState(Callback):
+class RandomStateCheckpoint(Callback):
     """Keeps the state of all random numbers in the checkpoints, so that a resumed run draws as it would have."""
 
     def state_dict(self) -> State:
         """The state now."""
-        return random_state()
+        return get_random_state()
 
     def load_state_dict(self, state_dict: State) -> None:
         """Set it at once: Lightning may ask for the first epoch's images before any later hook."""
         set_random_state(state_dict)
 
 
-class EndTogether(Callback):
+class TerminateTogether(Callback):
     """Ends several processes on SIGTERM, by which a cluster tells that it ends a job.
 
     Lightning's own handler talks to the other processes from wherever it was called, and waits forever where these were
@@ -275,9 +275,9 @@ def _keep_previous(last: Path) -> None:
         try:
             aside.hardlink_to(last)
         except OSError:  # a file system without links
-            with last.open("rb") as content, written_whole(previous) as file:
+            with last.open("rb") as content, atomic_file(previous) as file:
                 shutil.copyfileobj(content, file)
         else:
             aside.replace(previous)
     except OSError as error:
-        raise DataError(unwritable_checkpoint(previous, error)) from error
+        raise DataError(format_unwritable_checkpoint(previous, error)) from error

@@ -16,7 +16,7 @@ from torchmetrics.functional.classification import (
 )
 
 
-def epoch_metrics(
+def build_epoch_metrics(
     probabilities: Tensor, target: Tensor, classes: list[str], positive: str | None = None
 ) -> dict[str, float]:
     """Metrics of a whole split for an epoch's log, by torchmetrics, in the order of ``metric_names``.
@@ -99,6 +99,6 @@ class EpochOutputs(torch.nn.Module):
         return logits.reshape(-1, self.num_classes), target.long(), loss
 
 
-def probabilities_of(logits: Tensor) -> Tensor:
+def logits_to_probabilities(logits: Tensor) -> Tensor:
     """Class probabilities (n, classes) on the CPU in float64: softmax in less makes ties of confident predictions."""
     return logits.cpu().double().softmax(1)

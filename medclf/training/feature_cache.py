@@ -18,16 +18,16 @@ from torch import Tensor
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from medclf.config.schema import Config
+from medclf.config.schema import TrainConfig
 from medclf.data.augmentation_views import DrawnViews, Flips, Views, are_flips
-from medclf.data.checksummed_array import CheckedArray, DamagedArrayError, write_checked
+from medclf.data.checksummed_array import ChecksummedArray, DamagedArrayError, write_checksummed
 from medclf.data.datamodule import Features, ImageDataModule, ImageDataset
-from medclf.models.conv_fusion import folded
+from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.network import Network
 from medclf.training.module import ClassifierModule
-from medclf.utils.atomic_write import written_whole
+from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import DataError
-from medclf.utils.write_errors import unwritable
+from medclf.utils.write_errors import format_unwritable
 
 log = logging.getLogger(__name__)
 FORMAT = 3
@@ -36,7 +36,7 @@ BATCH = 32
 """Images at a time: more make a CPU slower."""
 
 
-def open_features(
+def open_feature_cache(
     images: ImageDataset,
     views: Views | None,
     network: Network,
@@ -71,15 +71,15 @@ def open_features(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         features = _computed(images, views, compute, progress)
-        with written_whole(path) as file:
-            write_checked(file, features.shape, np.float32, (view.tobytes() for view in features))
+        with atomic_file(path) as file:
+            write_checksummed(file, features.shape, np.float32, (view.tobytes() for view in features))
     except OSError as error:
-        raise DataError(unwritable("dataset.store", folder, error)) from error
+        raise DataError(format_unwritable("dataset.store", folder, error)) from error
     return _opened(path)
 
 
 def _opened(path: Path) -> NDArray[np.float32]:
-    CheckedArray(path, np.float32).check_rows()
+    ChecksummedArray(path, np.float32).check_rows()
     features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
     return features
 
@@ -87,10 +87,10 @@ def _opened(path: Path) -> NDArray[np.float32]:
 def _key(images: ImageDataset, views: Views | None, network: Network, arithmetic: str) -> str:
     seen = hashlib.sha256(np.asarray(images.rows, np.int64).tobytes())
     facts = [FORMAT, images.store.path.name, seen.hexdigest(), views.name if views else "", arithmetic]
-    return hashlib.sha256(json.dumps([*facts, backbone_digest(network)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([*facts, compute_backbone_digest(network)]).encode()).hexdigest()[:16]
 
 
-def backbone_digest(network: Network) -> str:
+def compute_backbone_digest(network: Network) -> str:
     """Tells whether two backbones give the same features: of its modules, weights and statistics, and the scaling."""
     digest = hashlib.sha256(repr(network.backbone).encode())
     tensors = {**network.backbone.state_dict(), "mean": network.mean, "sd": network.sd}
@@ -162,7 +162,7 @@ class ReuseFeatures(Callback):
         return self.unfreeze_at is not None and trainer.current_epoch >= self.unfreeze_at
 
     def _set(self, data: ImageDataModule, network: Network, trainer: lightning.Trainer) -> None:
-        twin = functools.cache(partial(folded, network))  # made where features are not on disk
+        twin = functools.cache(partial(fold_batchnorm, network))  # made where features are not on disk
 
         @torch.inference_mode()
         def compute(images: Tensor) -> Tensor:
@@ -173,11 +173,11 @@ class ReuseFeatures(Callback):
         progress = trainer.is_global_zero and data.progress
         for part, images in data.datasets.items():
             views = self.views if part == "train" else None
-            values = open_features(images, views, network, compute, arithmetic, self.folder, progress)
+            values = open_feature_cache(images, views, network, compute, arithmetic, self.folder, progress)
             images.features = Features(values, views)
 
 
-def reuse_of(config: Config, augment: v2.Transform) -> ReuseFeatures | None:
+def plan_feature_reuse(config: TrainConfig, augment: v2.Transform) -> ReuseFeatures | None:
     """The callback where features can be reused: a frozen backbone, and few views of an image or ``feature_views``."""
     model, mixing = config.model, config.augmentation
     frozen = model.frozen or model.unfreeze_at is not None

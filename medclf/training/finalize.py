@@ -15,25 +15,25 @@ import torch.distributed
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from medclf.config.run_files import digests
-from medclf.config.schema import Config
+from medclf.config.run_files import compute_run_digests
+from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import ImageTable
-from medclf.data.preprocessing import seen_by_network
+from medclf.data.preprocessing import read_network_input
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.inference.grad_cam import build_activation, saved_grad_cam
-from medclf.inference.model_files import facts_of
-from medclf.inference.ood import watch_of
-from medclf.models.conv_fusion import folded
+from medclf.inference.grad_cam import build_activation, save_grad_cam
+from medclf.inference.model_files import build_metadata
+from medclf.inference.ood import attach_feature_collector
+from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.state_dict import plain_state
-from medclf.reporting.run_summary import About, about_run
+from medclf.reporting.run_summary import RunSummary, summarize_run
 from medclf.reporting.write import write_outcome
 from medclf.training.module import ClassifierModule
-from medclf.training.tensorboard import history_of, log_results
-from medclf.utils.atomic_write import write_csv, written_whole
+from medclf.training.tensorboard import log_results, read_history
+from medclf.utils.atomic_write import atomic_file, write_csv
 from medclf.utils.errors import DataError
 from medclf.utils.file_digests import file_digest, model_digests
 from medclf.utils.plain_data import write_json
@@ -43,11 +43,11 @@ from medclf.utils.run_dir import Run, is_main_process
 log = logging.getLogger(__name__)
 
 
-def conclude(
+def finalize_training(
     trainer: lightning.Trainer,
     module: ClassifierModule,
     data: ImageDataModule,
-    config: Config,
+    config: TrainConfig,
     run: Run,
     facts: dict[str, object],
 ) -> float:
@@ -66,7 +66,7 @@ def conclude(
     """
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     module.load_state_dict(best["state_dict"])
-    watch = watch_of(trainer, module, data, config.seed) if is_main_process() else None
+    watch = attach_feature_collector(trainer, module, data, config.seed) if is_main_process() else None
     predictions = predict_splits(trainer, module, data, None if watch is None else watch.look)
     if trainer.received_sigterm:  # Lightning only notes it while a network predicts
         raise Terminated(128 + signal.SIGTERM)
@@ -82,12 +82,12 @@ def conclude(
     save_best(module, config, data.table, evaluation, chosen, run.best_model)
     run.note(best_json_sha256=file_digest(run.best_facts))
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
-    about = about_run(run, {"checkpoint": checkpoint, **chosen}, facts)
+    about = summarize_run(run, {"checkpoint": checkpoint, **chosen}, facts)
     history = _saved_history(trainer, run)
-    seen = seen_by_network(data.table.root, config.dataset, config.dataset.max_megapixels)
-    grad_cam = saved_grad_cam(evaluation, seen, build_activation(module.network, seen), run.grad_cam)
+    seen = read_network_input(data.table.root, config.dataset, config.dataset.max_megapixels)
+    grad_cam = save_grad_cam(evaluation, seen, build_activation(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
-    facts |= digests(run)
+    facts |= compute_run_digests(run)
     if isinstance(trainer.logger, TensorBoardLogger):
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
     _report_results(evaluation.metrics["test"], evaluation, run, about)
@@ -98,7 +98,7 @@ def _saved_history(trainer: lightning.Trainer, run: Run) -> pd.DataFrame | None:
     if not isinstance(trainer.logger, TensorBoardLogger):
         return None
     trainer.logger.save()
-    history = history_of(Path(trainer.logger.log_dir))
+    history = read_history(Path(trainer.logger.log_dir))
     if history is not None:
         write_csv(run.history, history)
     return history
@@ -111,7 +111,7 @@ def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
     return float(states[0]["best_model_score"])
 
 
-def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: About) -> None:
+def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: RunSummary) -> None:
     below_runs = Path.cwd() / "runs" in run.folder.absolute().parents
     log.info(
         "Tested once: the checkpoint of epoch %d, the best by %s = %.4f",
@@ -128,7 +128,7 @@ def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: Abou
 
 def save_best(
     module: ClassifierModule,
-    config: Config,
+    config: TrainConfig,
     table: ImageTable,
     evaluation: Evaluation,
     chosen: dict[str, Any],
@@ -145,20 +145,22 @@ def save_best(
         path: of ``best.pth``, next to which ``novelty.npz`` lies where there is one: ``best.json`` holds the SHA-256 of
             both.
     """
-    with written_whole(path) as file:
+    with atomic_file(path) as file:
         torch.save(plain_state(module.network), file)
     facts = path.with_suffix(".json")
-    write_json(facts, describe(module, config, table, evaluation) | chosen | {"sha256": model_digests(facts)})
+    write_json(facts, describe_model(module, config, table, evaluation) | chosen | {"sha256": model_digests(facts)})
 
 
-def describe(module: ClassifierModule, config: Config, table: ImageTable, evaluation: Evaluation) -> dict[str, Any]:
-    """What one must know to use the weights: what ``facts_of`` gives, and of what the network is built.
+def describe_model(
+    module: ClassifierModule, config: TrainConfig, table: ImageTable, evaluation: Evaluation
+) -> dict[str, Any]:
+    """What one must know to use the weights: what ``build_metadata`` gives, and of what the network is built.
 
     ``mean`` and ``sd`` are for pixels of 0 to 1. ``sigmoid`` is the probability of the second class.
     """
     dataset = config.dataset
     return {
-        **facts_of(evaluation, dataset.name, table.digest()),
+        **build_metadata(evaluation, dataset.name, table.digest()),
         "kind": "network",
         "output": config.model.output,
         "precision": "float32" if str(config.trainer.precision).startswith(("32", "64")) else "mixed",
@@ -197,7 +199,7 @@ def predict_split(
     """The predictions table of one split; each BatchNorm is folded into its convolution, where images are looked at."""
     loader = data.val_dataloader() if part == "val" else data.test_dataloader()
     network = module.network
-    module.network = folded(network) if data.datasets[part].features is None else network
+    module.network = fold_batchnorm(network) if data.datasets[part].features is None else network
     try:
         with _shown(module.network.head, part, look):
             outputs: Any = trainer.predict(module, loader)

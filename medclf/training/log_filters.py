@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medclf.utils.write_errors import write_error
+from medclf.utils.write_errors import find_write_error
 
 UNFOUNDED = (
     # images come decoded from the store, and augmenting them is cheap
@@ -53,7 +53,7 @@ def silence() -> Iterator[None]:
 
 def _report_thread(failed: threading.ExceptHookArgs) -> None:
     """Leave out the traceback of TensorBoard's thread on a full disk: the main thread raises the same error."""
-    if failed.exc_value is None or write_error(failed.exc_value, Path("/")) is None:
+    if failed.exc_value is None or find_write_error(failed.exc_value, Path("/")) is None:
         threading.__excepthook__(failed)
 
 

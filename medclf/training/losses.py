@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from medclf.config.schema import Loss
+from medclf.config.schema import LossConfig
 
 
 class CrossEntropy(nn.Module):
@@ -40,7 +40,7 @@ class CrossEntropy(nn.Module):
         return -terms.sum() / (shares @ self.weights.to(logits.dtype)).sum()
 
 
-def class_weights(config: Loss, labels: Sequence[str], classes: Sequence[str]) -> list[float]:
+def class_weights(config: LossConfig, labels: Sequence[str], classes: Sequence[str]) -> list[float]:
     """The weight of each class.
 
     ``auto``: images / (classes * images of the class), as scikit-learn's ``balanced``. By name: 1 for those not named.

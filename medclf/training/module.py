@@ -9,7 +9,7 @@ from torch import Tensor
 from medclf.data.augmentation import build_batch_mixing
 from medclf.data.datamodule import Batch
 from medclf.models.network import build_network
-from medclf.training.epoch_metrics import EpochOutputs, epoch_metrics, probabilities_of
+from medclf.training.epoch_metrics import EpochOutputs, build_epoch_metrics, logits_to_probabilities
 from medclf.training.losses import CrossEntropy
 from medclf.training.optimizers import build_optimizer
 from medclf.training.schedules import build_schedule
@@ -98,7 +98,7 @@ class ClassifierModule(lightning.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Rows in the split (n,) and class probabilities (n, classes) in float64, both on the CPU."""
-        return batch.row.cpu(), probabilities_of(self(batch.images))
+        return batch.row.cpu(), logits_to_probabilities(self(batch.images))
 
     def on_train_epoch_end(self) -> None:
         """Logs what the epoch's training batches gave."""
@@ -122,7 +122,7 @@ class ClassifierModule(lightning.LightningModule):
         self.log(f"{stage}/loss", loss, prog_bar=True)
         if not torch.isfinite(loss):
             return  # a diverged network has no metrics; callbacks.divergence ends its training
-        metrics = epoch_metrics(probabilities_of(logits), target.cpu(), self.classes, self.positive)
+        metrics = build_epoch_metrics(logits_to_probabilities(logits), target.cpu(), self.classes, self.positive)
         shown = stage == "val"
         for name, value in metrics.items():
             self.log(f"{stage}/{name}", value, prog_bar=shown and name == "auroc_macro")

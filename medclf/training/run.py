@@ -8,25 +8,25 @@ from pathlib import Path
 import lightning
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from medclf.config.distributed import check_cores, check_shares
-from medclf.config.schema import Config
-from medclf.config.trainer_validation import check_batches
+from medclf.config.distributed import validate_cores, validate_worker_shares
+from medclf.config.schema import TrainConfig
+from medclf.config.trainer_validation import validate_batches
 from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import PARTS, ImageTable
-from medclf.data.scan import examine, table_of
+from medclf.data.scan import build_image_table, scan_dataset
 from medclf.data.training_overlap import save_fingerprints
-from medclf.evaluation.subgroups import check_subgroups
-from medclf.inference.precision import precision_of
-from medclf.training.checkpointing import whole_checkpoint
-from medclf.training.feature_cache import reuse_of
-from medclf.training.finalize import conclude
+from medclf.evaluation.subgroups import validate_subgroups
+from medclf.inference.precision import choose_precision
+from medclf.training.checkpointing import find_whole_checkpoint
+from medclf.training.feature_cache import plan_feature_reuse
+from medclf.training.finalize import finalize_training
 from medclf.training.log_filters import quieten
 from medclf.training.module import ClassifierModule
-from medclf.training.tensorboard import whole_events
+from medclf.training.tensorboard import complete_events
 from medclf.training.trainer import build_module, build_trainer
-from medclf.training.tuner import tuned
+from medclf.training.tuner import run_tuner
 from medclf.utils.errors import ConfigError, DataError, MedclfError
 from medclf.utils.plain_data import read_json, read_yaml, write_yaml
 from medclf.utils.process import Terminated, keep_freed_memory
@@ -39,7 +39,7 @@ TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
 
-def train_and_test(config: Config, folder: Path) -> float:
+def train_and_test(config: TrainConfig, folder: Path) -> float:
     """Train, choose the best checkpoint on validation, test it once, and leave everything in the run folder.
 
     Returns:
@@ -58,44 +58,44 @@ def train_and_test(config: Config, folder: Path) -> float:
     if not is_main_process():
         log.setLevel(logging.WARNING)
         return _train_and_test(_with_precision(config, run), run, {})
-    with run.at_work(resumed, run.resume_command(config.trust_code)) as facts, whole_events(run.folder):
+    with run.at_work(resumed, run.resume_command(config.trust_code)) as facts, complete_events(run.folder):
         return _train_and_test(_with_precision(config, run), run, facts)
 
 
-def _with_precision(config: Config, run: Run) -> Config:
+def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
     """The config with the precision that the run began with, or that the machine is built for; if none was chosen."""
     if config.trainer.precision is not None:
         return config
     if config.resume is not None and run.config.is_file():
         precision, why = read_yaml(run.config)["trainer"].get("precision"), "as the run began"
     else:
-        precision, why = precision_of(config.trainer.accelerator)
+        precision, why = choose_precision(config.trainer.accelerator)
     log.info("Precision %s: %s.", precision, why)
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"precision": precision})})
 
 
-def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float:
+def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object]) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     augment = build_augmentation(config.augmentation, config.trust_code)
-    reuse = reuse_of(config, augment)
+    reuse = plan_feature_reuse(config, augment)
     trainer = build_trainer(config, run, [] if reuse is None else [reuse])
     _refuse_several_processes(config, trainer)
     if is_main_process() and config.resume is None:
         save_config(config, run)  # before images are read, so that a run that stops from here on can be resumed
-    examined = examine(config.dataset, is_main_process())
-    table = table_of(examined, config.dataset)
-    check_subgroups(config.evaluation.subgroups, table.attributes)
+    examined = scan_dataset(config.dataset, is_main_process())
+    table = build_image_table(examined, config.dataset)
+    validate_subgroups(config.evaluation.subgroups, table.attributes)
     images = {part: len(table.part(part)) for part in PARTS}
-    check_shares(trainer.world_size, images)
+    validate_worker_shares(trainer.world_size, images)
     if not config.tune.batch_size:
-        check_batches(config.trainer, config.dataset.batch_size, images, trainer.world_size)
+        validate_batches(config.trainer, config.dataset.batch_size, images, trainer.world_size)
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
     data.keep_workers = config.model.unfreeze_at is None  # else what they hold changes on the way
     data.setup()
-    config = tuned(config, data, run, trainer.logger)
+    config = run_tuner(config, data, run, trainer.logger)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data)
     if is_main_process():
@@ -110,15 +110,15 @@ def _train_and_test(config: Config, run: Run, facts: dict[str, object]) -> float
         return float("nan")
     if not run.best_checkpoint.is_file():
         raise MedclfError(f"monitor={config.monitor}: was not a number in any epoch, so no best checkpoint was chosen")
-    return conclude(trainer, module, data, config, run, facts)
+    return finalize_training(trainer, module, data, config, run, facts)
 
 
-def save_config(config: Config, run: Run) -> None:
+def save_config(config: TrainConfig, run: Run) -> None:
     """Write the resolved configuration as plain data."""
     write_yaml(run.config, config.model_dump(by_alias=True, mode="json"))
 
 
-def _note_images(run: Run, table: ImageTable, config: Config) -> None:
+def _note_images(run: Run, table: ImageTable, config: TrainConfig) -> None:
     """Record which images and which split the run has; one that goes on must have them still."""
     facts = {"split_hash": table.digest(), "content_hash": table.content_digest()}
     before = read_json(run.record)
@@ -131,10 +131,10 @@ def _note_images(run: Run, table: ImageTable, config: Config) -> None:
     run.note(**facts)
 
 
-def _refuse_several_processes(config: Config, trainer: lightning.Trainer) -> None:
+def _refuse_several_processes(config: TrainConfig, trainer: lightning.Trainer) -> None:
     processes = trainer.world_size
     if trainer.strategy.root_device.type == "cpu":
-        check_cores(trainer.num_devices)
+        validate_cores(trainer.num_devices)
     if processes > 1 and config.model.unfreeze_at is not None:
         raise ConfigError(
             f"model.unfreeze_at={config.model.unfreeze_at}: cannot be done by {processes} processes, which agree at "
@@ -148,7 +148,7 @@ def _refuse_several_processes(config: Config, trainer: lightning.Trainer) -> Non
 
 
 def _fit(
-    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: Config, run: Run
+    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, config: TrainConfig, run: Run
 ) -> float:
     begin = time.perf_counter()
     checkpoint = None if config.resume is None else _checkpoint(run, config, module)
@@ -170,10 +170,10 @@ def _fit(
     return round(seconds, 3)
 
 
-def _checkpoint(run: Run, config: Config, module: ClassifierModule) -> Path | None:
+def _checkpoint(run: Run, config: TrainConfig, module: ClassifierModule) -> Path | None:
     if config.resume is None:
         return None
-    return whole_checkpoint(run, config.resume_from, module, config.trainer.max_epochs)
+    return find_whole_checkpoint(run, config.resume_from, module, config.trainer.max_epochs)
 
 
 def without_worker_traceback(message: str) -> str:
@@ -182,7 +182,7 @@ def without_worker_traceback(message: str) -> str:
     return found[1] if found else message
 
 
-def _report_images(config: Config, table: ImageTable) -> None:
+def _report_images(config: TrainConfig, table: ImageTable) -> None:
     log.info(
         "Dataset %s from %s, split %s\n%s", config.dataset.name, config.dataset.root, table.digest(), table.counts()
     )

@@ -16,12 +16,12 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from medclf.config.schema import Config
+from medclf.config.schema import TrainConfig
 from medclf.evaluation.estimates import Metrics
 
 
 def log_results(
-    logger: TensorBoardLogger, config: Config, results: dict[str, Metrics], pictures: dict[str, bytes], step: int
+    logger: TensorBoardLogger, config: TrainConfig, results: dict[str, Metrics], pictures: dict[str, bytes], step: int
 ) -> None:
     """Log the test metrics, the pictures, and the hyperparameters with the final validation metrics.
 
@@ -42,12 +42,12 @@ def log_results(
     logger.experiment.add_text("evaluation/metrics", _markdown(test), step)
     validation = results["val"].overall if "val" in results else {}
     final = {f"val_best/{name}": found.value for name, found in validation.items() if not math.isnan(found.value)}
-    logger.log_hyperparams(hyperparameters(config), final, step)
+    logger.log_hyperparams(collect_hyperparameters(config), final, step)
     logger.save()
 
 
 @contextmanager
-def whole_events(folder: Path) -> Iterator[None]:
+def complete_events(folder: Path) -> Iterator[None]:
     """If this block fails, as on a full disk, cut what is left of an unfinished record off the event files.
 
     Args:
@@ -86,7 +86,7 @@ def _markdown(metrics: Metrics) -> str:
     return "\n".join(["| metric | value [95 % interval] | n |", "|---|---|---|", *rows])
 
 
-def hyperparameters(config: Config) -> dict[str, Any]:
+def collect_hyperparameters(config: TrainConfig) -> dict[str, Any]:
     """What one would compare runs by, flat."""
     return {
         "dataset": config.dataset.name,
@@ -112,7 +112,7 @@ def hyperparameters(config: Config) -> dict[str, Any]:
     }
 
 
-def history_of(folder: Path) -> pd.DataFrame | None:
+def read_history(folder: Path) -> pd.DataFrame | None:
     """What TensorBoard was told of each epoch: ``epoch`` and a column ``train/…`` or ``val/…`` for each metric.
 
     Args:

@@ -9,18 +9,18 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from medclf.config.component_registry import CALLBACKS, LOGGERS, build_component, import_component
-from medclf.config.schema import Config
+from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.models.backbones import ResNet
 from medclf.models.weights import load_weights
-from medclf.training.checkpointing import EndTogether, KeepRandomState, WholeCheckpoints
+from medclf.training.checkpointing import AtomicCheckpointIO, RandomStateCheckpoint, TerminateTogether
 from medclf.training.losses import class_weights
 from medclf.training.module import ClassifierModule
 from medclf.utils.errors import ConfigError
 from medclf.utils.run_dir import Run
 
 
-def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
+def build_trainer(config: TrainConfig, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
     """Lightning's Trainer with the callbacks and the logger of the config, all writing into the run folder.
 
     Args:
@@ -33,12 +33,12 @@ def build_trainer(config: Config, run: Run, more: Sequence[Callback] = ()) -> li
     """
     trust = config.trust_code
     configured = (_callback(name, node, run.checkpoints, trust) for name, node in config.callbacks.items())
-    callbacks = [KeepRandomState(), EndTogether(), *more, *configured]
+    callbacks = [RandomStateCheckpoint(), TerminateTogether(), *more, *configured]
     logger = build_component("logger", config.logger, LOGGERS, trust, save_dir=str(run.folder))
     arguments = config.trainer.model_dump()
     if arguments["accelerator"] == "cpu" or not torch.cuda.is_available():
         arguments["sync_batchnorm"] = False  # torch can do it on GPUs alone
-    plugins = [WholeCheckpoints(), *(arguments.pop("plugins") or [])]
+    plugins = [AtomicCheckpointIO(), *(arguments.pop("plugins") or [])]
     try:
         return lightning.Trainer(
             **arguments, plugins=plugins, callbacks=callbacks, logger=logger, default_root_dir=run.folder
@@ -61,7 +61,7 @@ def _callback(name: str, node: dict[str, Any], checkpoints: Path, trust_code: bo
 log = logging.getLogger(__name__)
 
 
-def build_module(config: Config, data: ImageDataModule) -> ClassifierModule:
+def build_module(config: TrainConfig, data: ImageDataModule) -> ClassifierModule:
     """The module of a config for the images of a data module, with the pretrained weights that the config names.
 
     Raises:

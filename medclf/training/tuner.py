@@ -9,12 +9,12 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 
-from medclf.config.schema import Config
+from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.training.log_filters import silence
 from medclf.training.module import ClassifierModule
 from medclf.training.trainer import build_module
-from medclf.utils.atomic_write import written_whole
+from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import ConfigError
 from medclf.utils.plain_data import read_yaml
 from medclf.utils.run_dir import Run
@@ -24,7 +24,7 @@ STEPS_AN_EPOCH = 4
 TAKEN_OVER = ("accelerator", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 
 
-def tuned(config: Config, data: ImageDataModule, run: Run, logger: Logger | None) -> Config:
+def run_tuner(config: TrainConfig, data: ImageDataModule, run: Run, logger: Logger | None) -> TrainConfig:
     """The config with what the Tuner finds; a resumed run keeps what was found at its start.
 
     Raises:
@@ -43,20 +43,20 @@ def tuned(config: Config, data: ImageDataModule, run: Run, logger: Logger | None
         lr, figure = _learning_rate(config, build_module(config, data), data)
         config = _with(config, batch_size=config.dataset.batch_size, lr=lr)
         run.figures.mkdir(exist_ok=True)
-        with written_whole(run.figures / "learning_rate_search.png") as file:
+        with atomic_file(run.figures / "learning_rate_search.png") as file:
             figure.savefig(file, format="png")
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_figure("tune/learning_rate", figure)
     return config
 
 
-def _with(config: Config, batch_size: int, lr: float) -> Config:
+def _with(config: TrainConfig, batch_size: int, lr: float) -> TrainConfig:
     dataset = config.dataset.model_copy(update={"batch_size": batch_size})
     optimizer = config.optimizer.model_copy(update={"lr": lr})
     return config.model_copy(update={"dataset": dataset, "optimizer": optimizer})
 
 
-def _batch_size(config: Config, module: ClassifierModule, data: ImageDataModule) -> int:
+def _batch_size(config: TrainConfig, module: ClassifierModule, data: ImageDataModule) -> int:
     """The largest power of two that memory takes, up to ``tune.max_batch_size`` and a quarter of the training images.
 
     Every size that is returned was tried. ``data`` goes on with it; the module is as before.
@@ -72,7 +72,7 @@ def _batch_size(config: Config, module: ClassifierModule, data: ImageDataModule)
     return found
 
 
-def _learning_rate(config: Config, module: ClassifierModule, data: ImageDataModule) -> tuple[float, Figure]:
+def _learning_rate(config: TrainConfig, module: ClassifierModule, data: ImageDataModule) -> tuple[float, Figure]:
     """The learning rate at which the loss falls fastest (Smith, WACV 2017), and a picture of the search.
 
     The module is as before.
@@ -93,7 +93,7 @@ def _learning_rate(config: Config, module: ClassifierModule, data: ImageDataModu
     return float(found), figure
 
 
-def _tuner(config: Config, folder: str) -> Tuner:
+def _tuner(config: TrainConfig, folder: str) -> Tuner:
     options: dict[str, Any] = config.trainer.model_dump(include=set(TAKEN_OVER))
     trainer = lightning.Trainer(
         **options,

@@ -32,7 +32,7 @@ _UNFINISHED = re.compile(r"\.(?P<target>.+?)-(?:(?P<machine>[0-9a-f]{8})-)?[a-z0
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that takes the name ``path`` in one step, once it is complete and on the disk.
 
     An existing file of that name stays until then, and stays for good if writing fails. Several processes may write the
@@ -62,7 +62,7 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def folder_written_whole(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Make a temporary folder next to ``folder`` that takes its name in one step when the block ends.
 
     Raises:
@@ -88,14 +88,14 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
-    with written_whole(path) as file:
+    with atomic_file(path) as file:
         file.write(content)
 
 
 def write_csv(path: Path, table: "DataFrame", index: bool = False) -> None:
     """Write a table as a CSV file, whole or not at all; every float with all its digits."""
     # pandas would write wide tables in chunks of a few rows, each of which takes as long as the whole
-    with written_whole(path) as file:
+    with atomic_file(path) as file:
         table.to_csv(file, index=index, mode="wb", chunksize=ROWS)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from medclf.utils.errors import DataError, did_you_mean, listed
+from medclf.utils.errors import DataError, format_list, suggest
 from medclf.utils.file_limits import BYTES_PER_CELL, TABLE_CELLS
 from medclf.utils.regular_files import NotRegularFileError, open_regular
 
@@ -105,8 +105,8 @@ def require_columns(columns: Sequence[str], needed: Sequence[str], name: str) ->
     missing = [column for column in needed if column not in columns]
     if missing:
         raise DataError(
-            f"{name}: has no column '{missing[0]}'; {did_you_mean(missing[0], columns)}"
-            f"Columns: {listed(columns) or 'none'}"
+            f"{name}: has no column '{missing[0]}'; {suggest(missing[0], columns)}"
+            f"Columns: {format_list(columns) or 'none'}"
         )
 
 
@@ -172,7 +172,7 @@ def _check_header(header: list[str], shown: str) -> None:
     twice = [name for name, count in named.items() if count > 1]
     if twice:
         raise DataError(
-            f"{shown}: column {listed(map(repr, twice), SHOWN)} occurs more than once; rename or remove one"
+            f"{shown}: column {format_list(map(repr, twice), SHOWN)} occurs more than once; rename or remove one"
         )
 
 
@@ -191,7 +191,7 @@ def _whole_rows(rows: Iterator[tuple[int, list[str]]], width: int, shown: str) -
 def _wrong_rows(wrong: dict[int, list[int]], width: int) -> Iterator[str]:
     for count, numbers in sorted(wrong.items())[:SHOWN]:
         rows, have = ("rows", "have") if len(numbers) > 1 else ("row", "has")
-        place = f"{rows} {listed(numbers, SHOWN)}"
+        place = f"{rows} {format_list(numbers, SHOWN)}"
         yield f"{len(numbers)} {rows} {have} {_cells(count)}, the header has {width}: {place}"
     if max(wrong) > width:
         yield "put a value that holds a comma in double quotes"

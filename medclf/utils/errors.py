@@ -19,13 +19,13 @@ class DataError(MedclfError):
     """The images, or the folder they are in, are not what the configuration says."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """The nearest of the known words as a question, or nothing: ``"did you mean 'busi'? "``."""
     matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'? " if matches else ""
 
 
-def listed(items: Iterable[object], limit: int = 20) -> str:
+def format_list(items: Iterable[object], limit: int = 20) -> str:
     """Return items joined by commas, the first ``limit`` of them, with a count of the rest; long ones are cut."""
     words = [_cut(str(item)).replace("\n", "\\n") for item in items]  # a name must not look like the next line
     rest = f" and {len(words) - limit} more" if len(words) > limit else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from medclf.utils.atomic_write import written_whole
+from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import DataError
 from medclf.utils.regular_files import open_regular
 
@@ -73,12 +73,12 @@ def write_yaml(path: Path, content: dict[str, Any]) -> None:
     _write(path, yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
-def flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested keys joined by dots; lists and empty mappings are values."""
     out: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{prefix}{key}"
-        out |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+        out |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return out
 
 
@@ -90,7 +90,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _write(path: Path, text: str) -> None:
-    with written_whole(path) as file:
+    with atomic_file(path) as file:
         file.write(text.encode())
 
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def importing_libraries() -> Iterator[None]:
     """Import in less time: what imports make stays, and to look through it again and again takes up to a second."""
     gc.disable()
     try:
@@ -24,7 +24,7 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def leave() -> None:
+def exit_process() -> None:
     """End the process, its work done and its files closed: to take apart all that torch has loaded takes seconds.
 
     One that has processes or threads at work, or trains together with others, ends as ever: they are waited for, or

@@ -9,21 +9,21 @@ _PLAIN = re.compile(r"[\w./:@%+-]+", re.ASCII)
 _WORDS = ("null", "true", "false")
 
 
-def override(key: str, value: str) -> str:
+def format_override(key: str, value: str) -> str:
     """Return ``key=value`` as Hydra reads it as text: what is special is quoted, and nothing in it is resolved."""
     if _PLAIN.fullmatch(value) and value.lower() not in _WORDS and not _is_number(value):
         return f"{key}={value}"
-    return f"{key}={quoted(value)}"
+    return f"{key}={quote_value(value)}"
 
 
-def quoted(value: str) -> str:
+def quote_value(value: str) -> str:
     """Return a value of an override in quotes, in which nothing is an expression."""
     # backslashes count only in front of a quote and at the end, where they are doubled
     escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
     return "'" + escaped.replace("${", "\\${") + "'"
 
 
-def command_line(module: str, *overrides: str) -> str:
+def format_command(module: str, *overrides: str) -> str:
     """Return a command line of medclf, quoted for a shell where that is needed."""
     return " ".join([f"python -m medclf.{module}", *map(shlex.quote, overrides)])
 

@@ -9,7 +9,7 @@ import torch
 State = dict[str, Any]
 
 
-def random_state() -> State:
+def get_random_state() -> State:
     """Those of torch (on every GPU too), NumPy and Python."""
     kind, keys, *rest = np.random.get_state()
     return {

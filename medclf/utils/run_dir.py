@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 from medclf.utils.atomic_write import remove_leftovers
 from medclf.utils.errors import ConfigError, DataError, MedclfError
 from medclf.utils.plain_data import read_json, write_json
-from medclf.utils.quoting import command_line, override
-from medclf.utils.terminal import printable
-from medclf.utils.write_errors import reason, remedy, unwritable, write_error
+from medclf.utils.quoting import format_command, format_override
+from medclf.utils.terminal import escape_control
+from medclf.utils.write_errors import find_write_error, format_unwritable, suggest_remedy, write_failure
 
 LOCK = ".lock"
 RESERVED_BYTES = 2**16
@@ -79,7 +79,7 @@ class Run:
             trust_code: whether the run needs ``trust_code=true``.
         """
         trust = ["trust_code=true"] if trust_code else []
-        return command_line("train", override("resume", self.shown), *trust)
+        return format_command("train", format_override("resume", self.shown), *trust)
 
     @contextmanager
     def at_work(self, resumed: bool = False, again: str | None = None) -> Iterator[dict[str, Any]]:
@@ -96,7 +96,7 @@ class Run:
             ConfigError: if another process works in the folder, or the run to be resumed has finished.
             DataError: if the folder cannot be written or the disk is full.
         """
-        with claimed(self.folder, "resume" if resumed else "hydra.run.dir"):
+        with lock_run(self.folder, "resume" if resumed else "hydra.run.dir"):
             facts: dict[str, Any] = {}
             begun = False
             try:
@@ -117,14 +117,14 @@ class Run:
 
     def _explained(self, error: BaseException, again: str | None) -> BaseException:
         """Return the error itself, or the message about the failed write that it comes from."""
-        cause = None if isinstance(error, MedclfError) else write_error(error, self.folder)
+        cause = None if isinstance(error, MedclfError) else find_write_error(error, self.folder)
         if cause is None:
             return error
         named = getattr(cause, "filename", None)
         elsewhere = isinstance(named, str) and not Path(named).absolute().is_relative_to(self.folder.absolute())
         return DataError(
-            f"{named if elsewhere else self.shown}: cannot be written: {reason(cause)}; {remedy(reason(cause))}, "
-            f"then: {again or self.resume_command()}"
+            f"{named if elsewhere else self.shown}: cannot be written: {write_failure(cause)}; "
+            f"{suggest_remedy(cause)}, then: {again or self.resume_command()}"
         )
 
     def _record_end(self, error: BaseException) -> None:
@@ -144,7 +144,7 @@ class Run:
 
     def _begin(self, resumed: bool) -> None:
         if resumed:
-            refuse_finished(self)
+            validate_not_finished(self)
             for place in (self.folder, self.checkpoints, self.figures, self.figures / "data"):
                 remove_leftovers(place)
         if resumed and self.record.is_file():
@@ -157,11 +157,11 @@ class Run:
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
         record.pop("error", None)
-        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else now()})
+        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else utc_now()})
 
 
 @contextmanager
-def claimed(folder: Path, key: str) -> Iterator[None]:
+def lock_run(folder: Path, key: str) -> Iterator[None]:
     """Make a run folder and keep other processes out of it; the system unlocks it when this process ends.
 
     This process may claim a folder again that it holds.
@@ -181,7 +181,7 @@ def claimed(folder: Path, key: str) -> Iterator[None]:
     except Timeout as error:
         raise ConfigError(f"{key}={shown}: another process is at work there; wait for it, or end it") from error
     except OSError as error:
-        raise ConfigError(unwritable(key, Run(folder).shown, error)) from error
+        raise ConfigError(format_unwritable(key, Run(folder).shown, error)) from error
     try:
         yield
     finally:
@@ -201,7 +201,7 @@ def is_used(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir()))
 
 
-def refuse_finished(run: Run) -> None:
+def validate_not_finished(run: Run) -> None:
     """Refuse to go on with a run that has ended.
 
     Raises:
@@ -211,7 +211,7 @@ def refuse_finished(run: Run) -> None:
         raise ConfigError(f"resume={run.shown}: this run has finished; start a new one for other settings")
 
 
-def unfinished(root: Path) -> list[Run]:
+def find_unfinished_runs(root: Path) -> list[Run]:
     """Return the unfinished runs below a folder, the one that was last at work first.
 
     A run with a damaged record is left out with a warning.
@@ -222,7 +222,7 @@ def unfinished(root: Path) -> list[Run]:
             if run.status not in (None, "finished"):
                 waiting.append(run)
         except DataError as error:
-            sys.stderr.write(printable(f"warning: skipped: {error}\n"))
+            sys.stderr.write(escape_control(f"warning: skipped: {error}\n"))
     return sorted(waiting, key=lambda run: max(path.stat().st_mtime for path in _traces(run)), reverse=True)
 
 
@@ -235,7 +235,7 @@ def is_main_process() -> bool:
     return all(int(os.environ.get(name, 0)) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
+def package_versions(packages: Iterable[str]) -> dict[str, str]:
     """The installed version of each package."""
     return {name: version(name) for name in packages}
 
@@ -243,18 +243,18 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def _beginning() -> dict[str, Any]:
     return {
         "status": "running",
-        "started": now(),
+        "started": utc_now(),
         "ended": None,
         "command": sys.argv[1:],
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
-        "versions": versions(PACKAGES),
+        "versions": package_versions(PACKAGES),
     }
 
 
-def processor() -> str:
+def processor_name() -> str:
     """What the processor calls itself, as far as the system tells."""
     cpuinfo = Path("/proc/cpuinfo")  # platform.processor() is empty on Linux
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
@@ -262,6 +262,6 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time of the world's clock, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TextIO
 
 from medclf.utils.errors import MedclfError
 from medclf.utils.process import Terminated, ended_by_signals
-from medclf.utils.write_errors import EVERYWHERE, reason, remedy, write_error
+from medclf.utils.write_errors import EVERYWHERE, find_write_error, suggest_remedy, write_failure
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -22,7 +22,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 _GONE = (BrokenPipeError, ConnectionError)
 
 
-def printable(text: str) -> str:
+def escape_control(text: str) -> str:
     r"""Replace control characters, which a terminal obeys, by what they are called: ESC becomes ``\x1b``."""
     return _CONTROL.sub(lambda found: _escaped(found[0]), text)
 
@@ -31,7 +31,7 @@ def _escaped(sign: str) -> str:
     return f"\\x{ord(sign):02x}" if ord(sign) < 256 else f"\\u{ord(sign):04x}"
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     """Make the standard streams safe for names of any kind and for readers that stop early.
 
     A closed stream becomes the null device; a sign that the terminal cannot encode is escaped; a write that fails is
@@ -46,19 +46,19 @@ def prepare() -> None:
 
 
 @contextmanager
-def command() -> Iterator[None]:
+def command_errors() -> Iterator[None]:
     """Surround a command: one message and exit status 2 for an error that the user can correct, no traceback.
 
     Ctrl-C, SIGTERM and SIGHUP end it with the status that shells give them, after open files have been removed.
     """
-    prepare()
+    prepare_streams()
     try:
         with ended_by_signals():
             yield
     except MedclfError as error:
         fail(str(error))
     except OSError as error:
-        cause = write_error(error, Path("/"))
+        cause = find_write_error(error, Path("/"))
         if cause is None:
             raise
         fail(_failed_write(cause))
@@ -72,21 +72,22 @@ def command() -> Iterator[None]:
 
 def fail(message: str) -> NoReturn:
     """Print a message about an error that the user can correct, and exit with status 2."""
-    sys.stderr.write(f"error: {printable(message)}\n")
+    sys.stderr.write(f"error: {escape_control(message)}\n")
     sys.exit(2)
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Print to standard output at once, control characters escaped."""
-    sys.stdout.write(printable(text))
+    sys.stdout.write(escape_control(text))
     sys.stdout.flush()
 
 
 def _failed_write(error: Exception) -> str:
     named = getattr(error, "filename", None) or "a file"
     if getattr(error, "errno", None) in EVERYWHERE:
-        return f"{named}: cannot be written: {reason(error)}; {remedy(reason(error))}, then type the command again"
-    return f"{named}: {reason(error)}"
+        remedy = suggest_remedy(error)
+        return f"{named}: cannot be written: {write_failure(error)}; {remedy}, then type the command again"
+    return f"{named}: {write_failure(error)}"
 
 
 def _open_closed_streams() -> None:
@@ -137,7 +138,7 @@ class _Raw(io.FileIO):
             os.dup2(nowhere, number)
             os.close(nowhere)
             if number == 1 and not isinstance(error, _GONE):
-                sys.stderr.write(f"standard output cannot be written: {reason(error)}; the rest of it is lost\n")
+                sys.stderr.write(f"standard output cannot be written: {write_failure(error)}; the rest of it is lost\n")
             return memoryview(content).nbytes
 
 
@@ -146,13 +147,13 @@ class _Record(logging.LogRecord):
 
     def getMessage(self) -> str:  # noqa: N802, the name is logging's
         """Return the message as it may be shown."""
-        return printable(super().getMessage())
+        return escape_control(super().getMessage())
 
 
 def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    return printable(_python_format(message, category, filename, lineno, line))
+    return escape_control(_python_format(message, category, filename, lineno, line))
 
 
 _python_format = warnings.formatwarning

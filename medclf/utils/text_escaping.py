@@ -11,19 +11,19 @@ _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\
 """Control characters, signs that reorder text, and halves of surrogate pairs."""
 
 
-def visible(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return one line without control characters and without signs that change the direction of writing."""
     return _HIDDEN.sub("\ufffd", _SPACE.sub(" ", text))
 
 
-def in_html(value: Any) -> Any:
+def escape_html(value: Any) -> Any:
     """Return what a template of HTML shows of a value; escaping is left to the template, and markup stays as it is."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return to_one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def in_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Return one line of text in which a reader of Markdown finds no tag, link, image or code."""
-    return visible(text).replace("<", "&lt;").replace("`", "'").replace("](", "]\\(")
+    return to_one_line(text).replace("<", "&lt;").replace("`", "'").replace("](", "]\\(")
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -33,4 +33,4 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return in_markdown(text).replace("|", "\\|")
+    return escape_markdown(text).replace("|", "\\|")

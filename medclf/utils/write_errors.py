@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from medclf.utils.quoting import override
+from medclf.utils.quoting import format_override
 
 NO_SPACE = "no space left"
 EVERYWHERE = {
@@ -31,25 +31,26 @@ AT_A_PATH = {
 """Errors that mean the same of a path that was to be written, but may have other causes elsewhere."""
 
 
-def reason(error: Exception) -> str:
-    """Describe the error that writing a file has raised."""
+def write_failure(error: Exception) -> str:
+    """Return why a file could not be written, in plain words."""
     if isinstance(error, OSError):
         known = {**EVERYWHERE, **AT_A_PATH}
         return known.get(error.errno or 0) or error.strerror or str(error)
     return NO_SPACE if _is_full_database(error) else str(error)
 
 
-def unwritable(key: str, folder: str | Path, error: Exception) -> str:
+def format_unwritable(key: str, folder: str | Path, error: Exception) -> str:
     """Return the message about a folder, given by a key of the configuration, that cannot be written."""
-    return f"{override(key, str(folder))}: cannot be written: {reason(error)}; name another: {key}=FOLDER"
+    named = format_override(key, str(folder))
+    return f"{named}: cannot be written: {write_failure(error)}; name another: {key}=FOLDER"
 
 
-def remedy(problem: str) -> str:
-    """Say what to do about a reason."""
-    return "free some" if problem == NO_SPACE else "make it writable"
+def suggest_remedy(error: Exception) -> str:
+    """Return what to do about a failed write."""
+    return "free some" if write_failure(error) == NO_SPACE else "make it writable"
 
 
-def write_error(error: BaseException, folder: Path) -> Exception | None:
+def find_write_error(error: BaseException, folder: Path) -> Exception | None:
     """Find the failed write, if any, that an exception comes from.
 
     Libraries wrap such errors in their own, so the whole chain of causes is searched.

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medclf.data.image_formats import FORMATS, has_dicom
-from medclf.data.image_headers import format_of
+from medclf.data.image_headers import detect_format
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.inference.grad_cam import overlay
+from medclf.inference.grad_cam import overlay_grad_cam
 from medclf.inference.loading import Model, load_model
-from medclf.inference.ood import Novelty
+from medclf.inference.ood import OODDetector
 from medclf.inference.predictor import PredictedBatch, Predictor
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
@@ -53,7 +53,7 @@ class Answer:
     seconds: float
 
 
-def warmed_up(
+def load_warm_predictor(
     path: Path, accelerator: str, trust_code: bool, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> Predictor:
     """A model that has answered once, so that the first image takes no longer than the next.
@@ -68,11 +68,11 @@ def warmed_up(
         DataError, ConfigError: as ``load_model`` and ``Predictor`` do.
     """
     engine = Predictor(load_model(path, trust_code), accelerator, max_megapixels=max_megapixels)
-    answer(engine, base64.b64decode(_png(np.zeros((64, 64, 1), np.uint8))))
+    answer_image(engine, base64.b64decode(_png(np.zeros((64, 64, 1), np.uint8))))
     return engine
 
 
-def answer(engine: Predictor, content: bytes) -> Answer:
+def answer_image(engine: Predictor, content: bytes) -> Answer:
     """Answer for a file.
 
     Args:
@@ -84,16 +84,16 @@ def answer(engine: Predictor, content: bytes) -> Answer:
     """
     begun = time.perf_counter()
     model = engine.model
-    seen = engine.see(Path(), name_for(content), content)
+    seen = engine.see(Path(), guess_file_name(content), content)
     found = engine.predict([seen])
     predicted = int(found.predicted[0])
-    picture = overlay(model, seen, predicted)
-    threshold = threshold_of(model)
+    picture = overlay_grad_cam(model, seen, predicted)
+    threshold = format_threshold(model)
     bars = [
         Bar(
             name,
             float(value),
-            percent(float(value)),
+            format_percent(float(value)),
             None if name == model.facts.gate else threshold,
             place == predicted,
         )
@@ -101,10 +101,10 @@ def answer(engine: Predictor, content: bytes) -> Answer:
     ]
     return Answer(
         decided=model.classes[predicted],
-        why=why(model, found),
+        why=explain_decision(model, found),
         bars=bars,
         unlike=None if model.novelty is None else bool(found.unlike[0]),
-        likeness=likeness(model, found),
+        likeness=describe_ood(model, found),
         seen=_png(seen[0].transpose(1, 2, 0)),
         overlay=None if picture is None else _png(picture),
         seconds=time.perf_counter() - begun,
@@ -118,7 +118,7 @@ def _png(pixels: NDArray[np.uint8]) -> str:
     return base64.b64encode(stream.getvalue()).decode()
 
 
-def percent(share: float) -> str:
+def format_percent(share: float) -> str:
     """A share from 0 to 1; what is not certain is never called 0 or 100 %."""
     if 0 < share < 0.0005:
         return "< 0.1 %"
@@ -127,7 +127,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def threshold_of(model: Model) -> float | None:
+def format_threshold(model: Model) -> float | None:
     """Of two classes the threshold of the positive one's calibrated probability, None where there is none such.
 
     It parts the same images as that of the network's own probability does, since with two classes the temperature
@@ -141,26 +141,27 @@ def threshold_of(model: Model) -> float | None:
     return 1 / (1 + math.exp(-math.log(threshold / (1 - threshold)) / model.facts.temperature))
 
 
-def why(model: Model, found: PredictedBatch) -> str:
+def explain_decision(model: Model, found: PredictedBatch) -> str:
     """How the class of the first image was decided."""
     gate, threshold = model.facts.gate, model.facts.operating_point.threshold
     if threshold is None or gate is None:
         return "The most probable class is decided for; this model has no threshold."
     place = model.classes.index(gate)
     reached = "below" if found.predicted[0] == place else "at or above"
-    calibrated = threshold_of(model)
+    calibrated = format_threshold(model)
     if calibrated is None:
         together = 1 - float(found.uncalibrated[0, place])
         return (
-            f"All classes but {gate} have together {percent(together)} before calibration, {reached} the threshold of "
-            f"{percent(threshold)}."
+            f"All classes but {gate} have together {format_percent(together)} before calibration, {reached} the "
+            "threshold of "
+            f"{format_percent(threshold)}."
         )
     other = 1 - place
-    name, probability = model.classes[other], percent(float(found.probabilities[0, other]))
-    return f"The probability of {name}, {probability}, is {reached} the threshold of {percent(calibrated)}."
+    name, probability = model.classes[other], format_percent(float(found.probabilities[0, other]))
+    return f"The probability of {name}, {probability}, is {reached} the threshold of {format_percent(calibrated)}."
 
 
-def likeness(model: Model, found: PredictedBatch) -> str:
+def describe_ood(model: Model, found: PredictedBatch) -> str:
     """Whether the first image is like those that the model was trained on."""
     if model.novelty is None:
         return "This model cannot tell whether an image is like those that it was trained on."
@@ -170,21 +171,21 @@ def likeness(model: Model, found: PredictedBatch) -> str:
     return f"The image looks like those that the model was trained on: {told}"
 
 
-def _alarms(novelty: Novelty) -> str:
+def _alarms(novelty: OODDetector) -> str:
     """How often images of the right kind are called unlike."""
     splits = {
         "validation": (novelty.false_alarms, novelty.validation),
         "test": (novelty.test_alarms, novelty.test),
     }
-    told = [f"{few} of {n} {split} images ({percent(few / n)})" for split, (few, n) in splits.items() if n]
+    told = [f"{few} of {n} {split} images ({format_percent(few / n)})" for split, (few, n) in splits.items() if n]
     return f"False alarms: {', '.join(told) or 'not known'}."
 
 
 SAID = "PNG, JPEG, BMP, TIFF, WebP or DICOM"
 
 
-def name_for(content: bytes) -> str:
-    """Return a name by which ``medclf.data.image_io.decode`` reads these bytes.
+def guess_file_name(content: bytes) -> str:
+    """Return a name by which ``medclf.data.image_io.decode_image`` reads these bytes.
 
     Raises:
         UnreadableImageError: for a kind of file that is not taken.
@@ -193,6 +194,6 @@ def name_for(content: bytes) -> str:
         return "image.dcm"
     if not content:
         raise UnreadableImageError("the file is empty")
-    if format_of(content) not in FORMATS:
+    if detect_format(content) not in FORMATS:
         raise UnreadableImageError(f"not a file of a kind that is taken ({SAID})")
     return "image"

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.web_demo.answer import Answer
-from medclf.web_demo.page import answered, asset, refused
+from medclf.web_demo.page import read_asset, render_answer, render_refusal
 from medclf.web_demo.server import HOST
 from medclf.web_demo.uploads import BusyError, TooLargeError, Upload, Uploads
 
@@ -59,7 +59,7 @@ def build_app(ask: Callable[[bytes], Answer], page: str, max_mb: float) -> Starl
         if await request.is_disconnected():
             return Response(status_code=400)
         try:
-            return HTMLResponse(answered(await run_in_threadpool(ask, bytes(upload.content))))
+            return HTMLResponse(render_answer(await run_in_threadpool(ask, bytes(upload.content))))
         except UnreadableImageError as error:
             return _refusal(f"The file cannot be read: {error}.", 422)
         except Exception as error:  # no file may end the page's work
@@ -67,7 +67,7 @@ def build_app(ask: Callable[[bytes], Answer], page: str, max_mb: float) -> Starl
             return _refusal("This image cannot be answered for; the terminal says why.", 500)
 
     routes = [Route("/", _fixed(page, "text/html")), Route("/answer", answer, methods=["POST"])]
-    routes += [Route(f"/{name}", _fixed(asset(name), kind)) for name, kind in ASSETS.items()]
+    routes += [Route(f"/{name}", _fixed(read_asset(name), kind)) for name, kind in ASSETS.items()]
     # a page of another site whose name is made to lead here would send that name
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
     return Starlette(routes=routes, middleware=[trusted])
@@ -86,4 +86,4 @@ def _is_foreign(request: Request) -> bool:
 def _refusal(message: str, status: int, closing: bool = False) -> Response:
     headers = {"Connection": "close"} if closing else {}
     headers |= {"Retry-After": "2"} if status == 503 else {}
-    return HTMLResponse(refused(message), status, headers)
+    return HTMLResponse(render_refusal(message), status, headers)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from medclf.config.run_files import read_metrics
-from medclf.inference.metadata import Facts
+from medclf.inference.metadata import ModelMetadata
 from medclf.utils.run_dir import Run
 
 SHOWN = {
@@ -16,7 +16,7 @@ SHOWN = {
 SHOWN_BINARY = {"auroc_macro": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 
 
-class Figure(NamedTuple):
+class HeadlineMetric(NamedTuple):
     """A metric of the test split: its value, its 95 % interval or nothing, and of how many images it tells."""
 
     name: str
@@ -25,7 +25,7 @@ class Figure(NamedTuple):
     n: int
 
 
-def figures_of(path: Path, facts: Facts) -> list[Figure]:
+def get_headline_metrics(path: Path, facts: ModelMetadata) -> list[HeadlineMetric]:
     """The test metrics that lie in the run folder of a ``best.json``; none where it lies in no run folder.
 
     Raises:
@@ -39,7 +39,7 @@ def figures_of(path: Path, facts: Facts) -> list[Figure]:
     return [_figure(test, name, shown) for name, shown in names.items() if test.get(name) is not None]
 
 
-def _figure(test: Mapping[str, Any], name: str, shown: str) -> Figure:
+def _figure(test: Mapping[str, Any], name: str, shown: str) -> HeadlineMetric:
     low, high = test.get("interval_95", {}).get(name, (None, None))
     interval = "" if low is None else f"{low:.3f} to {high:.3f}"
-    return Figure(shown, f"{test[name]:.3f}", interval, test.get("n_of", {}).get(name, 0))
+    return HeadlineMetric(shown, f"{test[name]:.3f}", interval, test.get("n_of", {}).get(name, 0))

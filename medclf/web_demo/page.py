@@ -4,38 +4,38 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from medclf.inference.metadata import Facts
-from medclf.utils.text_escaping import in_html
+from medclf.inference.metadata import ModelMetadata
+from medclf.utils.text_escaping import escape_html
 from medclf.web_demo.answer import SAID, Answer
-from medclf.web_demo.headline_metrics import Figure
+from medclf.web_demo.headline_metrics import HeadlineMetric
 
 TEMPLATES = Environment(
     loader=PackageLoader("medclf.web_demo", "page"),
     autoescape=select_autoescape(default=True),
-    finalize=in_html,
+    finalize=escape_html,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 
 
-def page_of(facts: Facts, figures: list[Figure], max_mb: float) -> str:
+def render_page(facts: ModelMetadata, figures: list[HeadlineMetric], max_mb: float) -> str:
     """The page, before anything is dropped."""
     name = facts.model.name if facts.model is not None else f"{facts.kind} of {len(facts.members)} models"
     template = TEMPLATES.get_template("page.html.j2")
     return template.render(facts=facts, name=name, figures=figures, max_mb=max_mb, kinds=SAID)
 
 
-def answered(answer: Answer) -> str:
+def render_answer(answer: Answer) -> str:
     """What is shown for an image."""
     return TEMPLATES.get_template("answer.html.j2").render(answer=answer)
 
 
-def refused(message: str) -> str:
+def render_refusal(message: str) -> str:
     """What is shown for a file that is not taken."""
     return TEMPLATES.get_template("refused.html.j2").render(message=message)
 
 
-def asset(name: str) -> str:
+def read_asset(name: str) -> str:
     """A file of the page."""
     return files("medclf.web_demo").joinpath("page", name).read_text(encoding="utf-8")

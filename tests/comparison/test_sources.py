@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from compared import make_run, predictions
+from helpers.run_folders import make_run, predictions
 
-from medclf.comparison.sources import labels, read_all, several_seeds
+from medclf.comparison.sources import assign_labels, has_several_seeds, read_sources
 from medclf.evaluation.predictions import save_predictions
 from medclf.utils.errors import DataError
 
@@ -14,7 +14,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def read(*paths):
-    return read_all([Path(path) for path in paths])
+    return read_sources([Path(path) for path in paths])
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def test_names_are_as_short_as_they_can_be(runs, shown):
 
 
 def test_the_first_name_is_taken_that_no_other_has():
-    assert labels([("a", "x"), ("a", "y"), ("b", "z")]) == ["x", "y", "b"]
-    assert labels([("a", "b", "x"), ("a", "b", "y"), ("a", "c", "z")]) == ["x", "y", "c"]
+    assert assign_labels([("a", "x"), ("a", "y"), ("b", "z")]) == ["x", "y", "b"]
+    assert assign_labels([("a", "b", "x"), ("a", "b", "y"), ("a", "c", "z")]) == ["x", "y", "c"]
 
 
 def test_runs_without_a_configuration_have_their_folders_name():
@@ -56,13 +56,13 @@ def test_names_of_files_are_made_unique():
 )
 def test_several_seeds(runs, several):
     folders = [make_run(f"{model}{seed}", model, seed) for model, seed in runs]
-    assert several_seeds(read(*folders).values()) == several
+    assert has_several_seeds(read(*folders).values()) == several
 
 
 def test_of_a_table_no_seed_is_known():
     for name in ("a.csv", "b.csv"):
         save_predictions(predictions(), Path(name))
-    assert not several_seeds(read("a.csv", "b.csv").values())
+    assert not has_several_seeds(read("a.csv", "b.csv").values())
 
 
 @pytest.mark.parametrize(

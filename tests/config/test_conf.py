@@ -10,11 +10,11 @@ from omegaconf import OmegaConf
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer, conf_dir
-from medclf.config.overrides import jobs
-from medclf.config.schema import Config, validated
-from medclf.config.validation import check
+from medclf.config.overrides import expand_jobs
+from medclf.config.schema import TrainConfig, validate_config
+from medclf.config.validation import validate_train_config
 
-resolvers.register()
+resolvers.register_resolvers()
 
 GROUPS = (
     "augmentation", "callbacks", "dataset", "logger", "loss", "model", "optimizer", "scheduler", "trainer",
@@ -35,8 +35,8 @@ NEEDS = {
 """What a choice cannot do without."""
 
 
-def compose(*overrides: str) -> Config:
-    return validated(Composer("train").compose(list(overrides)), Config)
+def compose(*overrides: str) -> TrainConfig:
+    return validate_config(Composer("train").compose(list(overrides)), TrainConfig)
 
 
 def test_the_promised_choices_are_there():
@@ -52,7 +52,7 @@ def test_the_promised_choices_are_there():
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice):
     config = compose(choice, *NEEDS.get(choice, []))
-    check(config)
+    validate_train_config(config)
     group, name = choice.split("=")
     if hasattr(getattr(config, group), "name"):
         assert getattr(config, group).name == name
@@ -100,8 +100,8 @@ def test_the_better_direction_follows_the_monitor(monitor, mode):
 
 def test_jobs_cover_each_value_of_each_choice():
     overrides = ["model=cnn,resnet18", "seed=0,1,2", "optimizer.lr=0.1"]
-    assert list(jobs(overrides, multirun=False)) == [overrides]
-    assert [job[:2] for job in jobs(overrides, multirun=True)] == [
+    assert list(expand_jobs(overrides, multirun=False)) == [overrides]
+    assert [job[:2] for job in expand_jobs(overrides, multirun=True)] == [
         ["model=cnn", "seed=0"],
         ["model=resnet18", "seed=0"],
         ["model=cnn", "seed=1"],
@@ -111,7 +111,7 @@ def test_jobs_cover_each_value_of_each_choice():
 
 def test_what_cannot_be_listed_is_left_out_of_the_check():
     overrides = ["model=glob(*)", "optimizer.lr=interval(0.1,1)", "seed=range(3,9)", "trainer=cpu"]
-    assert list(jobs(overrides, multirun=True)) == [["seed=3", "trainer=cpu"]]
+    assert list(expand_jobs(overrides, multirun=True)) == [["seed=3", "trainer=cpu"]]
 
 
 def test_run_folders_of_one_second_differ():

@@ -2,19 +2,19 @@
 
 import re
 
-import layouts
 import pytest
 import torch
+from helpers import dataset_layouts as layouts
 from torch import nn
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer, conf_dir
-from medclf.config.schema import Config, validated
-from medclf.config.validation import check
+from medclf.config.schema import TrainConfig, validate_config
+from medclf.config.validation import validate_train_config
 from medclf.data.augmentation import build_augmentation
 from medclf.models.network import build_network
 
-resolvers.register()
+resolvers.register_resolvers()
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 PUBLISHED = {
     "thyroid_resnet18", "trachea_resnet18", "pneumonia_resnet50_mlp", "pneumonia_cnn", "pneumonia_resnet50",
@@ -23,11 +23,11 @@ PUBLISHED = {
 OURS = {"busi_best", "busi_best_frozen", "busi_best_scratch", "pneumonia_best", "covid_best"}
 
 
-def recipe(name: str, *overrides: str) -> Config:
-    return validated(Composer("train").compose([f"experiment={name}", *overrides]), Config)
+def recipe(name: str, *overrides: str) -> TrainConfig:
+    return validate_config(Composer("train").compose([f"experiment={name}", *overrides]), TrainConfig)
 
 
-def network(config: Config, classes: int) -> nn.Module:
+def network(config: TrainConfig, classes: int) -> nn.Module:
     size = config.dataset.image_size
     return build_network(config.model.model_dump(), [0.5], [0.2], size, classes)
 
@@ -53,7 +53,7 @@ def test_header_says_what_it_follows_what_to_type_and_what_was_published(name):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_recipe_composes(name):
     config = recipe(name)
-    check(config)
+    validate_train_config(config)
     assert config.dataset.name in name
     assert config.model.weights == ("none" if "cnn" in name or "scratch" in name else "default")
 

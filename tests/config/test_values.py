@@ -14,11 +14,11 @@ from omegaconf import OmegaConf
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
-from medclf.config.schema import Config, validated_content
-from medclf.config.validation import check
+from medclf.config.schema import TrainConfig, validate_content
+from medclf.config.validation import validate_train_config
 from medclf.utils.errors import ConfigError
 
-resolvers.register()
+resolvers.register_resolvers()
 BASE = ["model=resnet18", "model/head=mlp", "dataset.image_size=32", "trainer.max_epochs=2", "callbacks=early_stopping"]
 NOT_NUMBERS = ["abc", float("nan"), float("inf"), -1, 0, True, 1e9, 10**30, None, [1], {"a": 1}]
 WRONG = {
@@ -113,7 +113,7 @@ def shown(value: Any) -> str:
 
 
 def test_a_wrong_value_of_any_key_is_refused_by_one_message_that_names_the_key():
-    check(validated_content(composed(), Config))
+    validate_train_config(validate_content(composed(), TrainConfig))
     accepted: dict[str, list[str]] = {}
     for path, right in leaves(composed()):
         key = ".".join(path)
@@ -121,7 +121,7 @@ def test_a_wrong_value_of_any_key_is_refused_by_one_message_that_names_the_key()
             if value == right and type(value) is type(right):
                 continue
             try:
-                check(validated_content(with_value(path, value), Config))
+                validate_train_config(validate_content(with_value(path, value), TrainConfig))
             except ConfigError as error:
                 said = str(error)
                 assert all(path[-1] in line for line in said.splitlines()), f"{key}={shown(value)}: {said}"
@@ -157,8 +157,8 @@ def test_valid_values_of_the_trainer_arrive_as_they_are(key):
     for value in TRAINER[key]:
         content = with_value(("trainer", key), value)
         content["scheduler"] = {"name": "none"}
-        config = validated_content(content, Config)
-        check(config)
+        config = validate_content(content, TrainConfig)
+        validate_train_config(config)
         arrived = config.trainer.model_dump()[key]
         assert (arrived, type(arrived)) == (value, float if key == "gradient_clip_val" else type(value))
 
@@ -233,17 +233,17 @@ def test_what_cannot_end_well_is_refused_before_the_first_epoch(name):
         else:
             node[last] = value
     with pytest.raises(ConfigError, match=expected):
-        check(validated_content(content, Config))
+        validate_train_config(validate_content(content, TrainConfig))
 
 
 def test_code_of_the_users_own_needs_trust():
     content = with_value(("model", "backbone"), {"_target_": "my_networks.Mine", "width": 5})
     with pytest.raises(ConfigError, match=r"my_networks\.Mine: this class is not part of medclf; .*trust_code=true"):
-        check(validated_content(content, Config))
-    check(validated_content({**content, "trust_code": True}, Config))
+        validate_train_config(validate_content(content, TrainConfig))
+    validate_train_config(validate_content({**content, "trust_code": True}, TrainConfig))
     content["model"]["backbone"]["_args_"] = [1]
     with pytest.raises(ConfigError, match=r"model\.backbone\._args_: cannot be an argument"):
-        check(validated_content({**content, "trust_code": True}, Config))
+        validate_train_config(validate_content({**content, "trust_code": True}, TrainConfig))
 
 
 def test_nothing_here_imports_torch():

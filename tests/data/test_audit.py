@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_classes, write_image
+from helpers.images import write_classes, write_image
 from PIL import Image
 from scipy.stats import norm
 

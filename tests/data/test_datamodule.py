@@ -3,17 +3,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import dataset, write_classes
+from helpers.images import dataset, write_classes
 
 from medclf.config.composition import Composer
-from medclf.config.schema import Config, validated
+from medclf.config.schema import TrainConfig, validate_config
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.scan import load_image_table
 
 
 def augmentation(name):
-    return build_augmentation(validated(Composer("train").compose([f"augmentation={name}"]), Config).augmentation)
+    return build_augmentation(
+        validate_config(Composer("train").compose([f"augmentation={name}"]), TrainConfig).augmentation
+    )
 
 
 def module(root, *overrides, augment="none"):

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from medclf.data import image_headers, image_io
-from medclf.data.decoding_budget import MemoryBudget, decoding, reserve
-from medclf.data.image_io import decode
+from medclf.data.decoding_budget import MemoryBudget, decoding_memory, reserve_memory
+from medclf.data.image_io import decode_image
 from medclf.data.pixel_conversion import UnreadableImageError, to_eight_bits
 
 GRADIENT = np.linspace(0, 255, 64, dtype=np.uint8)[None, :].repeat(64, 0)
@@ -28,7 +28,7 @@ def encoded(kind, image=None, **options):
 
 def reason_of(tmp_path, content, **options):
     with pytest.raises(UnreadableImageError) as error:
-        decode(tmp_path, "x", grey=True, content=content, **options)
+        decode_image(tmp_path, "x", grey=True, content=content, **options)
     return str(error.value)
 
 
@@ -78,8 +78,8 @@ def test_large_images_share_a_budget(monkeypatch):
 
     def work():
         nonlocal at_once, most
-        with decoding():
-            reserve(budget, 100)
+        with decoding_memory():
+            reserve_memory(budget, 100)
             with lock:
                 at_once += 1
                 most = max(most, at_once)
@@ -95,9 +95,9 @@ def test_an_image_above_the_whole_budget_is_decoded_alone():
     budget, done = MemoryBudget(100), []
 
     def work():
-        with decoding():
-            reserve(budget, 1000)
-            reserve(budget, 1000)  # a second form of the same image does not wait for itself
+        with decoding_memory():
+            reserve_memory(budget, 1000)
+            reserve_memory(budget, 1000)  # a second form of the same image does not wait for itself
             done.append(len(done))
 
     run_threads(work, 3)
@@ -107,8 +107,8 @@ def test_an_image_above_the_whole_budget_is_decoded_alone():
 def test_decoding_reserves_memory_until_the_image_is_used(tmp_path, monkeypatch):
     budget = MemoryBudget(10**6)
     monkeypatch.setattr(image_io, "DECODING", budget)
-    with decoding():
-        decode(tmp_path, "x", grey=True, content=encoded("PNG", Image.fromarray(GRADIENT.astype(np.uint16))))
+    with decoding_memory():
+        decode_image(tmp_path, "x", grey=True, content=encoded("PNG", Image.fromarray(GRADIENT.astype(np.uint16))))
         assert budget._used >= 3 * GRADIENT.size
     assert budget._used == 0
 
@@ -153,7 +153,7 @@ def test_tiles_larger_than_the_limit_are_refused(tmp_path):
 
 def test_a_jpeg_of_many_scans_is_refused(tmp_path, monkeypatch):
     content = encoded("JPEG", progressive=True)
-    assert decode(tmp_path, "x", grey=True, content=content).size == (64, 64)
+    assert decode_image(tmp_path, "x", grey=True, content=content).size == (64, 64)
     monkeypatch.setattr(image_headers, "MAX_SCANNED_PIXELS", 20 * 64 * 64)
     assert "scans of 64x64 pixels" in reason_of(tmp_path, content + b"\xff\xda" * 20)
 
@@ -174,7 +174,7 @@ def test_a_file_larger_than_the_limit_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded("PNG"))
     monkeypatch.setattr(image_io, "MAX_FILE_BYTES", 100)
     with pytest.raises(UnreadableImageError, match=r"\d+ bytes, over 100: too large for one image"):
-        decode(tmp_path, "x.png", grey=True)
+        decode_image(tmp_path, "x.png", grey=True)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +192,13 @@ def test_an_array_that_holds_no_such_image(tmp_path, name, reason):
     np.save(tmp_path / "wide.npy", np.zeros((1, 3, 3000), np.uint8))
     (tmp_path / "text.npy").write_text("none")
     with pytest.raises(UnreadableImageError, match=reason):
-        decode(tmp_path, name, grey=True, max_megapixels=0.008)
+        decode_image(tmp_path, name, grey=True, max_megapixels=0.008)
 
 
 def test_a_png_named_like_a_part_of_an_array_is_read_as_the_png_it_is(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((9, 64, 64), np.uint8))
     (tmp_path / "a.npy#7.png").write_bytes(encoded("PNG"))
-    assert np.array_equal(np.asarray(decode(tmp_path, "a.npy#7.png", grey=True)), GRADIENT)
+    assert np.array_equal(np.asarray(decode_image(tmp_path, "a.npy#7.png", grey=True)), GRADIENT)
 
 
 def mutated(content, rng):
@@ -222,7 +222,7 @@ def test_a_damaged_file_is_decoded_or_unreadable(tmp_path, kind):
     rng, content = random.Random(kind), encoded(kind)
     for _ in range(60):
         try:
-            decode(tmp_path, "x", grey=True, content=mutated(content, rng), max_megapixels=4)
+            decode_image(tmp_path, "x", grey=True, content=mutated(content, rng), max_megapixels=4)
         except UnreadableImageError as error:
             assert str(error)
             assert "\n" not in str(error)

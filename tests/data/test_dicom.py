@@ -8,13 +8,13 @@ import zlib
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import write_dicom
+from helpers.dicom_files import write_dicom
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from medclf.data.fingerprint import fingerprint
-from medclf.data.image_io import decode, read_image
+from medclf.data.fingerprint import compute_fingerprint
+from medclf.data.image_io import decode_image, read_image
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.file_limits import MAX_INFLATION, SMALL_INFLATION
 
@@ -23,12 +23,12 @@ VALUES = GRADIENT.astype(np.int16) * 16
 
 
 def pixels(root):
-    return np.asarray(decode(root, "x.dcm", grey=True)).astype(int)
+    return np.asarray(decode_image(root, "x.dcm", grey=True)).astype(int)
 
 
 def reason_of(root, **options):
     with pytest.raises(UnreadableImageError) as error:
-        decode(root, "x.dcm", grey=True, **options)
+        decode_image(root, "x.dcm", grey=True, **options)
     return str(error.value)
 
 
@@ -73,7 +73,7 @@ def test_deflated_data_that_is_cut_short(tmp_path):
 def test_an_invalid_window_is_ignored_with_a_note(tmp_path, window, shown):
     write_dicom(tmp_path / "x.dcm", VALUES, **window)
     assert np.abs(pixels(tmp_path) - GRADIENT).max() <= 1
-    note = fingerprint(tmp_path, "x.dcm").note
+    note = compute_fingerprint(tmp_path, "x.dcm").note
     assert shown in note
     assert note.endswith("is invalid and is ignored")
 

@@ -6,8 +6,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from medclf.data import duplicates
-from medclf.data.duplicates import BLOCK, Duplicates, _near_pairs, distance, find_duplicates, linked
-from medclf.data.fingerprint import Fingerprint, fingerprints
+from medclf.data.duplicates import BLOCK, DuplicateGroups, _near_pairs, find_duplicates, hamming_distance, link_groups
+from medclf.data.fingerprint import Fingerprint, compute_fingerprints
 from medclf.utils.errors import DataError
 
 
@@ -23,7 +23,7 @@ def taken(root, images):
     """The fingerprints of images that are saved by name."""
     for name, (image, options) in images.items():
         image.save(root / name, **options)
-    return fingerprints(root, list(images), root / "store", progress=False)
+    return compute_fingerprints(root, list(images), root / "store", progress=False)
 
 
 def made(sha256, bits=0):
@@ -77,7 +77,7 @@ def test_one_picture_in_other_files(tmp_path):
     found = find_duplicates(prints, 32)
     assert found.exact.tolist() == []
     assert found.near.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
-    assert min(distance(prints[4], value) for value in prints[:4]) > 50
+    assert min(hamming_distance(prints[4], value) for value in prints[:4]) > 50
 
 
 def test_different_noise_is_not_near(tmp_path):
@@ -91,8 +91,8 @@ def test_distance():
     rng = np.random.default_rng(0)
     for _ in range(20):
         one, other = (int.from_bytes(rng.bytes(32), "big") for _ in range(2))
-        assert distance(made("a", one), made("b", other)) == bin(one ^ other).count("1")
-    assert distance(made("a", 0), made("b", 2**256 - 1)) == 256
+        assert hamming_distance(made("a", one), made("b", other)) == bin(one ^ other).count("1")
+    assert hamming_distance(made("a", 0), made("b", 2**256 - 1)) == 256
 
 
 @pytest.mark.parametrize("count", [1, 2, BLOCK, 2 * BLOCK + 50])
@@ -129,26 +129,26 @@ def pairs(*rows):
 
 def test_linked_joins_transitively():
     groups = ["e", "d", "c", "b", "a", "x"]
-    assert linked(groups, pairs((0, 1), (1, 2), (3, 4))) == ["c", "c", "c", "a", "a", "x"]
+    assert link_groups(groups, pairs((0, 1), (1, 2), (3, 4))) == ["c", "c", "c", "a", "a", "x"]
 
 
 def test_linked_joins_whole_groups():
     """Two images of patients b and c are one picture: all images of both belong together."""
     groups = ["c", "b", "a", "c", "b"]
-    assert linked(groups, pairs((0, 4))) == ["b", "b", "a", "b", "b"]
+    assert link_groups(groups, pairs((0, 4))) == ["b", "b", "a", "b", "b"]
 
 
 def test_without_pairs_groups_stay():
     groups = ["b", "a", "b", "10", "9"]
-    assert linked(groups, pairs()) == groups
+    assert link_groups(groups, pairs()) == groups
 
 
 def test_pair_within_a_group():
-    assert linked(["a", "a", "b"], pairs((0, 1))) == ["a", "a", "b"]
+    assert link_groups(["a", "a", "b"], pairs((0, 1))) == ["a", "a", "b"]
 
 
 def test_pairs_among_some_images():
-    pairs = Duplicates(np.array([[0, 1], [2, 4]]), np.array([[1, 3], [3, 4]]))
+    pairs = DuplicateGroups(np.array([[0, 1], [2, 4]]), np.array([[1, 3], [3, 4]]))
     some = pairs.among([True, False, True, True, True])
     assert some.exact.tolist() == [[1, 3]]
     assert some.near.tolist() == [[2, 3]]

@@ -10,24 +10,24 @@ from contextlib import closing
 import imagehash
 import numpy as np
 import pytest
-from conftest import write_image
+from helpers.images import write_image
 from PIL import Image
 
 from medclf.data import fingerprint as module
-from medclf.data.fingerprint import fingerprints
+from medclf.data.fingerprint import compute_fingerprints
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.errors import DataError
 
 
 def prints(root, paths, store):
-    return fingerprints(root, paths, store, progress=False)
+    return compute_fingerprints(root, paths, store, progress=False)
 
 
 def forbid_reading(monkeypatch):
     def read(root, path, *_):
         raise AssertionError(f"{path} is read again")
 
-    monkeypatch.setattr(module, "fingerprint", read)
+    monkeypatch.setattr(module, "compute_fingerprint", read)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -106,8 +106,10 @@ def test_only_the_new_file_is_read(tmp_path, monkeypatch):
     for name in names:
         write_image(tmp_path / name)
     prints(tmp_path, ["a.png", "c.png"], tmp_path / "store")
-    read, taken = module.fingerprint, []
-    monkeypatch.setattr(module, "fingerprint", lambda root, path, *more: taken.append(path) or read(root, path, *more))
+    read, taken = module.compute_fingerprint, []
+    monkeypatch.setattr(
+        module, "compute_fingerprint", lambda root, path, *more: taken.append(path) or read(root, path, *more)
+    )
     prints(tmp_path, names, tmp_path / "store")
     assert taken == ["b.png"]
 
@@ -163,7 +165,7 @@ def test_two_at_once(tmp_path, monkeypatch, kind):
     pool = ThreadPoolExecutor(2) if kind == "threads" else ProcessPoolExecutor(2, mp_context=spawn)
     with pool:
         jobs = [
-            pool.submit(fingerprints, tmp_path / "images", paths, tmp_path / "store", False)
+            pool.submit(compute_fingerprints, tmp_path / "images", paths, tmp_path / "store", False)
             for paths in (names, names[::-1])
         ]
         one, other = (job.result(timeout=120) for job in jobs)
@@ -244,5 +246,5 @@ def test_reason_is_not_remembered(tmp_path, monkeypatch):
 def test_a_lower_limit_applies_to_images_that_are_remembered(tmp_path):
     write_image(tmp_path / "a.png")
     assert not prints(tmp_path, ["a.png"], tmp_path / "store")[0].error
-    (again,) = fingerprints(tmp_path, ["a.png"], tmp_path / "store", progress=False, max_megapixels=0.0001)
+    (again,) = compute_fingerprints(tmp_path, ["a.png"], tmp_path / "store", progress=False, max_megapixels=0.0001)
     assert "over max_megapixels=0.0001" in again.error

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from medclf.config.schema import Phantom
+from medclf.config.schema import PhantomConfig
 from medclf.data import phantom
 from medclf.data.phantom import draw, ensure_phantom
 from medclf.utils.errors import DataError
 
-SMALL = Phantom(train=8, validation=4, size=32, seed=0)
+SMALL = PhantomConfig(train=8, validation=4, size=32, seed=0)
 
 
 def files(root):

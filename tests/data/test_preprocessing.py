@@ -3,11 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import dataset
+from helpers.images import dataset
 from PIL import Image
 
-from medclf.config.schema import Clahe
-from medclf.data.preprocessing import equalise, preprocess
+from medclf.config.schema import ClaheConfig
+from medclf.data.preprocessing import equalise_contrast, preprocess
 
 
 def square(image, tmp_path, *overrides, size=32):
@@ -105,7 +105,7 @@ def test_clahe_comes_before_resizing(tmp_path):
 
 def test_clahe_of_colour_changes_lightness_alone():
     values = scene((64, 64, 3))
-    result = equalise(values, Clahe(clip_limit=2.0, tiles=4))
+    result = equalise_contrast(values, ClaheConfig(clip_limit=2.0, tiles=4))
     before, after = (cv2.cvtColor(image, cv2.COLOR_RGB2LAB).astype(int) for image in (values, result))
     lightness = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(4, 4)).apply(before[..., 0].astype(np.uint8))
     assert np.abs(after[..., 0] - lightness).max() <= 2
@@ -118,6 +118,6 @@ def test_clahe_of_colour_changes_lightness_alone():
 
 def test_clahe_keeps_grey_grey():
     values = scene((64, 64))
-    result = equalise(np.stack([values] * 3, -1), Clahe(clip_limit=2.0, tiles=4)).astype(int)
+    result = equalise_contrast(np.stack([values] * 3, -1), ClaheConfig(clip_limit=2.0, tiles=4)).astype(int)
     assert np.ptp(result, axis=-1).max() <= 2
     assert np.abs(result[..., 0] - values).mean() > 5

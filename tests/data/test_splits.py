@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import dataset, write_classes
+from helpers.images import dataset, write_classes
 
-from medclf.config.validation import check_dataset
+from medclf.config.validation import validate_dataset_config
 from medclf.data.sources.discovery import find_images
 from medclf.data.sources.records import FoundImage, FoundImages
 from medclf.data.splits import split_images
@@ -159,11 +159,11 @@ def test_folds_over_given_parts(tmp_path):
 def test_fold_that_there_is_not(index):
     config = dataset(Path("x"), "dataset.splits.folds=5", f"dataset.splits.fold={index}")
     with pytest.raises(ConfigError, match=f"dataset.splits.fold={index}: the 5 folds are 0 to 4"):
-        check_dataset(config)
+        validate_dataset_config(config)
 
 
 def test_last_fold_passes_the_check():
-    check_dataset(dataset(Path("x"), "dataset.splits.folds=5", "dataset.splits.fold=4"))
+    validate_dataset_config(dataset(Path("x"), "dataset.splits.folds=5", "dataset.splits.fold=4"))
 
 
 def test_class_of_fewer_patients_than_folds():

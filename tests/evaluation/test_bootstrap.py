@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import scipy.stats
-from samples import binary, clustered, predictions, sample
+from helpers.prediction_samples import binary, clustered, predictions, sample
 
-from medclf.evaluation.bootstrap import CHUNK, bootstrap, draws
-from medclf.evaluation.metrics import metric_values
+from medclf.evaluation.bootstrap import CHUNK, bootstrap_metrics, draw_resamples
+from medclf.evaluation.metrics import compute_metrics
 
 
 def drawn(made, resamples=200, seed=0):
-    return np.concatenate(list(draws(made, resamples, seed)))
+    return np.concatenate(list(draw_resamples(made, resamples, seed)))
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def test_two_classifiers_on_the_same_images_have_the_same_draws():
 def test_more_resamples_than_are_held_at_once():
     made = sample(2, 1000, 0, "skilled")
     resamples = CHUNK // 1000 + 7
-    parts = list(draws(made, resamples, 0))
+    parts = list(draw_resamples(made, resamples, 0))
     assert len(parts) == 2
-    found = bootstrap(made, resamples)
+    found = bootstrap_metrics(made, resamples)
     assert found.overall["accuracy"].shape == (resamples,)
     right = made.predicted == made.target
     assert found.overall["accuracy"] == pytest.approx(np.concatenate(parts) @ right / 1000)
@@ -90,10 +90,10 @@ def test_against_scipy():
     scipys = scipy.stats.bootstrap(
         (right,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
     )
-    found = np.percentile(bootstrap(made, 20_000).overall["accuracy"], [2.5, 97.5])
+    found = np.percentile(bootstrap_metrics(made, 20_000).overall["accuracy"], [2.5, 97.5])
     # accuracy moves in steps of 1/80
     assert found == pytest.approx(scipys.confidence_interval, abs=1.01 / 80)
-    assert np.std(bootstrap(made, 20_000).overall["accuracy"]) == pytest.approx(scipys.standard_error, rel=0.03)
+    assert np.std(bootstrap_metrics(made, 20_000).overall["accuracy"]) == pytest.approx(scipys.standard_error, rel=0.03)
 
 
 def test_against_a_plain_loop_over_patients(made):
@@ -107,8 +107,8 @@ def test_against_a_plain_loop_over_patients(made):
             for patient in rng.choice(patients, len(patients)):
                 rows += list(np.flatnonzero(made.groups == patient))
         weights = np.bincount(rows, minlength=len(made))[None].astype(float)
-        looped.append(metric_values(made, weights).overall)
-    found = bootstrap(made, 4000).overall
+        looped.append(compute_metrics(made, weights).overall)
+    found = bootstrap_metrics(made, 4000).overall
     for name in names:
         values = np.array([overall[name][0] for overall in looped])
         spread = values.std()

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from samples import KINDS, predictions, sample
+from helpers.prediction_samples import KINDS, predictions, sample
 from scipy.optimize import brentq
 from scipy.special import softmax
 
-from medclf.evaluation.calibration import RANGE, calibrated, fit_temperature, with_temperature
+from medclf.evaluation.calibration import RANGE, apply_temperature, calibrate, fit_temperature
 from medclf.evaluation.metrics import image_losses
 
 
@@ -46,7 +46,7 @@ def test_validation_never_gets_worse(kind, classes, seed):
     made = sample(classes, 40, seed, kind)
     value = fit_temperature(made).value
     assert RANGE[0] <= value <= RANGE[1]
-    after = calibrated(made, value).probabilities
+    after = calibrate(made, value).probabilities
     before = image_losses(made.probabilities, made.target).mean()
     assert image_losses(after, made.target).mean() <= before + 1e-9
 
@@ -54,17 +54,17 @@ def test_validation_never_gets_worse(kind, classes, seed):
 @pytest.mark.parametrize("classes", [2, 4])
 def test_a_temperature_of_one_changes_nothing(classes):
     probabilities = sample(classes, 50, 0, "random").probabilities
-    assert with_temperature(probabilities, 1) == pytest.approx(probabilities, abs=1e-15)
+    assert apply_temperature(probabilities, 1) == pytest.approx(probabilities, abs=1e-15)
 
 
 def test_the_logits_are_divided():
     logits = np.random.default_rng(0).normal(0, 3, (30, 3))
-    assert with_temperature(softmax(logits, axis=1), 2.5) == pytest.approx(softmax(logits / 2.5, axis=1))
+    assert apply_temperature(softmax(logits, axis=1), 2.5) == pytest.approx(softmax(logits / 2.5, axis=1))
 
 
 @pytest.mark.parametrize("temperature", [0.05, 1, 20])
 def test_probabilities_of_zero_and_one(temperature):
-    probabilities = with_temperature(np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]), temperature)
+    probabilities = apply_temperature(np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]), temperature)
     assert probabilities == pytest.approx(np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]]), abs=1e-12)
 
 
@@ -100,7 +100,7 @@ def test_the_end_of_what_is_tried():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_predicted_classes_stay(classes):
     made = sample(classes, 50, 0, "skilled")
-    after = calibrated(made, 3.0)
+    after = calibrate(made, 3.0)
     assert (after.predicted == made.predicted).all()
     assert (after.probabilities.argmax(1) == made.probabilities.argmax(1)).all()
     assert after.probabilities.max(1).mean() < made.probabilities.max(1).mean()

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import clustered
+from helpers.prediction_samples import clustered
 from scipy.stats import binom, norm
 
-from medclf.evaluation.bootstrap import bootstrap
+from medclf.evaluation.bootstrap import bootstrap_metrics
 from medclf.evaluation.delong import delong_interval
-from medclf.evaluation.estimates import wilson
-from medclf.evaluation.metrics import metric_values
+from medclf.evaluation.estimates import wilson_interval
+from medclf.evaluation.metrics import compute_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +25,7 @@ def within(coverage):
 
 def coverage_of_wilson(n, share):
     """Exactly, since the probability of each number of hits is known."""
-    covered = [hits for hits in range(n + 1) if (ends := wilson(hits, n))[0] <= share <= ends[1]]
+    covered = [hits for hits in range(n + 1) if (ends := wilson_interval(hits, n))[0] <= share <= ends[1]]
     return binom.pmf(covered, n, share).sum()
 
 
@@ -66,13 +66,13 @@ def truths():
 
 def test_the_truths_are_those_of_a_large_set():
     made = clustered(np.random.default_rng(0), 200_000, MEANS)
-    found = metric_values(made, np.ones((1, len(made)))).overall
+    found = compute_metrics(made, np.ones((1, len(made)))).overall
     assert {name: found[name][0] for name in truths()} == pytest.approx(truths(), abs=0.005)
 
 
 def holds(made, seed, true):
     """Whether the percentiles of 500 resamples, which ``estimate`` takes too, hold the truth of each metric."""
-    resampled = bootstrap(made, 500, seed).overall
+    resampled = bootstrap_metrics(made, 500, seed).overall
     low, high = np.percentile([resampled[name] for name in true], [2.5, 97.5], axis=1)
     value = np.array(list(true.values()))
     return (low <= value) & (value <= high)

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from samples import binary, called, clustered, predictions, sample
+from helpers.prediction_samples import binary, called, clustered, predictions, sample
 
 from medclf.evaluation.curves import (
     GRID,
     confusion_matrix,
     decision_curve,
     precision_recall_curve,
-    reliability,
+    reliability_curve,
     roc_curve,
     score_histogram,
 )
-from medclf.evaluation.estimates import wilson
+from medclf.evaluation.estimates import wilson_interval
 
 
 @pytest.mark.parametrize("kind", ["random", "skilled", "perfect", "inverted", "tied"])
@@ -91,16 +91,20 @@ def test_decision_curve_by_its_formula():
 
 def test_reliability_by_hand():
     made = binary([0.02, 0.08, 0.31, 0.35, 0.95, 1.0, 0.99], [0, 1, 0, 1, 1, 1, 0])
-    found = reliability(made)
+    found = reliability_curve(made)
     assert list(found["n"]) == [2, 2, 3]
     assert list(found["probability"]) == pytest.approx([0.05, 0.33, (0.95 + 1 + 0.99) / 3])
     assert list(found["share"]) == pytest.approx([0.5, 0.5, 2 / 3])
-    assert list(zip(found["low"], found["high"], strict=True)) == [wilson(1, 2), wilson(1, 2), wilson(2, 3)]
+    assert list(zip(found["low"], found["high"], strict=True)) == [
+        wilson_interval(1, 2),
+        wilson_interval(1, 2),
+        wilson_interval(2, 3),
+    ]
 
 
 def test_reliability_of_three_classes_is_about_the_most_probable():
     made = predictions([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [0.15, 0.8, 0.05]], [0, 1, 2])
-    found = reliability(made)
+    found = reliability_curve(made)
     assert list(found["n"]) == [1, 2]
     assert list(found["share"]) == [1, 0.5]
     assert list(found["probability"]) == pytest.approx([0.5, 0.8])
@@ -110,7 +114,7 @@ def test_reliability_of_three_classes_is_about_the_most_probable():
 @pytest.mark.parametrize("kind", ["skilled", "perfect", "tied", "absent"])
 def test_nothing_is_lost_in_bins(classes, kind):
     made = sample(classes, 70, 0, kind)
-    assert reliability(made)["n"].sum() == 70
+    assert reliability_curve(made)["n"].sum() == 70
     histogram = score_histogram(made)
     counts = histogram.groupby("class")["images"].sum()
     assert [counts[label] for label in made.classes] == list(np.bincount(made.target, minlength=classes))

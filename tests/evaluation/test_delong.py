@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from medclf.evaluation.delong import delong, delong_interval, delong_test
+from medclf.evaluation.delong import delong_covariance, delong_interval, delong_test
 
 
 def components(score, truth):
@@ -44,7 +44,7 @@ def drawn(seed, ties):
 @pytest.mark.parametrize("seed", range(5))
 def test_areas_and_covariance_by_definition(seed, ties):
     scores, truth = drawn(seed, ties)
-    areas, covariance = delong(scores, truth)
+    areas, covariance = delong_covariance(scores, truth)
     slow_areas, slow_covariance = by_definition(scores, truth)
     assert areas == pytest.approx(slow_areas, abs=1e-12)
     assert covariance == pytest.approx(slow_covariance, abs=1e-12)
@@ -53,7 +53,7 @@ def test_areas_and_covariance_by_definition(seed, ties):
 
 def test_hand_calculation():
     # positives 2 and 4 beat 1 and 2 of the negatives 1 and 3: components 1/2 and 1, and 1 and 1/2
-    areas, covariance = delong(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([False, True, False, True]))
+    areas, covariance = delong_covariance(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([False, True, False, True]))
     assert areas[0] == pytest.approx(0.75)
     assert covariance[0, 0] == pytest.approx(0.125 / 2 + 0.125 / 2)
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from samples import config
+from helpers.prediction_samples import config
 from scipy.special import expit, softmax
 
-from medclf.evaluation.calibration import Temperature, fit_temperature, with_temperature
-from medclf.evaluation.estimates import estimate
-from medclf.evaluation.evaluate import Chosen, evaluate
-from medclf.evaluation.operating_point import OperatingPoint, choose
-from medclf.evaluation.predictions import split_of
+from medclf.evaluation.calibration import Temperature, apply_temperature, fit_temperature
+from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.evaluate import FrozenDecision, evaluate
+from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point
+from medclf.evaluation.predictions import select_split
 from medclf.evaluation.summary import metrics_frame
 from medclf.utils.errors import ConfigError
 
@@ -54,13 +54,13 @@ def test_the_same_table_gives_the_same_results(classes):
 def test_the_threshold_of_validation_is_applied_to_test():
     predictions = table()
     found = evaluate(predictions, YOUDEN)
-    validation = split_of(predictions, "val")
-    assert found.point == choose(validation, YOUDEN)
+    validation = select_split(predictions, "val")
+    assert found.point == choose_operating_point(validation, YOUDEN)
     assert found.point.threshold < 0.4
-    test = split_of(predictions, "test", threshold=found.point.threshold)
+    test = select_split(predictions, "test", threshold=found.point.threshold)
     assert (found.test.predicted == test.predicted).all()
-    assert (test.predicted != split_of(predictions, "test").predicted).any()
-    assert found.metrics["test"] == estimate(test, 100, YOUDEN.seed)
+    assert (test.predicted != select_split(predictions, "test").predicted).any()
+    assert found.metrics["test"] == estimate_metrics(test, 100, YOUDEN.seed)
     assert found.metrics["val"].overall["sensitivity"].value > 0
     assert (found.predictions["val"].predicted == (validation.probabilities[:, 1] >= found.point.threshold)).all()
 
@@ -76,12 +76,12 @@ def test_test_images_decide_nothing():
 
 
 def test_a_model_brings_its_own():
-    chosen = Chosen(OperatingPoint("sensitivity", 0.07, "of the model"), Temperature(1.7, "of the model"))
+    chosen = FrozenDecision(OperatingPoint("sensitivity", 0.07, "of the model"), Temperature(1.7, "of the model"))
     for splits in (("val", "test"), ("test",)):
         found = evaluate(table(splits=splits), YOUDEN, chosen=chosen)
         assert (found.point, found.temperature) == (chosen.point, chosen.temperature)
         assert (found.test.predicted == (found.test.probabilities[:, 1] >= 0.07)).all()
-        assert found.calibrated.probabilities == pytest.approx(with_temperature(found.test.probabilities, 1.7))
+        assert found.calibrated.probabilities == pytest.approx(apply_temperature(found.test.probabilities, 1.7))
         assert found.points["threshold"].iloc[0] == 0.07
 
 
@@ -100,10 +100,10 @@ def test_without_validation():
 def test_calibration_before_and_after():
     predictions = table()
     found = evaluate(predictions, YOUDEN)
-    assert found.temperature == fit_temperature(split_of(predictions, "val"))
+    assert found.temperature == fit_temperature(select_split(predictions, "val"))
     assert list(found.calibration) == ["before", "after"]
     assert found.calibration["before"]["brier"] == found.metrics["test"].overall["brier"]
-    after = estimate(found.calibrated, 100, 0).overall
+    after = estimate_metrics(found.calibrated, 100, 0).overall
     assert found.calibration["after"] == {name: after[name] for name in ("log_loss", "brier", "calibration_error")}
     # the temperature moves no image over the threshold
     assert (found.calibrated.predicted == found.test.predicted).all()
@@ -114,8 +114,8 @@ def test_every_rule_is_shown_on_test_with_the_chosen_one_first():
     found = evaluate(predictions, YOUDEN)
     assert list(found.points["rule"]) == ["youden", "half", "sensitivity", "specificity", "cost"]
     for row in found.points.itertuples():
-        assert row.threshold == choose(split_of(predictions, "val"), YOUDEN, row.rule).threshold
-        at_threshold = estimate(split_of(predictions, "test", threshold=row.threshold), 100, 0).overall
+        assert row.threshold == choose_operating_point(select_split(predictions, "val"), YOUDEN, row.rule).threshold
+        at_threshold = estimate_metrics(select_split(predictions, "test", threshold=row.threshold), 100, 0).overall
         assert (row.sensitivity, row.npv) == (str(at_threshold["sensitivity"]), str(at_threshold["npv"]))
 
 

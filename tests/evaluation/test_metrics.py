@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from samples import KINDS, called, predictions, sample, taken
+from helpers.prediction_samples import KINDS, called, predictions, sample, taken
 
-from medclf.evaluation.metrics import BINS, metric_values
+from medclf.evaluation.metrics import BINS, compute_metrics
 from medclf.metric_registry import headline_names, metric_names
 
 NAN = math.nan
@@ -125,7 +125,7 @@ def expected(made, weights):
 
 
 def check(made, weights):
-    found = metric_values(made, weights[None].astype(float), PREVALENCE)
+    found = compute_metrics(made, weights[None].astype(float), PREVALENCE)
     overall, per_class = expected(made, weights)
     # both sides have the same names, so that none goes unchecked
     assert {name: float(value[0]) for name, value in found.overall.items()} == pytest.approx(
@@ -159,10 +159,10 @@ def test_one_image(classes, kind):
 def test_weights_are_repeated_rows(classes, kind):
     made = sample(classes, 40, 0, kind)
     weights = np.random.default_rng(1).integers(4, size=(5, 40))
-    together = metric_values(made, weights.astype(float), PREVALENCE)
+    together = compute_metrics(made, weights.astype(float), PREVALENCE)
     for row, counts in enumerate(weights):
         rows = np.repeat(np.arange(40), counts)
-        alone = metric_values(taken(made, rows), np.ones((1, len(rows))), PREVALENCE)
+        alone = compute_metrics(taken(made, rows), np.ones((1, len(rows))), PREVALENCE)
         for name, value in together.overall.items():
             assert value[row] == pytest.approx(alone.overall[name][0], abs=1e-12, nan_ok=True), name
         for name, value in together.per_class.items():
@@ -171,14 +171,14 @@ def test_weights_are_repeated_rows(classes, kind):
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_every_name_that_is_shown_is_computed(classes):
-    names = metric_values(sample(classes, 20, 0, "skilled"), np.ones((1, 20))).overall
+    names = compute_metrics(sample(classes, 20, 0, "skilled"), np.ones((1, 20))).overall
     assert {*metric_names(classes), *headline_names(classes)} <= set(names)
 
 
 def test_hand_calculation():
     # true a: 3 of 4 right; true b, the positive one: 4 of 6 right
     made = called([0, 0, 0, 0, 1, 1, 1, 1, 1, 1], [0, 0, 0, 1, 1, 1, 1, 1, 0, 0])
-    values = {name: value[0] for name, value in metric_values(made, np.ones((1, 10)), 0.1).overall.items()}
+    values = {name: value[0] for name, value in compute_metrics(made, np.ones((1, 10)), 0.1).overall.items()}
     assert values["accuracy"] == pytest.approx(0.7)
     assert values["balanced_accuracy"] == pytest.approx((4 / 6 + 3 / 4) / 2)
     assert values["ppv"] == pytest.approx(4 / 5)
@@ -191,7 +191,7 @@ def test_hand_calculation():
 def test_one_positive_among_very_many():
     target = np.zeros(100_000, int)
     target[0] = 1
-    assert metric_values(called(target, target), np.ones((1, 100_000))).overall["mcc"][0] == pytest.approx(1)
+    assert compute_metrics(called(target, target), np.ones((1, 100_000))).overall["mcc"][0] == pytest.approx(1)
 
 
 def test_saturated_probabilities_keep_their_order():
@@ -199,13 +199,13 @@ def test_saturated_probabilities_keep_their_order():
     probability = 1 / (1 + np.exp(-np.array([30.0, 31.0, 32.0, 33.0])))
     made = predictions(np.stack([1 - probability, probability], 1), [0, 0, 1, 1])
     assert len(set(probability.astype(np.float32))) == 1
-    assert metric_values(made, np.ones((1, 4))).overall["auroc_macro"][0] == pytest.approx(1)
+    assert compute_metrics(made, np.ones((1, 4))).overall["auroc_macro"][0] == pytest.approx(1)
 
 
 def test_macro_auroc_of_two_classes_is_the_positive_ones_where_rounding_ties_the_other():
     logits = np.array([30.0, 37.0, 38.0, 39.0])
     made = predictions(np.stack([np.exp(-logits), 1 / (1 + np.exp(-logits))], 1), [0, 0, 1, 1])
-    found = metric_values(made, np.ones((1, 4)))
+    found = compute_metrics(made, np.ones((1, 4)))
     assert list(found.per_class["auroc"][0]) == [1, 0.75]
     assert found.overall["auroc_macro"][0] == 0.75
 
@@ -214,7 +214,7 @@ def test_macro_auroc_of_two_classes_is_the_positive_ones_where_rounding_ties_the
 def test_without_the_ranks_the_rest_is_the_same(classes):
     made = sample(classes, 40, 0, "skilled")
     weights = np.random.default_rng(0).integers(4, size=(3, 40)).astype(float)
-    everything, rest = (metric_values(made, weights, PREVALENCE, ranks) for ranks in (True, False))
+    everything, rest = (compute_metrics(made, weights, PREVALENCE, ranks) for ranks in (True, False))
     for whole, part in ((everything.overall, rest.overall), (everything.per_class, rest.per_class)):
         assert {name for name in whole if name not in part} == {
             name for name in whole if name.startswith(("auroc", "average_precision"))
@@ -226,4 +226,4 @@ def test_without_the_ranks_the_rest_is_the_same(classes):
 def test_bins_of_the_calibration_error_are_closed_above():
     # 0.6 = 9/15 ends the bin before that of 0.65: in one bin their errors of +0.6 and -0.35 would cancel out
     made = predictions([[0.6, 0.4], [0.65, 0.35]], [1, 0])
-    assert metric_values(made, np.ones((1, 2))).overall["calibration_error"][0] == pytest.approx((0.6 + 0.35) / 2)
+    assert compute_metrics(made, np.ones((1, 2))).overall["calibration_error"][0] == pytest.approx((0.6 + 0.35) / 2)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import sample
+from helpers.prediction_samples import sample
 
-from medclf.evaluation.bootstrap import MAX_VALUES, Percentiles, check_resamples, draws, spreads
-from medclf.evaluation.metrics import metric_values
+from medclf.evaluation.bootstrap import MAX_VALUES, Percentiles, compute_percentiles, draw_resamples, validate_resamples
+from medclf.evaluation.metrics import compute_metrics
 from medclf.utils.errors import ConfigError
 
 
@@ -30,13 +30,13 @@ def test_they_are_those_of_all_rows_at_once(rows, step):
 
 
 def test_memory_grows_with_neither_the_resamples_nor_the_square_of_the_classes():
-    few = peak(lambda: spreads(sample(3, 40, 0, "skilled"), 20_000, ranks=False))
-    many = peak(lambda: spreads(sample(3, 40, 0, "skilled"), 200_000, ranks=False))
+    few = peak(lambda: compute_percentiles(sample(3, 40, 0, "skilled"), 20_000, ranks=False))
+    many = peak(lambda: compute_percentiles(sample(3, 40, 0, "skilled"), 200_000, ranks=False))
     assert many < 3 * few
     made = replace(sample(120, 240, 0, "skilled"), classes=[str(at) for at in range(120)])
     # a confusion matrix of each of 1666 resamples would take 190 MB
-    weights = next(draws(made, 2000, 0))
-    assert peak(lambda: metric_values(made, weights, ranks=False)) < 60e6
+    weights = next(draw_resamples(made, 2000, 0))
+    assert peak(lambda: compute_metrics(made, weights, ranks=False)) < 60e6
 
 
 def peak(work):
@@ -49,8 +49,8 @@ def peak(work):
 
 
 def test_a_comparison_that_would_fill_the_memory_is_refused():
-    check_resamples("--resamples ", 1_000_000, 100)
+    validate_resamples("--resamples ", 1_000_000, 100)
     most = MAX_VALUES // 1000
-    check_resamples("--resamples ", most, 1000)
+    validate_resamples("--resamples ", most, 1000)
     with pytest.raises(ConfigError, match=f"--resamples {most + 1}: too many .* type --resamples {most},"):
-        check_resamples("--resamples ", most + 1, 1000)
+        validate_resamples("--resamples ", most + 1, 1000)

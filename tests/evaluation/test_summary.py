@@ -5,10 +5,10 @@ import math
 
 import numpy as np
 import pytest
-from samples import called, sample
+from helpers.prediction_samples import called, sample
 
-from medclf.evaluation.estimates import Estimate, Metrics, estimate
-from medclf.evaluation.summary import COLUMNS, PER_CLASS, as_json, metrics_frame, metrics_table
+from medclf.evaluation.estimates import Estimate, Metrics, estimate_metrics
+from medclf.evaluation.summary import COLUMNS, PER_CLASS, metrics_frame, metrics_table, metrics_to_json
 from medclf.metric_registry import HEADLINE, HEADLINE_BINARY, headline_names, metric_names, monitor_names
 
 ABSENT = "no image is of class b"
@@ -37,7 +37,7 @@ def test_table_for_a_person():
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_table_shows_the_headline(classes):
-    metrics = estimate(sample(classes, 50, 0, "skilled"), 100, prevalence=0.1 if classes == 2 else None)
+    metrics = estimate_metrics(sample(classes, 50, 0, "skilled"), 100, prevalence=0.1 if classes == 2 else None)
     names = list(HEADLINE_BINARY if classes == 2 else HEADLINE)
     if classes == 2:
         names += ["ppv_at_prevalence", "npv_at_prevalence"]
@@ -48,7 +48,7 @@ def test_table_shows_the_headline(classes):
 
 
 def test_frame_has_every_metric_of_every_split():
-    metrics = estimate(sample(3, 40, 0, "skilled"), 100)
+    metrics = estimate_metrics(sample(3, 40, 0, "skilled"), 100)
     frame = metrics_frame({"val": METRICS, "test": metrics})
     assert list(frame) == COLUMNS
     assert len(frame) == 3 + 2 + len(metrics.overall) + sum(map(len, metrics.per_class.values()))
@@ -62,7 +62,7 @@ def test_frame_has_every_metric_of_every_split():
 
 
 def test_json():
-    assert as_json(METRICS) == {
+    assert metrics_to_json(METRICS) == {
         "n": 4,
         "patients": 3,
         "accuracy": 0.5,
@@ -89,13 +89,13 @@ def test_json():
     "made", [sample(2, 30, 0, "perfect"), sample(3, 20, 0, "absent"), called([0], [0]), called([0, 0, 1], [0, 0, 0])]
 )
 def test_json_needs_no_nan(made):
-    content = as_json(estimate(made, 100))
+    content = metrics_to_json(estimate_metrics(made, 100))
     assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 
 def test_no_images():
     empty = Metrics(0, 0, {}, {})
-    assert as_json(empty)["n"] == 0
+    assert metrics_to_json(empty)["n"] == 0
     assert len(metrics_frame({"test": empty})) == 0
     assert len(metrics_table(empty, "test").splitlines()) == 1
 

@@ -10,13 +10,13 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from modelled import CNN, RESNET, TEMPERATURE, calibrated, own_of, pictures, write_joint, write_model
+from helpers.export_models import CNN, RESNET, TEMPERATURE, calibrated, own_of, pictures, write_joint, write_model
 
 import medclf
-from medclf.config.schema import Form
+from medclf.config.schema import ImageSpecConfig
 from medclf.export import main
 from medclf.exporting.graph import MaxWindows
-from medclf.exporting.metadata import inputs_of
+from medclf.exporting.metadata import describe_inputs
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
 FORMATS = pytest.mark.parametrize("name", list(SUFFIX))
@@ -146,8 +146,12 @@ def test_adaptive_pooling_as_slices_is_the_same(size):
 
 
 def test_forms_of_one_size_are_told_apart():
-    squash, crop, large = (Form(image_size=size, channels=1, resize=how, clahe=None) for size, how in SHAPES)
-    assert inputs_of([squash, large, crop]) == {"images_32x1": squash, "images_64x1": large, "images_32x1_2": crop}
+    squash, crop, large = (ImageSpecConfig(image_size=size, channels=1, resize=how, clahe=None) for size, how in SHAPES)
+    assert describe_inputs([squash, large, crop]) == {
+        "images_32x1": squash,
+        "images_64x1": large,
+        "images_32x1_2": crop,
+    }
 
 
 def test_torch_loads_its_file_without_medclf(export, tmp_path):

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import write_classes
-from modelled import leftovers, pictures, write_model
+from helpers.export_models import leftovers, pictures, write_model
+from helpers.images import write_classes
 
 from medclf.export import main
 from medclf.exporting.samples import Samples
-from medclf.exporting.verify import verify
+from medclf.exporting.verify import verify_export
 from medclf.inference.loading import load_model
 from medclf.inference.predictor import Predictor
 from medclf.utils.errors import DataError
@@ -175,7 +175,7 @@ def shifted(engine, by=0.0, classes=0):
 
 
 def test_what_differs_is_measured(engine, samples):
-    verified = verify(Path("net.onnx"), shifted(engine, 3e-5), engine, samples, 1e-4)
+    verified = verify_export(Path("net.onnx"), shifted(engine, 3e-5), engine, samples, 1e-4)
     assert verified.largest_difference == pytest.approx(3e-5, rel=0.01)
     assert (verified.images, verified.undecided) == (6, 0)
 
@@ -183,10 +183,10 @@ def test_what_differs_is_measured(engine, samples):
 @pytest.mark.parametrize("by", [2e-4, float("nan")])
 def test_too_large_a_difference_is_refused(engine, samples, by):
     with pytest.raises(DataError, match="its probabilities differ"):
-        verify(Path("net.onnx"), shifted(engine, by), engine, samples, 1e-4)
+        verify_export(Path("net.onnx"), shifted(engine, by), engine, samples, 1e-4)
 
 
 def test_another_class_is_refused_but_where_it_hangs_on_a_hair(engine, samples):
     with pytest.raises(DataError, match="predicts other classes"):
-        verify(Path("net.onnx"), shifted(engine, classes=1), engine, samples, 1e-4)
-    assert verify(Path("net.onnx"), shifted(engine, classes=1), engine, samples, 1.0).undecided == 6
+        verify_export(Path("net.onnx"), shifted(engine, classes=1), engine, samples, 1e-4)
+    assert verify_export(Path("net.onnx"), shifted(engine, classes=1), engine, samples, 1.0).undecided == 6

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from conftest import TINY, train_process, write_classes, write_image
+from helpers.commands import TINY, train_process
+from helpers.images import write_classes, write_image
 
 import medclf
 

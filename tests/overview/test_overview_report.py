@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from compared import FOUR, table
-from overviewed import cut, make, make_folds
+from helpers.overviews import cut, make, make_folds
+from helpers.run_folders import FOUR, table
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from medclf import report as entry
@@ -332,7 +332,7 @@ def test_ctrl_c(report, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(overview, "entries", interrupted)
+    monkeypatch.setattr(overview, "read_runs", interrupted)
     make("all/a")
     answer = report("all")
     assert (answer.code, answer.err.strip()) == (130, "interrupted")
@@ -375,7 +375,7 @@ def test_a_reader_that_stops_early_is_no_error(report):
 
 
 def test_runs_that_were_really_trained(train, report):
-    from conftest import TINY_PHANTOM
+    from helpers.commands import TINY_PHANTOM
 
     for fold in range(2):
         words = [f"dataset.splits.fold={fold}", "dataset.splits.folds=2", "seed=3", f"hydra.run.dir=all/fold{fold}"]

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 import torch
-from conftest import TINY_PHANTOM
+from helpers.commands import TINY_PHANTOM
 from lightning.pytorch.callbacks import Callback
 
 from medclf.training.checkpointing import LastCheckpoint

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY_PHANTOM, train_process
+from helpers.commands import TINY_PHANTOM, train_process
 from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY_PHANTOM
+from helpers.commands import TINY_PHANTOM
 from torch._dynamo.utils import counters
 
 

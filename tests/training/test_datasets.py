@@ -3,10 +3,11 @@
 import io
 import json
 
-import layouts
 import numpy as np
 import pytest
-from conftest import TINY, write_classes, write_image
+from helpers import dataset_layouts as layouts
+from helpers.commands import TINY
+from helpers.images import write_classes, write_image
 from PIL import Image
 
 TESTED = {

@@ -8,10 +8,10 @@ import pytest
 import sklearn.metrics as reference
 import torch
 
-from medclf.evaluation.metrics import metric_values
-from medclf.evaluation.predictions import predictions_table, split_of
+from medclf.evaluation.metrics import compute_metrics
+from medclf.evaluation.predictions import predictions_table, select_split
 from medclf.metric_registry import metric_names
-from medclf.training.epoch_metrics import epoch_metrics
+from medclf.training.epoch_metrics import build_epoch_metrics
 
 CLASSES = ["a", "b", "c", "d"]
 
@@ -33,7 +33,7 @@ def sample(classes, n, seed, kind):
 
 def of(probabilities, target, positive=None):
     names = CLASSES[: probabilities.shape[1]]
-    return epoch_metrics(torch.from_numpy(probabilities), torch.from_numpy(target), names, positive)
+    return build_epoch_metrics(torch.from_numpy(probabilities), torch.from_numpy(target), names, positive)
 
 
 def called(target, predicted, classes=2):
@@ -87,8 +87,8 @@ def test_the_same_as_the_evaluation_where_defined_or_not(classes, kind, n):
     probabilities, target = sample(classes, n, 0, kind)
     names = CLASSES[:classes]
     columns = {"path": range(n), "class": np.asarray(names)[target], "group": range(n), "split": "test"}
-    evaluated = split_of(predictions_table(pd.DataFrame(columns), probabilities, names), "test")
-    overall = metric_values(evaluated, np.ones((1, n))).overall
+    evaluated = select_split(predictions_table(pd.DataFrame(columns), probabilities, names), "test")
+    overall = compute_metrics(evaluated, np.ones((1, n))).overall
     for name, value in of(probabilities, target).items():
         assert value == pytest.approx(float(overall[name][0]), abs=1e-6, nan_ok=True), name
 
@@ -124,6 +124,6 @@ def test_class_never_predicted():
 
 def test_saturated_probabilities_keep_their_order():
     probabilities = torch.tensor([[0.0, 30.0], [0.0, 31.0], [0.0, 32.0], [0.0, 33.0]]).double().softmax(1)
-    values = epoch_metrics(probabilities, torch.tensor([0, 0, 1, 1]), CLASSES[:2])
+    values = build_epoch_metrics(probabilities, torch.tensor([0, 0, 1, 1]), CLASSES[:2])
     assert len(set(probabilities[:, 1].float().tolist())) == 1
     assert values["auroc_macro"] == pytest.approx(1)

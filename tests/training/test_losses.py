@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
 
-from medclf.config.schema import Loss
+from medclf.config.schema import LossConfig
 from medclf.training.losses import CrossEntropy, class_weights
 
 ALIKE, WEIGHTS = [1.0, 1.0, 1.0], [1.0, 2.5, 0.5]
@@ -106,7 +106,7 @@ def test_gradient_is_finite_where_the_network_is_sure(smoothing):
 
 
 def config(weights):
-    return Loss(name="cross_entropy", class_weights=weights, label_smoothing=0.0)
+    return LossConfig(name="cross_entropy", class_weights=weights, label_smoothing=0.0)
 
 
 LABELS = ["b"] * 6 + ["a"] * 3 + ["c"]

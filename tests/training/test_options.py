@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from conftest import TINY_PHANTOM, train_process
+from helpers.commands import TINY_PHANTOM, train_process
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY, TINY_PHANTOM, write_classes
+from helpers.commands import TINY, TINY_PHANTOM
+from helpers.images import write_classes
 from lightning.pytorch.callbacks import Callback
 from omegaconf import OmegaConf
 from PIL import Image
@@ -20,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 from torch.utils.data import DataLoader
 
-from medclf.config.schema import Config, validated
+from medclf.config.schema import TrainConfig, validate_config
 from medclf.metric_registry import headline_names, metric_names
 from medclf.training.module import ClassifierModule
 from medclf.training.run import without_worker_traceback
@@ -113,12 +114,14 @@ def test_the_checkpoint_alone_gives_the_predictions(finished):
     module = ClassifierModule.load_from_checkpoint(folder / "checkpoints" / "best.ckpt", weights_only=True).eval()
     assert module.classes == ["organ_absent", "organ_present"]
     config = OmegaConf.load(folder / "config.yaml")
-    from medclf.data.image_io import decode
+    from medclf.data.image_io import decode_image
     from medclf.data.preprocessing import preprocess
 
     root = folder.parents[3] / config.dataset.root
     for row in predictions(folder)[:5]:
-        image = torch.from_numpy(preprocess(decode(root, row["path"], grey=True), validated(config, Config).dataset))
+        image = torch.from_numpy(
+            preprocess(decode_image(root, row["path"], grey=True), validate_config(config, TrainConfig).dataset)
+        )
         with torch.no_grad():
             probability = module(image[None]).double().softmax(1)[0]
         assert probability[1].item() == pytest.approx(float(row["prob_organ_present"]), abs=1e-5)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_PHANTOM, train_process
+from helpers.commands import TINY_PHANTOM, train_process
 
 import medclf
 

@@ -3,7 +3,7 @@
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from medclf.training.tensorboard import whole_events
+from medclf.training.tensorboard import complete_events
 
 
 @pytest.mark.parametrize("lost", [0, 1, 20])
@@ -17,6 +17,6 @@ def test_an_unfinished_record_is_cut_off_when_a_run_fails(tmp_path, lost):
     logger.save()
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) - lost])
-    with pytest.raises(OSError, match="full"), whole_events(tmp_path):
+    with pytest.raises(OSError, match="full"), complete_events(tmp_path):
         raise OSError("full")
     assert path.read_bytes() == (first if lost else whole)

@@ -12,13 +12,10 @@ from zipfile import ZipFile, ZipInfo
 
 from tqdm import tqdm
 
-from medclf.config.schema import Dataset
+from medclf.config.schema import DatasetConfig
 from medclf.data.zip_members import (
     DAMAGED,
     METHODS,
-    check_distinct,
-    check_expansion,
-    check_names,
     is_bomb,
     is_encrypted,
     is_folder,
@@ -26,12 +23,15 @@ from medclf.data.zip_members import (
     member_path,
     open_zip,
     read_in_steps,
+    validate_distinct,
+    validate_expansion,
+    validate_names,
 )
-from medclf.utils.atomic_write import folder_written_whole, remove_abandoned
-from medclf.utils.errors import DataError, listed
+from medclf.utils.atomic_write import atomic_folder, remove_abandoned
+from medclf.utils.errors import DataError, format_list
 from medclf.utils.file_limits import ARCHIVE_RATIO
 from medclf.utils.plain_data import read_json
-from medclf.utils.write_errors import reason
+from medclf.utils.write_errors import write_failure
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".npz")
@@ -39,14 +39,14 @@ RECORD = ".medclf-archive.json"
 """A hidden file in an extracted folder: which archive it was extracted from. Hidden files are never images."""
 
 
-def archive_of(config: Dataset) -> Path | None:
+def find_archive(config: DatasetConfig) -> Path | None:
     """The archive that holds a dataset: root itself, or the file in root that ``archive`` names; None where none is."""
     root = Path(config.root)
     candidates = [root] if config.archive is None else [root, root / config.archive]
     return next((path for path in candidates if path.suffix.lower() in SUFFIXES and path.is_file()), None)
 
 
-def extract(archive: Path, target: Path) -> None:
+def extract_to(archive: Path, target: Path) -> None:
     """Extract an archive to a folder that does not exist yet, with a progress bar, and record what was extracted.
 
     Args:
@@ -63,7 +63,7 @@ def extract(archive: Path, target: Path) -> None:
         _check(archive, members, size, target)
         remove_abandoned(target.parent, re.escape(target.name))
         try:
-            with folder_written_whole(target) as aside:
+            with atomic_folder(target) as aside:
                 _write_all(file, members, aside, archive, size)
                 record = _stamp(archive) | {"members": len(members), "digest": _digest(members)}
                 (aside / RECORD).write_text(json.dumps(record), encoding="utf-8")
@@ -71,12 +71,13 @@ def extract(archive: Path, target: Path) -> None:
             if has_record(target):
                 return  # another process was first
             raise DataError(
-                f"{archive}: cannot be extracted to {target}: {reason(error)}; move the archive to a folder with "
+                f"{archive}: cannot be extracted to {target}: {write_failure(error)}; move the archive to a "
+                "folder with "
                 "space where you may write"
             ) from error
 
 
-def check_extracted(archive: Path, folder: Path) -> None:
+def validate_extracted(archive: Path, folder: Path) -> None:
     """Refuse a folder that was extracted from another archive than the one that is there now.
 
     A folder without a record was made by somebody else, and is used as it is.
@@ -121,8 +122,8 @@ def _digest(members: list[ZipInfo]) -> str:
 
 
 def _check(archive: Path, members: list[ZipInfo], archive_size: int, target: Path) -> None:
-    check_names(archive, members)
-    check_distinct(archive, members, _ignores_case(archive))
+    validate_names(archive, members)
+    validate_distinct(archive, members, _ignores_case(archive))
     if any(is_encrypted(member) for member in members):
         raise DataError(
             f"{archive}: its files are encrypted; extract it with its password, then name the folder: "
@@ -130,14 +131,16 @@ def _check(archive: Path, members: list[ZipInfo], archive_size: int, target: Pat
         )
     unknown = [member.filename for member in members if member.compress_type not in METHODS]
     if unknown:
-        raise DataError(f"{archive}: is packed by a method that is not supported: {listed(unknown, 3)}; use Deflate")
+        raise DataError(
+            f"{archive}: is packed by a method that is not supported: {format_list(unknown, 3)}; use Deflate"
+        )
     bombs = [member.filename for member in members if is_bomb(member, archive_size)]
     if bombs:
         raise DataError(
             f"{archive}: members expand to over {ARCHIVE_RATIO.value} times their size and may be zip bombs: "
-            f"{listed(bombs)}; nothing is extracted"
+            f"{format_list(bombs)}; nothing is extracted"
         )
-    check_expansion(archive, members, archive_size)
+    validate_expansion(archive, members, archive_size)
     size, free = sum(member.file_size for member in members), shutil.disk_usage(target.parent).free
     if size > free:
         raise DataError(f"{archive}: needs {size / 2**30:.1f} GiB extracted, {free / 2**30:.1f} GiB are free")

@@ -5,17 +5,17 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from medclf.config.schema import Dataset, Table
+from medclf.config.schema import DatasetConfig, TableConfig
 from medclf.data.sources.folders import class_of_folder
-from medclf.data.sources.records import FoundImage, FoundImages, group_of
+from medclf.data.sources.records import FoundImage, FoundImages, match_group
 from medclf.utils.csv_tables import CsvTable, read_csv
-from medclf.utils.errors import DataError, did_you_mean, listed
+from medclf.utils.errors import DataError, format_list, suggest
 
 KEYS = ("path", "label", "group", "split")
 RESERVED = frozenset({"path", "class", "group", "split", "fold", "true_class", "predicted_class"})
 
 
-def find(root: Path, config: Dataset) -> FoundImages:
+def find_table_images(root: Path, config: DatasetConfig) -> FoundImages:
     """Read the table ``config.table.file`` below root; the paths in it are below root too.
 
     Raises:
@@ -38,7 +38,7 @@ def find(root: Path, config: Dataset) -> FoundImages:
         wrong.check("path outside root", path, inside)
         wrong.check("file that is not there", path, not inside or there)
         if "group" not in place:
-            group = group_of(path, config.group_pattern)
+            group = match_group(path, config.group_pattern)
         known = {name: row[at].strip() for name, at in others.items()}
         images.append(FoundImage(path, class_of.get(label, ""), group or path, split_of.get(split), known))
     for path, count in Counter(image.path for image in images).items():
@@ -50,7 +50,7 @@ def find(root: Path, config: Dataset) -> FoundImages:
     return FoundImages(sorted(images, key=lambda image: image.path), classes)
 
 
-def _other_columns(names: list[str], columns: Table) -> dict[str, int]:
+def _other_columns(names: list[str], columns: TableConfig) -> dict[str, int]:
     """Return the index of each column that the config does not name; ``table_`` precedes a name that medclf uses."""
     named = set(columns.model_dump(exclude={"file"}).values())
     others = {name: at for at, name in enumerate(names) if name not in named}
@@ -87,18 +87,18 @@ class _Wrong:
 
     def refuse(self) -> None:
         if self.items:
-            lines = [f"{len(items)} times a {kind}: {listed(items)}" for kind, items in self.items.items()]
+            lines = [f"{len(items)} times a {kind}: {format_list(items)}" for kind, items in self.items.items()]
             raise DataError(f"{self.file}: " + "\n".join(lines))
 
 
-def _read(file: Path, columns: Table) -> tuple[CsvTable, dict[str, int]]:
+def _read(file: Path, columns: TableConfig) -> tuple[CsvTable, dict[str, int]]:
     """Return the table, and the index of each column that the config names."""
     table = read_csv(file, f"dataset.table.file={file}")
     wanted = {key: name for key, name in columns.model_dump(exclude={"file"}).items() if name is not None}
     for key, name in wanted.items():
         if name not in table.columns:
             raise DataError(
-                f"{file}: has no column '{name}' (dataset.table.{key}); {did_you_mean(name, table.columns)}"
-                f"Columns: {listed(table.columns)}"
+                f"{file}: has no column '{name}' (dataset.table.{key}); {suggest(name, table.columns)}"
+                f"Columns: {format_list(table.columns)}"
             )
     return table, {key: table.columns.index(name) for key, name in wanted.items()}

@@ -2,45 +2,49 @@ import logging
 import shlex
 from pathlib import Path
 
-from medclf.config.schema import Dataset
+from medclf.config.schema import DatasetConfig
 from medclf.data.sources import csv_table, folders, medmnist
-from medclf.data.sources.archive import archive_of, check_extracted, extract, has_record
+from medclf.data.sources.archive import extract_to, find_archive, has_record, validate_extracted
 from medclf.data.sources.records import FoundImages
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 
 log = logging.getLogger(__name__)
-READERS = {"folders": folders.find, "table": csv_table.find, "medmnist": medmnist.find}
+READERS = {
+    "folders": folders.find_folder_images,
+    "table": csv_table.find_table_images,
+    "medmnist": medmnist.find_array_images,
+}
 
 
-def find_images(config: Dataset) -> FoundImages:
+def find_images(config: DatasetConfig) -> FoundImages:
     """Find the images of a dataset, its class, patient and given split with each.
 
     Raises:
         DataError: when there are none, or something about them is wrong: what, where, and how to mend it.
     """
-    check_root(config)
+    validate_root(config)
     return READERS[config.format](image_root(config), config)
 
 
-def image_root(config: Dataset) -> Path:
+def image_root(config: DatasetConfig) -> Path:
     """The folder that the images' paths are below: root, or where its archive is extracted."""
-    archive = archive_of(config)
+    archive = find_archive(config)
     return Path(config.root) if archive is None else archive.with_suffix("")
 
 
-def is_extracted(config: Dataset) -> bool:
+def is_extracted(config: DatasetConfig) -> bool:
     """Return whether the images can be looked at now, without extracting an archive first.
 
     Raises:
         DataError: if the archive has been replaced since it was extracted.
     """
-    archive = archive_of(config)
+    archive = find_archive(config)
     if archive is not None and image_root(config).is_dir():
-        check_extracted(archive, image_root(config))
+        validate_extracted(archive, image_root(config))
     return archive is None or image_root(config).is_dir()
 
 
-def check_classes(found: FoundImages, config: Dataset) -> None:
+def validate_classes(found: FoundImages, config: DatasetConfig) -> None:
     """Refuse images of a single class, which nothing can be trained to tell apart.
 
     Raises:
@@ -49,23 +53,25 @@ def check_classes(found: FoundImages, config: Dataset) -> None:
     if len(found.classes) < 2:
         column = f"; if column '{config.table.label}' is the wrong one: dataset.table.label=COLUMN"
         raise DataError(
-            f"dataset.root={config.root}: only one class, {listed(found.classes)}; a classifier needs two or more"
+            f"dataset.root={config.root}: only one class, {format_list(found.classes)}; a classifier needs two or more"
             f"{column if config.format == 'table' else ''}"
         )
 
 
-def extract_archive(config: Dataset) -> None:
+def extract_archive(config: DatasetConfig) -> None:
     """Extract the archive of a dataset to a folder next to it, once; nothing where there is none.
 
     Raises:
         DataError: if the archive is refused by ``extract``, or has been replaced since it was extracted.
     """
-    archive = archive_of(config)
+    archive = find_archive(config)
     if archive is None:
         return
     if not is_extracted(config):
-        extract(archive, image_root(config))
-        check_extracted(archive, image_root(config))  # what another process extracted first may be of another archive
+        extract_to(archive, image_root(config))
+        validate_extracted(
+            archive, image_root(config)
+        )  # what another process extracted first may be of another archive
     elif not has_record(image_root(config)):
         folder = image_root(config)
         again = f"rm -r {shlex.quote(str(folder))}"
@@ -74,14 +80,14 @@ def extract_archive(config: Dataset) -> None:
         )
 
 
-def check_root(config: Dataset) -> None:
+def validate_root(config: DatasetConfig) -> None:
     """Refuse a root that is not there, unless it is made on first use.
 
     Raises:
         DataError: with what was looked for, where the set can be had, and the key to set.
     """
     root = Path(config.root)
-    if root.is_dir() or archive_of(config) is not None or (config.phantom is not None and not root.exists()):
+    if root.is_dir() or find_archive(config) is not None or (config.phantom is not None and not root.exists()):
         return
     what = "is a file, not a folder" if root.exists() else "there is no such folder"
     raise DataError(

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from medclf.config.schema import Dataset, SplitName
+from medclf.config.schema import DatasetConfig, SplitName
 from medclf.data.image_formats import is_image_file
-from medclf.data.sources.records import FoundImage, FoundImages, group_of
-from medclf.utils.errors import DataError, did_you_mean, listed
+from medclf.data.sources.records import FoundImage, FoundImages, match_group
+from medclf.utils.errors import DataError, format_list, suggest
 from medclf.utils.regular_files import special_kind
 
 
-def find(root: Path, config: Dataset) -> FoundImages:
+def find_folder_images(root: Path, config: DatasetConfig) -> FoundImages:
     """Find the images in class folders below root.
 
     A file belongs to the class, and to the split, whose folder stands anywhere on its path below root. Hidden files
@@ -30,9 +30,9 @@ def find(root: Path, config: Dataset) -> FoundImages:
     for path in files:
         labels = {class_of[part] for part in path.parent.parts if part in class_of}
         if len(labels) > 1:
-            raise DataError(f"{root / path}: lies in the folders of several classes: {listed(sorted(labels))}")
+            raise DataError(f"{root / path}: lies in the folders of several classes: {format_list(sorted(labels))}")
         if labels:
-            group = group_of(str(path), config.group_pattern)
+            group = match_group(str(path), config.group_pattern)
             images.append(FoundImage(str(path), labels.pop(), group, _split(path, config)))
     _check_classes(root, images, classes, class_of)
     _check_split_folders(images, config)
@@ -81,7 +81,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX")))
 
 
-def _discovered_classes(root: Path, config: Dataset) -> list[str]:
+def _discovered_classes(root: Path, config: DatasetConfig) -> list[str]:
     folders = _subfolders(root)
     while len(folders) == 1 and folders[0].name.lower() not in config.splits.folders:
         folders = _subfolders(folders[0])
@@ -106,7 +106,7 @@ def class_of_folder(classes: list[str], folders: dict[str, str | list[str]]) -> 
     return class_of
 
 
-def _split(path: PurePosixPath, config: Dataset) -> SplitName | None:
+def _split(path: PurePosixPath, config: DatasetConfig) -> SplitName | None:
     parts = (config.splits.folders.get(part.lower()) for part in path.parent.parts)
     return next((part for part in parts if part is not None), None)
 
@@ -122,18 +122,18 @@ def _check_classes(root: Path, images: list[FoundImage], classes: list[str], cla
         names = [name for name, owner in class_of.items() if owner == label]
         state = "holds no image" if any(name in present for name in names) else "is not there"
         lines.append(
-            f"class '{label}': its folder {listed(names)} {state}; {did_you_mean(names[0], present)}".rstrip("; ")
+            f"class '{label}': its folder {format_list(names)} {state}; {suggest(names[0], present)}".rstrip("; ")
         )
     raise DataError(
-        f"dataset.root={root}: " + "\n".join(lines) + f"\nFolders found: {listed(present) or 'none'}. "
+        f"dataset.root={root}: " + "\n".join(lines) + f"\nFolders found: {format_list(present) or 'none'}. "
         "Mend the folder, or set 'dataset.class_folders={CLASS: FOLDER}', or leave the class out of dataset.classes"
     )
 
 
-def _check_split_folders(images: list[FoundImage], config: Dataset) -> None:
+def _check_split_folders(images: list[FoundImage], config: DatasetConfig) -> None:
     without = [image.path for image in images if image.split is None]
     if without and len(without) < len(images):
         raise DataError(
             f"dataset.root={config.root}: {len(without)} of {len(images)} images lie in no split folder, the others "
-            f"do: {listed(without)}. Move them, or leave them out by dataset.exclude=[PATTERN]"
+            f"do: {format_list(without)}. Move them, or leave them out by dataset.exclude=[PATTERN]"
         )

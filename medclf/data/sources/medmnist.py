@@ -10,15 +10,15 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from medclf.config.schema import Dataset, SplitName
+from medclf.config.schema import DatasetConfig, SplitName
 from medclf.data.sources.records import FoundImage, FoundImages
-from medclf.utils.errors import DataError, listed
+from medclf.utils.errors import DataError, format_list
 from medclf.utils.regular_files import special_kind
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
-def find(root: Path, config: Dataset) -> FoundImages:
+def find_array_images(root: Path, config: DatasetConfig) -> FoundImages:
     """The images of the arrays below root; an image's path is ``train_images.npy#INDEX``.
 
     Raises:
@@ -27,7 +27,7 @@ def find(root: Path, config: Dataset) -> FoundImages:
     labels = {split: _labels(root, split) for split in SPLITS}
     numbers = sorted({int(label) for values in labels.values() for label in values})
     if numbers[0] < 0 or (config.classes is None and numbers != list(range(len(numbers)))):
-        raise DataError(f"dataset.root={config.root}: has the labels {listed(numbers)}; they should be 0, 1, 2, …")
+        raise DataError(f"dataset.root={config.root}: has the labels {format_list(numbers)}; they should be 0, 1, 2, …")
     classes = config.classes or [str(number) for number in numbers]
     if numbers[-1] >= len(classes):
         raise DataError(
@@ -66,7 +66,7 @@ def load_array(path: Path) -> NDArray[Any]:
     if kind := special_kind(path):
         raise DataError(f"{path}: {kind}, not a file; replace it with an array file, or remove it")
     if not path.is_file():
-        present = listed(sorted(file.name for file in path.parent.glob("*.npy")))
+        present = format_list(sorted(file.name for file in path.parent.glob("*.npy")))
         raise DataError(f"{path}: there is no such array; arrays there: {present or 'none'}")
     try:
         with np.errstate(over="ignore"):  # of a shape that no file has

@@ -31,7 +31,7 @@ class FoundImages:
     skipped: dict[str, list[str]] = field(default_factory=dict)
 
 
-def group_of(path: str, pattern: str | None) -> str:
+def match_group(path: str, pattern: str | None) -> str:
     """The patient that a file's name tells, or its whole path: an image that is a patient of its own."""
     found = bounded_search("dataset.group_pattern", pattern, PurePosixPath(path).name) if pattern else None
     if found is None:

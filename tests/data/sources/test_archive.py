@@ -11,7 +11,7 @@ from pathlib import Path
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipInfo
 
 import pytest
-from conftest import dataset, write_classes
+from helpers.images import dataset, write_classes
 
 from medclf.data.scan import load_image_table
 from medclf.data.sources import archive
@@ -85,7 +85,7 @@ def test_extracted_once(tmp_path):
 
 
 def extracted(folder):
-    archive.extract(folder / NAME, folder / Path(NAME).stem)
+    archive.extract_to(folder / NAME, folder / Path(NAME).stem)
     return folder / Path(NAME).stem
 
 
@@ -172,7 +172,7 @@ def test_a_member_that_expands_to_more_than_the_directory_says(tmp_path):
 def test_what_is_written_is_counted_whatever_the_directory_says(tmp_path, monkeypatch):
     pack(tmp_path / "hip" / NAME)
     zeros(tmp_path / "hip" / NAME, 80, 2**20)
-    monkeypatch.setattr(archive, "check_expansion", lambda *arguments: None)
+    monkeypatch.setattr(archive, "validate_expansion", lambda *arguments: None)
     assert "expands to over 200 times its size" in refused(tmp_path / "hip")
 
 
@@ -345,7 +345,7 @@ def test_another_process_was_first(tmp_path, monkeypatch):
     config = dataset(tmp_path / "hip", name="hip_mri")
     extract_archive(config)
     (image_root(config) / "normal" / "first").touch()
-    archive.extract(tmp_path / "hip" / NAME, image_root(config))
+    archive.extract_to(tmp_path / "hip" / NAME, image_root(config))
     assert (image_root(config) / "normal" / "first").is_file()
     assert {path.name for path in (tmp_path / "hip").iterdir()} == {NAME, Path(NAME).stem}
 

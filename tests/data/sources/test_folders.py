@@ -1,7 +1,7 @@
 """Every published layout, and what is wrong in a folder."""
 
 import pytest
-from conftest import dataset, write_classes, write_image
+from helpers.images import dataset, write_classes, write_image
 
 from medclf.data.sources.discovery import find_images
 from medclf.utils.errors import DataError

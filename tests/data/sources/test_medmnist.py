@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import dataset
+from helpers.images import dataset
 
-from medclf.data.image_io import decode
+from medclf.data.image_io import decode_image
 from medclf.data.scan import load_image_table
 from medclf.data.sources.medmnist import load_array
 from medclf.utils.errors import DataError
@@ -49,7 +49,7 @@ def test_splits_and_pixels(tmp_path, colour):
         assert array == f"{row['split']}_images.npy"
         assert row["class"] == ["malignant", "benign"][int(index) % 2]
         expected = content[f"{row['split']}_images"][int(index)]
-        assert np.array_equal(np.asarray(decode(images.root, row["path"], grey=not colour)), expected)
+        assert np.array_equal(np.asarray(decode_image(images.root, row["path"], grey=not colour)), expected)
 
 
 def test_classes_are_the_numbers(tmp_path):

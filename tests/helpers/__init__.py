@@ -1,0 +1,1 @@
+"""What several tests share: generated images, small runs and models, typed commands."""
