@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 train: setup ## train, test and log a classifier; embedded phantom images unless ARGS says otherwise
 	$(BIN)/python -m medclf.train $(ARGS)
 
-test: setup lint ## check lint, format and types, then run the tests
+test: setup lint ## check lint, format, layers and types, then run the tests
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
 bench: setup ## measure runs beside a plain loop, fastai and timm (ARGS=--full: an hour and more, with all other benchmarks)
@@ -30,10 +30,11 @@ bench: setup ## measure runs beside a plain loop, fastai and timm (ARGS=--full: 
 	$(if $(filter --full,$(ARGS)),$(BIN)/python experiments/bench_data.py 5000)
 	$(if $(filter --full,$(ARGS)),$(BIN)/python experiments/bench_evaluation.py)
 
-lint: setup ## check lint, format and types
+lint: setup ## check lint, format, layers and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup ## sort imports and format the code
 	$(BIN)/ruff check --fix --select I .

@@ -24,7 +24,8 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
 from medclf.inference.loading import load_model
-from medclf.inference.ood import FITTED, average_maps, fit_ood_detector
+from medclf.inference.ood import average_maps
+from medclf.inference.ood_fitting import FITTED, fit_ood_detector
 from medclf.inference.predictor import NetworkInputs, Predictor
 from medclf.utils.run_dir import Run
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medclf.cli import hydra_app
-from medclf.config.schema import AuditConfig
+from medclf.config.command_schemas import AuditConfig
 from medclf.config.validation import validate_dataset_config
 
 

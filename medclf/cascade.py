@@ -2,30 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from medclf.cli import key_value
 from medclf.cli.common import choose_output_folder
-from medclf.config.schema import Accelerator, Fraction, StrictModel
-
-
-class CascadeConfig(StrictModel):
-    """Join two runs into a two-stage system: the first tells healthy from ill, the second the diseases apart.
-
-    python -m medclf.cascade stage1=RUN stage2=RUN
-    python -m medclf.cascade stage1=RUN stage2=RUN target=0.98 output=FOLDER
-
-    The threshold of stage 1 is chosen on its validation images, for the target sensitivity. What comes of it is judged
-    on stage 1's test images like a run, and beside either stage alone; the folder has the two as one model. No picture
-    that is judged may be in another split of stage 2: train that one with dataset.splits.file=STAGE1/splits.csv.
-    """
-
-    stage1: str = Field(description="a finished run of two classes, one of them healthy (the one that is not positive)")
-    stage2: str = Field(description="a finished run of two or more diseases, with or without the healthy class")
-    target: Fraction = Field(0.95, description="the sensitivity that stage 1 is to have on validation")
-    output: str | None = Field(None, description="a new or empty folder; by default one below runs/cascade")
-    accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")
-    trust_code: bool = Field(False, description="true: the stages may be networks of your own code, which is run")
+from medclf.config.command_schemas import CascadeConfig
 
 
 def main() -> None:

@@ -3,40 +3,13 @@
 import sys
 from functools import partial
 from importlib.util import find_spec
-from typing import Literal
-
-from pydantic import Field
 
 from medclf.cli import key_value
-from medclf.config.schema import StrictModel
+from medclf.config.command_schemas import DemoConfig
 from medclf.inference.metadata import find_model_file
 from medclf.inference.model_files import validate_model
 from medclf.utils.errors import ConfigError
-from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 from medclf.utils.process import importing_libraries
-
-
-class DemoConfig(StrictModel):
-    """A page in the browser on which one drops an image and sees what a trained model says of it.
-
-        python -m medclf.demo run=RUN
-        python -m medclf.demo model=best.pth port=8000
-
-    It is open to this machine alone, keeps no image and needs no internet. For research: it is no medical device.
-    """
-
-    run: str | None = Field(None, description="a run folder")
-    model: str | None = Field(None, description="a best.pth, with its best.json beside it, instead of a run")
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="auto, cpu, gpu, mps")
-    trust_code: bool = Field(False, description="run a network of your own code")
-    port: int = Field(7860, ge=0, le=65535, description="where the page is, http://127.0.0.1:PORT; 0: any that is free")
-    max_mb: float = Field(20, gt=0, le=1024, description="a larger file is refused")
-    max_megapixels: float = Field(
-        DEFAULT_MAX_MEGAPIXELS,
-        gt=0,
-        le=HIGHEST_MAX_MEGAPIXELS,
-        description="an image of more millions of pixels is not decoded",
-    )
 
 
 def work(config: DemoConfig) -> None:

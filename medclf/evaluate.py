@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from medclf.cli import hydra_app
-from medclf.config.schema import EvaluateConfig
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.config.validation import validate_evaluate_config
 
 

@@ -1,40 +1,14 @@
 """``python -m medclf.export``: a trained model as one file for another runtime."""
 
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from medclf.cli import key_value
-from medclf.config.schema import StrictModel
-from medclf.exporting.formats import FormatName, check_installed, list_files
+from medclf.config.command_schemas import ExportConfig
+from medclf.exporting.formats import check_installed, list_files
 from medclf.exporting.samples import list_images
 from medclf.inference.metadata import find_model_file
 from medclf.inference.model_files import validate_model
 from medclf.utils.process import importing_libraries
-
-
-class ExportConfig(StrictModel):
-    """Write a trained model as one file that needs no medclf, and compare it with the model on real images.
-
-    python -m medclf.export run=RUN
-    python -m medclf.export run=RUN format=openvino images=FOLDER
-    python -m medclf.export model=best.pth format=torch output=model.pt2
-
-    Images of 0 to 255 go in, resized as the .json beside the file says; calibrated probabilities and the class at the
-    operating point come out. Classes and threshold are in the file too. What is not: whether an image is unlike the
-    training images.
-    """
-
-    run: str | None = Field(None, description="run folder")
-    model: str | None = Field(None, description="or best.pth, with best.json beside it")
-    format: FormatName = Field("onnx", description="onnx (.onnx), torch (torch.export, .pt2) or openvino (.xml, .bin)")
-    output: str | None = Field(None, description="file to write; null: in the folder export of the run")
-    images: str | None = Field(None, description="folder of images to compare on; null: the run's validation and test")
-    tolerance: Annotated[float, Field(gt=0, le=1)] = Field(
-        1e-4, description="largest difference of a probability that is allowed"
-    )
-    trust_code: bool = Field(False, description="import and run a network of your own code")
 
 
 def export(config: ExportConfig) -> None:

@@ -1,5 +1,7 @@
 """The names of the metrics, known without importing torch, so that a wrong monitor is refused at once."""
 
+from typing import Literal
+
 MULTICLASS = (
     "accuracy",
     "balanced_accuracy",
@@ -33,3 +35,8 @@ def headline_names(num_classes: int) -> tuple[str, ...]:
 def monitor_names(metrics: tuple[str, ...]) -> tuple[str, ...]:
     """Names that an epoch logs on validation and a checkpoint may be chosen by."""
     return ("val/loss", *(f"val/{name}" for name in metrics))
+
+
+def monitor_mode(monitor: str) -> Literal["min", "max"]:
+    """Return ``min`` for a monitor of which smaller values are better (a loss), and ``max`` for all others."""
+    return "min" if monitor.endswith("loss") else "max"

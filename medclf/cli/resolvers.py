@@ -3,10 +3,7 @@ from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-
-def monitor_mode(monitor: str) -> Literal["min", "max"]:
-    """Whether the better value of a metric is the smaller (``min``: a loss) or the larger (``max``: all others)."""
-    return "min" if monitor.endswith("loss") else "max"
+from medclf.metric_registry import monitor_mode
 
 
 def _mode(monitor: Any) -> Literal["min", "max"]:

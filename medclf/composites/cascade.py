@@ -8,7 +8,7 @@ import pandas as pd
 from medclf.comparison.conclusions import format_conclusions
 from medclf.composites.cohort import CascadeCohort, select_cohort
 from medclf.composites.ensemble import AGAIN, get_monitored_value
-from medclf.composites.stage_comparison import StageComparison, compare_stages
+from medclf.composites.stage_comparison import compare_stages
 from medclf.composites.stages import Stages
 from medclf.config.run_files import compute_run_digests
 from medclf.config.schema import EvaluationConfig
@@ -29,7 +29,7 @@ from medclf.inference.precision import choose_device
 from medclf.inference.predictor import Predictor
 from medclf.inference.run_images import find_run_images
 from medclf.reporting import comparison_report as comparison_report
-from medclf.reporting.run_summary import RunSummary, summarize_run
+from medclf.reporting.run_summary import RunSummary, StageComparison, summarize_run
 from medclf.reporting.write import write_outcome
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.file_digests import file_digest

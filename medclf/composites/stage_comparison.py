@@ -1,7 +1,7 @@
 """A cascade beside either of its stages alone, on the same test images. Imports no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,22 +10,13 @@ from medclf.comparison.compare import Comparison, compare_predictions
 from medclf.composites.stages import Stage, Stages
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions, select_split
+from medclf.reporting.run_summary import StageComparison
 from medclf.reporting.validation import is_own_predictions
 
 OF_DECISIONS = "accuracy,balanced_accuracy,sensitivity,specificity,ppv,f1_positive"
 """Metrics that a threshold changes."""
 OF_THE_ILL = "accuracy,brier,log_loss"
 """Metrics that are defined where no image is healthy."""
-
-
-@dataclass(frozen=True)
-class StageComparison:
-    """A comparison of a cascade with one of its stages, what it is of, in words, and its folder's name."""
-
-    title: str
-    words: str
-    comparison: Comparison
-    folder: str
 
 
 def compare_stages(stages: Stages, cascade: Evaluation, second: Mapping[str, str]) -> list[StageComparison]:

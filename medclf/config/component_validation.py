@@ -3,7 +3,6 @@
 from itertools import pairwise
 from typing import Any
 
-from medclf.cli.resolvers import monitor_mode
 from medclf.config.callback_schemas import (
     BEST_CHECKPOINT,
     LAST_CHECKPOINT,
@@ -25,6 +24,7 @@ from medclf.config.component_registry import (
 from medclf.config.distributed import count_processes
 from medclf.config.limits import MAX_HEAD_WEIGHTS
 from medclf.config.schema import TrainConfig
+from medclf.metric_registry import monitor_mode
 from medclf.utils.errors import ConfigError
 
 NEEDED = {

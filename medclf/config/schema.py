@@ -13,6 +13,7 @@ from medclf.config.field_types import (
     ClassName,
     ClassWeights,
     Folders,
+    Fraction,
     Monitor,
     Name,
     PathText,
@@ -22,10 +23,7 @@ from medclf.config.field_types import (
     Text,
     not_boolean,
 )
-from medclf.config.field_types import Fraction as Fraction
 from medclf.config.messages import format_validation_errors
-from medclf.config.trainer_schema import Accelerator as Accelerator
-from medclf.config.trainer_schema import Precision as Precision
 from medclf.config.trainer_schema import TrainerConfig
 from medclf.utils.errors import ConfigError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
@@ -250,40 +248,6 @@ class TrainConfig(TypedModel):
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     sweep: SweepConfig
-
-
-class AuditConfig(TypedModel):
-    """The whole configuration of ``python -m medclf.audit``."""
-
-    dataset: DatasetConfig
-
-
-class PrepareConfig(TypedModel):
-    """The whole configuration of ``python -m medclf.prepare``; ``export`` is a folder for the prepared images."""
-
-    dataset: DatasetConfig
-    download: bool
-    export: PathText | None
-
-
-class EvaluateConfig(TypedModel):
-    """The whole configuration of ``python -m medclf.evaluate``: a ``run`` or a table of ``predictions``.
-
-    With ``dataset`` the run's model is tested on its images; ``class_map`` gives the model's name of a class there, or
-    None to leave its images out. With ``tta`` and no ``dataset`` it predicts its own images anew. ``trust_code`` lets
-    the model be of the user's own code.
-    """
-
-    run: PathText | None
-    predictions: PathText | None
-    positive: Text | None
-    dataset: DatasetConfig | None = None
-    class_map: dict[Text, Text | None]
-    tta: TestTime
-    accelerator: Accelerator
-    precision: Precision | None
-    trust_code: bool
-    evaluation: EvaluationConfig
 
 
 Checked = TypeVar("Checked", bound=StrictModel)

@@ -6,11 +6,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.config.component_validation import validate_components
 from medclf.config.distributed import validate_workers
 from medclf.config.messages import format_value
 from medclf.config.resume import validate_same_setup
-from medclf.config.schema import DatasetConfig, EvaluateConfig, LossConfig, ModelConfig, TrainConfig
+from medclf.config.schema import DatasetConfig, LossConfig, ModelConfig, TrainConfig
 from medclf.config.trainer_validation import validate_trainer
 from medclf.metric_registry import metric_names, monitor_names
 from medclf.utils.errors import ConfigError, format_list, suggest

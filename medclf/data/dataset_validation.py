@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from medclf.config.schema import PrepareConfig, TrainConfig
+from medclf.config.command_schemas import PrepareConfig
+from medclf.config.schema import TrainConfig
 from medclf.config.validation import validate_loss, validate_monitor, validate_positive
 from medclf.data.sources.discovery import find_images, image_root, is_extracted, validate_classes
 from medclf.data.splits import expected_train_images, validate_batch_size

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from medclf.config.schema import DatasetConfig, PrepareConfig
+from medclf.config.command_schemas import PrepareConfig
+from medclf.config.schema import DatasetConfig
 from medclf.data.image_cache import ImageCache, open_image_cache
 from medclf.data.image_table import COLUMNS, ImageTable
 from medclf.data.scan import load_image_table

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medclf.exporting.formats import FormatName
+from medclf.config.command_schemas import FormatName
 from medclf.exporting.graph import capture_graph
 from medclf.exporting.metadata import describe_export, describe_inputs
 from medclf.exporting.samples import NOISE, collect_samples

@@ -4,13 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
+from medclf.config.command_schemas import FormatName
 from medclf.inference.metadata import ModelMetadata
 from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.file_names import safe_file_name
-
-FormatName = Literal["onnx", "torch", "openvino"]
 
 
 @dataclass(frozen=True)

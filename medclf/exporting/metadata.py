@@ -4,8 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from medclf.config.command_schemas import FormatName
 from medclf.config.schema import ImageSpecConfig
-from medclf.exporting.formats import FORMATS, FormatName
+from medclf.exporting.formats import FORMATS
 from medclf.inference.metadata import ModelMetadata
 from medclf.utils.run_dir import package_versions
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from medclf.config.schema import EvaluateConfig
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.data.decoding_budget import decoding_memory
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.inference.file_stamps import FileStamps, stamp_file
@@ -29,7 +29,7 @@ from medclf.utils.run_dir import Run
 from medclf.utils.terminal import print_message
 
 if TYPE_CHECKING:
-    from medclf.predict import PredictConfig
+    from medclf.config.command_schemas import PredictConfig
 
 BATCH = 32
 AHEAD = 2

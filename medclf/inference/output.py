@@ -21,7 +21,7 @@ from medclf.utils.terminal import INTERRUPTED
 from medclf.utils.write_errors import suggest_remedy, write_failure
 
 if TYPE_CHECKING:
-    from medclf.predict import PredictConfig
+    from medclf.config.command_schemas import PredictConfig
 import csv
 import os
 from collections import Counter

@@ -2,7 +2,7 @@
 
 import torch
 
-from medclf.config.schema import Precision
+from medclf.config.trainer_schema import Precision
 from medclf.utils.errors import ConfigError
 
 BFLOAT16: Precision = "bf16-mixed"

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from medclf.config.schema import ImageSpecConfig, Precision, TestTime
+from medclf.config.schema import ImageSpecConfig, TestTime
+from medclf.config.trainer_schema import Precision
 from medclf.data.preprocessing import preprocess, read_preprocessed, smallest_sufficient_side
 from medclf.inference.loading import Model
 from medclf.inference.modules import Classifier, FlipAveraging, list_networks

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from medclf.cli.resolvers import monitor_mode
+from medclf.metric_registry import monitor_mode
 from medclf.overview.pooling import PooledMean, Resampler, compute_mean, test_means
 from medclf.overview.runs import PATIENCE, RunEntry, select_finished
 

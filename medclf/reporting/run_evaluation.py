@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.config.run_files import read_metrics
-from medclf.config.schema import DatasetConfig, EvaluateConfig, EvaluationConfig
+from medclf.config.schema import DatasetConfig, EvaluationConfig
 from medclf.data.preprocessing import read_network_input
 from medclf.evaluation.calibration import fit_temperature
 from medclf.evaluation.evaluate import Evaluation, FrozenDecision, evaluate

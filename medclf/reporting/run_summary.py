@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from medclf.composites.stage_comparison import StageComparison
+from medclf.comparison.compare import Comparison
 from medclf.config.run_files import read_config, read_record
 from medclf.config.schema import TestTime
 from medclf.data.image_table import COLUMNS
@@ -18,6 +18,16 @@ from medclf.utils.csv_tables import read_frame
 from medclf.utils.run_dir import Run
 
 CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
+
+
+@dataclass(frozen=True)
+class StageComparison:
+    """A comparison of a cascade with one of its stages, what it is of, in words, and its folder's name."""
+
+    title: str
+    words: str
+    comparison: Comparison
+    folder: str
 
 
 @dataclass(frozen=True)

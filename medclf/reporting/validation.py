@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.config.run_files import verify_run_file
-from medclf.config.schema import EvaluateConfig
 from medclf.config.validation import validate_positive
 from medclf.data.sources.discovery import find_images, is_extracted
 from medclf.evaluation.predictions import get_attributes, get_classes

@@ -26,7 +26,7 @@ from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.grad_cam import build_activation, save_grad_cam
 from medclf.inference.model_files import build_metadata
-from medclf.inference.ood import attach_feature_collector
+from medclf.inference.ood_fitting import attach_feature_collector
 from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.state_dict import plain_state
 from medclf.reporting.run_summary import RunSummary, summarize_run
@@ -66,7 +66,7 @@ def finalize_training(
     """
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     module.load_state_dict(best["state_dict"])
-    watch = attach_feature_collector(trainer, module, data, config.seed) if is_main_process() else None
+    watch = attach_feature_collector(trainer, module.network, data, config.seed) if is_main_process() else None
     predictions = predict_splits(trainer, module, data, None if watch is None else watch.look)
     if trainer.received_sigterm:  # Lightning only notes it while a network predicts
         raise Terminated(128 + signal.SIGTERM)

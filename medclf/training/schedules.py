@@ -5,7 +5,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from medclf.cli.resolvers import monitor_mode
+from medclf.metric_registry import monitor_mode
 
 
 def build_schedule(config: dict[str, Any], optimizer: Optimizer, steps: float, monitor: str) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.images import dataset
 
-from medclf.config.schema import PrepareConfig
+from medclf.config.command_schemas import PrepareConfig
 from medclf.data.dataset_validation import validate_export_folder
 from medclf.data.image_table import ImageTable
 from medclf.data.preparation import export

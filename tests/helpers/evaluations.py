@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.config.composition import Composer
-from medclf.config.schema import EvaluateConfig, validate_config
+from medclf.config.schema import validate_config
 from medclf.evaluation.evaluate import evaluate
 
 LONG = "a very long name of a class of lesions, number {}"

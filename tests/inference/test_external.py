@@ -15,8 +15,9 @@ from helpers.images import write_classes, write_image
 from omegaconf import OmegaConf
 from PIL import Image
 
+from medclf.config.command_schemas import EvaluateConfig
 from medclf.config.composition import Composer
-from medclf.config.schema import EvaluateConfig, TrainConfig, validate_config
+from medclf.config.schema import TrainConfig, validate_config
 from medclf.data.image_io import decode_image
 from medclf.data.preprocessing import preprocess
 from medclf.evaluate import main

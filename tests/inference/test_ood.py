@@ -13,7 +13,8 @@ from PIL import Image
 from sklearn.covariance import LedoitWolf
 
 from medclf.inference.loading import load_model
-from medclf.inference.ood import OODDetector, fit_ood_detector
+from medclf.inference.ood import OODDetector
+from medclf.inference.ood_fitting import fit_ood_detector
 from medclf.inference.predictor import Predictor
 from medclf.reporting.run_summary import format_false_alarms
 from medclf.utils.errors import DataError
