@@ -16,7 +16,7 @@ from medclf.utils.run_dir import Run, find_unfinished_runs, validate_not_finishe
 
 SAME = {
     "dataset": ("image_size", "channels", "resize", "clahe", "normalization", "batch_size", "balanced_sampling"),
-    "model": ("backbone", "head", "output", "frozen", "unfreeze_at", "backbone_lr_scale"),
+    "model": ("backbone", "head", "activation", "frozen", "unfreeze_at", "backbone_lr_scale"),
     "optimizer": ("_target_",),
     "scheduler": ("name",),
 }

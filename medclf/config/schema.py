@@ -154,7 +154,7 @@ class ModelConfig(TypedModel):
     name: Name
     backbone: Target
     head: Target
-    output: Literal["softmax", "sigmoid"]
+    activation: Literal["softmax", "sigmoid"]
     weights: PathText
     frozen: bool
     unfreeze_at: Annotated[int, Field(ge=1, le=limits.MAX_STEPS)] | None
@@ -217,7 +217,7 @@ class EvaluationConfig(TypedModel):
     resamples: Annotated[int, Field(ge=100, le=limits.MAX_RESAMPLES)]
     seed: Seed
     subgroups: Annotated[list[Text], Field(max_length=limits.MAX_ENTRIES)] | None
-    pictures: bool
+    plots: bool
     gallery: Annotated[int, Field(ge=0, le=limits.MAX_GALLERY)]
     grad_cam: Annotated[int, Field(ge=0, le=limits.MAX_GRAD_CAM)]
 

@@ -121,7 +121,7 @@ def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: RunS
     if about.novelty is not None:
         log.info(about.novelty)
     log.info("Results\n\n%s\n\nRun folder:  %s", metrics_table(test, "test"), run.shown)
-    if evaluation.config.pictures:
+    if evaluation.config.plots:
         log.info("Report:      %s/report.html", run.shown)
     log.info("Look at it:  tensorboard --logdir %s", "runs" if below_runs else run.shown)
 
@@ -162,7 +162,7 @@ def describe_model(
     return {
         **build_metadata(evaluation, dataset.name, table.digest()),
         "kind": "network",
-        "output": config.model.output,
+        "activation": config.model.activation,
         "precision": "float32" if str(config.trainer.precision).startswith(("32", "64")) else "mixed",
         "preprocessing": {
             **dataset.model_dump(include={"channels", "image_size", "resize", "clahe"}),

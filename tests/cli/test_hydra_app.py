@@ -53,11 +53,11 @@ MISTAKES = {
     "weights": ("model.weights=nowhere.pth", ["model.weights=nowhere.pth", "no such file"]),
     "loss for the other output": (
         "loss=binary_cross_entropy",
-        ["loss=binary_cross_entropy: does not fit model.output=softmax", "set model.output=sigmoid"],
+        ["loss=binary_cross_entropy: does not fit model.activation=softmax", "set model.output=sigmoid"],
     ),
     "output for the other loss": (
-        "model.output=sigmoid",
-        ["loss=cross_entropy: does not fit model.output=sigmoid", "loss=binary_cross_entropy"],
+        "model.activation=sigmoid",
+        ["loss=cross_entropy: does not fit model.activation=sigmoid", "loss=binary_cross_entropy"],
     ),
     "class weight": (
         "loss.class_weights={organ_presnt: 2}",

@@ -30,7 +30,7 @@ NEEDS = {
     "dataset=folder": ["dataset.root=images"],
     "dataset=table": ["dataset.root=images"],
     "model=custom": ["model.backbone._target_=torch.nn.Identity", "trust_code=true"],
-    "loss=binary_cross_entropy": ["model.output=sigmoid"],
+    "loss=binary_cross_entropy": ["model.activation=sigmoid"],
 }
 """What a choice cannot do without."""
 
