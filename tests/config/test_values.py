@@ -247,7 +247,7 @@ def test_code_of_the_users_own_needs_trust():
 
 
 def test_nothing_here_imports_torch():
-    code = "import sys, test_values as t; t.check(t.validated_content(t.composed(), t.Config)); "
+    code = "import sys, test_values as t; t.validate_train_config(t.validate_content(t.composed(), t.TrainConfig)); "
     code += "print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True

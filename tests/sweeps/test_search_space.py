@@ -5,6 +5,7 @@ from helpers.commands import TINY_PHANTOM
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer, conf_dir
+from medclf.config.config_files import list_options
 from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.overrides import expand_jobs
 from medclf.config.schema import TrainConfig, validate_config
@@ -32,7 +33,7 @@ def test_both_ends_of_every_key_of_a_ready_space_are_right(words):
 
 
 @pytest.mark.parametrize("hpo", ["grid", "random", "bayes"])
-@pytest.mark.parametrize("model", [path.stem for path in sorted((conf_dir() / "model").glob("*.yaml"))])
+@pytest.mark.parametrize("model", list_options("model", [conf_dir()]))
 def test_every_model_has_a_space(hpo, model):
     node = COMPOSER.compose([f"hpo={hpo}", f"model={model}"])
     assert {"optimizer.lr", "optimizer.weight_decay", "augmentation"} <= set(node.hydra.sweeper.params)
