@@ -174,7 +174,7 @@ def _url(folder: str) -> str:
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in map(str, node):
-        if prefix == "" and key == "hydra":
+        if prefix == "" and key in ("hydra", "search_space"):
             continue
         name = prefix + key
         yield name

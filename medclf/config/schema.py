@@ -250,6 +250,8 @@ class TrainConfig(TypedModel):
     sweep: SweepConfig
 
 
+NOT_OF_A_RUN = ("hydra", "search_space")
+"""Keys of a composed configuration that are about the command or a search, not about a run."""
 Checked = TypeVar("Checked", bound=StrictModel)
 
 
@@ -262,7 +264,7 @@ def validate_config(node: DictConfig, kind: type[Checked]) -> Checked:
     return validate_content(to_plain_data(node), kind)
 
 
-def to_plain_data(node: DictConfig, without: Collection[str] = ("hydra",)) -> dict[str, Any]:
+def to_plain_data(node: DictConfig, without: Collection[str] = NOT_OF_A_RUN) -> dict[str, Any]:
     """Return a composed configuration as plain data, its expressions resolved.
 
     Args:

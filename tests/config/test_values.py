@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
-from medclf.config.schema import TrainConfig, validate_content
+from medclf.config.schema import TrainConfig, to_plain_data, validate_content
 from medclf.config.validation import validate_train_config
 from medclf.utils.errors import ConfigError
 
@@ -85,10 +84,7 @@ VALID = {
 
 @cache
 def composed() -> dict[str, Any]:
-    node = Composer("train").compose(BASE)
-    task = OmegaConf.masked_copy(node, [str(key) for key in node if key != "hydra"])
-    content: Any = OmegaConf.to_container(task, resolve=True)
-    return dict(content)
+    return to_plain_data(Composer("train").compose(BASE))
 
 
 def leaves(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
