@@ -35,14 +35,13 @@ def build_trainer(config: TrainConfig, run: Run, more: Sequence[Callback] = ()) 
     configured = (_callback(name, node, run.checkpoints, trust) for name, node in config.callbacks.items())
     callbacks = [RandomStateCheckpoint(), TerminateTogether(), *more, *configured]
     logger = build_component("logger", config.logger, LOGGERS, trust, save_dir=str(run.folder))
-    arguments = config.trainer.model_dump()
+    # defaults are Lightning's own: an argument that another version lacks is then not passed to it
+    arguments = config.trainer.model_dump(exclude_defaults=True)
     if arguments["accelerator"] == "cpu" or not torch.cuda.is_available():
-        arguments["sync_batchnorm"] = False  # torch can do it on GPUs alone
-    plugins = [AtomicCheckpointIO(), *(arguments.pop("plugins") or [])]
+        arguments.pop("sync_batchnorm", None)  # torch can do it on GPUs alone
+    arguments["plugins"] = [AtomicCheckpointIO()]
     try:
-        return lightning.Trainer(
-            **arguments, plugins=plugins, callbacks=callbacks, logger=logger, default_root_dir=run.folder
-        )
+        return lightning.Trainer(**arguments, callbacks=callbacks, logger=logger, default_root_dir=run.folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error
 

@@ -14,6 +14,7 @@ import pytest
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
 from medclf.config.schema import TrainConfig, to_plain_data, validate_content
+from medclf.config.trainer_schema import TrainerConfig
 from medclf.config.validation import validate_train_config
 from medclf.utils.errors import ConfigError
 
@@ -84,7 +85,8 @@ VALID = {
 
 @cache
 def composed() -> dict[str, Any]:
-    return to_plain_data(Composer("train").compose(BASE))
+    content = to_plain_data(Composer("train").compose(BASE))
+    return {**content, "trainer": TrainerConfig.model_validate(content["trainer"]).model_dump()}
 
 
 def leaves(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
