@@ -22,7 +22,7 @@ from medclf.config.trainer_schema import TrainerConfig
 from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.quoting import quote_value
 
-STACKED_GROUPS = ("callbacks",)
+STACKED_GROUPS = ("callbacks", "logger")
 """Groups of which several choices may be made at once: callbacks=[ema,early_stopping]."""
 OPTIONAL_GROUPS = ("experiment", "hpo", "hpo/space", "launcher", "local")
 """Groups of which nothing need be chosen."""

@@ -244,7 +244,7 @@ class TrainConfig(TypedModel):
     scheduler: SchedulerConfig
     tune: TunerConfig
     callbacks: Annotated[dict[Text, Target], Field(max_length=limits.MAX_CALLBACKS)]
-    logger: Target
+    logger: Annotated[dict[Text, Target], Field(min_length=1, max_length=limits.MAX_CALLBACKS)]
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     sweep: SweepConfig

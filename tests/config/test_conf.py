@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning
@@ -23,11 +24,13 @@ resolvers.register_resolvers()
 GROUPS = (
     "augmentation", "callbacks", "dataset", "logger", "loss", "model", "optimizer", "scheduler", "trainer",
 )  # fmt: skip
+NOT_IN_DEV = ("mlflow", "wandb")
+"""Loggers whose package the development extra does not install."""
 CHOICES = [
     f"{group}={path.stem}"
     for group in GROUPS
     for path in sorted((conf_dir() / group).glob("*.yaml"))
-    if path.stem != "base"
+    if path.stem != "base" and (path.stem not in NOT_IN_DEV or find_spec(path.stem))
 ]
 
 NEEDS = {

@@ -35,7 +35,7 @@ def run(tmp_path_factory):
         ["trainer=gpu"],
         ["trainer=gpu", "trainer.devices=2"],
         ["dataset.exclude=[a,b]"],
-        ["logger.name=null"],
+        ["logger.tensorboard.name=null"],
     ],
     ids=" ".join,
 )
