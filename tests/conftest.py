@@ -89,7 +89,7 @@ def tabled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines.append(f"{name}/{index}.png,{name},p{index},{sex},{site},{age},a,0.9,{index}")
     (cwd / "images" / "table.csv").write_text("\n".join(lines), encoding="utf-8")
     words = ["dataset=table", "dataset.root=images", "dataset.table.group=patient", "dataset.splits.test=0.5"]
-    words += ["dataset.resize=letterbox", "evaluation.operating_point=youden", "evaluation.pictures=true", "seed=1"]
+    words += ["dataset.resize=letterbox", "evaluation.operating_point=youden", "evaluation.plots=true", "seed=1"]
     words += ["evaluation.gallery=6", "evaluation.grad_cam=3"]
     answer = train_process(*TINY, *words, "hydra.run.dir=run", cwd=cwd)
     assert answer.code == 0, answer.text

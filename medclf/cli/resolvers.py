@@ -4,6 +4,7 @@ from typing import Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from medclf.metric_registry import monitor_mode
+from medclf.sweeps.search_space import list_grid_values
 
 
 def _mode(monitor: Any) -> Literal["min", "max"]:
@@ -18,8 +19,9 @@ def _identity(*, _root_: DictConfig) -> str:
 
 
 def register_resolvers() -> None:
-    """Make ``${medclf.token:}``, ``${medclf.mode:METRIC}`` and ``${medclf.identity:}`` known to the configuration."""
+    """Register ``${medclf.token:}``, ``${medclf.mode:METRIC}``, ``${medclf.identity:}``, ``${medclf.grid:SPACE}``."""
     # cached like Hydra's own ${now:}: one token for all that a command composes
     OmegaConf.register_new_resolver("medclf.token", lambda: secrets.token_hex(3), use_cache=True, replace=True)
     OmegaConf.register_new_resolver("medclf.mode", _mode, replace=True)
     OmegaConf.register_new_resolver("medclf.identity", _identity, replace=True)
+    OmegaConf.register_new_resolver("medclf.grid", list_grid_values, replace=True)

@@ -158,7 +158,7 @@ def _say(evaluation: Evaluation, about: RunSummary, notes: list[str], run: Run) 
     parts = [*notes, f"Operating point: {evaluation.point.words}."]
     parts += [metrics_table(evaluation.metrics["test"], "test")]
     parts += [_beside_text(beside, run) for beside in about.beside]
-    report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
+    report = f"Report:  {run.shown}/report.html\n" if evaluation.config.plots else ""
     parts.append(f"Folder:  {run.shown}\n{report}Model:   {run.shown}/checkpoints/{run.best_facts.name}\n")
     print_message("\n\n".join(parts))
 

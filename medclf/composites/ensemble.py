@@ -66,7 +66,7 @@ def build_ensemble(paths: Sequence[Path], folder: Path) -> None:
         about = summarize_run(run, chosen, facts)
         write_outcome(evaluation, about, folder, build_image_reader(about))
         facts |= compute_run_digests(run)
-    report = f"Report:  {run.shown}/report.html\n" if evaluation.config.pictures else ""
+    report = f"Report:  {run.shown}/report.html\n" if evaluation.config.plots else ""
     print_message(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
 
 

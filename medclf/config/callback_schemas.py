@@ -215,6 +215,41 @@ class TensorBoardLoggerConfig(ComponentConfig):
     sub_dir: NameOrEmpty | None = None
 
 
+def _local_store(value: str | None) -> str | None:
+    is_path = value is not None and ":" not in value and not value.startswith(("//", "\\\\", "databricks"))
+    if value is None or is_path or re.match(r"sqlite:///.|[A-Za-z]:[\\/]", value):
+        return value
+    raise ValueError(
+        "must be a local folder or database, such as sqlite:///mlflow.db; a server is set by the environment variable "
+        "MLFLOW_TRACKING_URI"
+    )
+
+
+class MLFlowLoggerConfig(ComponentConfig):
+    """Arguments of ``lightning.pytorch.loggers.MLFlowLogger``; run and folder are set by the run.
+
+    A file may not name a server, since it would get the images: ``tracking_uri`` is local.
+    """
+
+    packages: ClassVar[Mapping[str, str]] = {"mlflow": "'medclf[mlflow]'"}
+
+    experiment_name: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] = "lightning_logs"
+    run_name: Annotated[str, Field(max_length=MAX_NAME)] | None = None
+    tracking_uri: Annotated[str | None, AfterValidator(_local_store)] = None
+    prefix: Annotated[str, Field(max_length=MAX_NAME)] = ""
+
+
+class WandbLoggerConfig(ComponentConfig):
+    """Arguments of ``lightning.pytorch.loggers.WandbLogger``; ``save_dir`` is the run folder."""
+
+    packages: ClassVar[Mapping[str, str]] = {"wandb": "'medclf[wandb]'"}
+
+    name: Annotated[str, Field(max_length=MAX_NAME)] | None = None
+    project: Annotated[str, Field(min_length=1, max_length=MAX_NAME)] | None = None
+    offline: bool = False
+    prefix: Annotated[str, Field(max_length=MAX_NAME)] = ""
+
+
 BEST_CHECKPOINT = "medclf.training.checkpointing.BestCheckpoint"
 LAST_CHECKPOINT = "medclf.training.checkpointing.LastCheckpoint"
 STOP_WHEN_DIVERGED = "medclf.training.callbacks.StopWhenDiverged"
@@ -240,7 +275,13 @@ CALLBACKS: Components = {
     f"{LIGHTNING}ModelSummary": ModelSummaryConfig,
     f"{LIGHTNING}RichModelSummary": RichModelSummaryConfig,
 }
+TENSORBOARD_LOGGER = "lightning.pytorch.loggers.TensorBoardLogger"
+CSV_LOGGER = "lightning.pytorch.loggers.CSVLogger"
+MLFLOW_LOGGER = "lightning.pytorch.loggers.MLFlowLogger"
+WANDB_LOGGER = "lightning.pytorch.loggers.WandbLogger"
 LOGGERS: Components = {
-    "lightning.pytorch.loggers.TensorBoardLogger": TensorBoardLoggerConfig,
-    "lightning.pytorch.loggers.CSVLogger": CSVLoggerConfig,
+    TENSORBOARD_LOGGER: TensorBoardLoggerConfig,
+    CSV_LOGGER: CSVLoggerConfig,
+    MLFLOW_LOGGER: MLFlowLoggerConfig,
+    WANDB_LOGGER: WandbLoggerConfig,
 }

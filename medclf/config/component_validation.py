@@ -67,7 +67,8 @@ def _validate_all(config: TrainConfig) -> None:
     validate_component("model.backbone", config.model.backbone, BACKBONES, trust)
     validate_component("model.head", config.model.head, HEADS, trust)
     validate_component("optimizer", config.optimizer.model_dump(by_alias=True), OPTIMIZERS, trust)
-    validate_component("logger", config.logger, LOGGERS, trust)
+    for name, node in config.logger.items():
+        validate_component(f"logger.{name}", node, LOGGERS, trust)
     for name, node in config.callbacks.items():
         validate_component(f"callbacks.{name}", node, CALLBACKS, trust)
     for at, node in enumerate(config.augmentation.transforms):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -17,10 +18,11 @@ from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.limits import MAX_NAME
 from medclf.config.messages import format_value
 from medclf.config.overrides import parse_overrides
+from medclf.config.trainer_schema import TrainerConfig
 from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.quoting import quote_value
 
-STACKED_GROUPS = ("callbacks",)
+STACKED_GROUPS = ("callbacks", "logger")
 """Groups of which several choices may be made at once: callbacks=[ema,early_stopping]."""
 OPTIONAL_GROUPS = ("experiment", "hpo", "hpo/space", "launcher", "local")
 """Groups of which nothing need be chosen."""
@@ -31,6 +33,8 @@ REASONS = {
     "converted to Float": "must be a number",
 }
 """What OmegaConf says of a value of the wrong type, by a part of its message."""
+# conf/trainer/default.yaml starts from it: arguments of lightning.Trainer that are not listed there need no +
+ConfigStore.instance().store("base", DictConfig({}, flags={"struct": False}), group="trainer")
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,8 @@ class Composer:
                 config = self._compose(attempt)
             except HydraException:
                 continue
-            return sorted({*_keys(config), *map(str, config.hydra.runtime.choices)} - {"hydra"})
+            arguments = {f"trainer.{name}" for name in TrainerConfig.model_fields if "trainer" in config}
+            return sorted({*_keys(config), *arguments, *map(str, config.hydra.runtime.choices)} - {"hydra"})
         return []
 
 
@@ -174,7 +179,7 @@ def _url(folder: str) -> str:
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in map(str, node):
-        if prefix == "" and key == "hydra":
+        if prefix == "" and key in ("hydra", "search_space"):
             continue
         name = prefix + key
         yield name

@@ -10,6 +10,8 @@ from medclf.utils.errors import format_list, suggest
 
 MAX_SHOWN = 80
 """Characters of a value that a message shows."""
+ARGUMENT = "argument"
+"""Type of an error about a further entry of a node; its context has the name of the entry in the list ``at``."""
 MAX_MISSING = 3
 """Missing keys of one group that have a line each."""
 WHAT = {
@@ -109,13 +111,16 @@ def _number(value: Any) -> str:
 
 
 def _line(item: dict[str, Any], schema: type[BaseModel], prefix: str) -> str:
-    location = [str(part) for part in item["loc"] if part != "[key]"]
+    inner = item["ctx"]["at"] if item["type"] == ARGUMENT else []
+    location = [str(part) for part in [*item["loc"], *inner] if part != "[key]"]
     key = _key(location, prefix)
     if item["type"] == "extra_forbidden":
         known = _fields(schema, location[:-1])
         return f"{key}: there is no such key; {suggest(location[-1], known)}Valid: {format_list(known, 50) or 'none'}"
     if item["type"] == "missing":
         return f"{key}: is missing; set it: {key}=VALUE"
+    if item["type"] == ARGUMENT:
+        return f"{key}: {item['msg']}"
     what = WHAT.get(item["type"])
     if what is None:
         what = item["msg"].removeprefix("Value error, ")

@@ -16,7 +16,7 @@ from medclf.utils.run_dir import Run, find_unfinished_runs, validate_not_finishe
 
 SAME = {
     "dataset": ("image_size", "channels", "resize", "clahe", "normalization", "batch_size", "balanced_sampling"),
-    "model": ("backbone", "head", "output", "frozen", "unfreeze_at", "backbone_lr_scale"),
+    "model": ("backbone", "head", "activation", "frozen", "unfreeze_at", "backbone_lr_scale"),
     "optimizer": ("_target_",),
     "scheduler": ("name",),
 }
@@ -147,7 +147,8 @@ def _apply(content: Content, item: Override) -> None:
     if EXPRESSION in str(item.input_line):
         raise ConfigError(f"{item.input_line}: an expression cannot be typed when a run is resumed; type its value")
     exists = _has(content, key)
-    if not exists and not (item.is_add() or item.is_force_add()):
+    is_argument = key.startswith("trainer.")  # checked with the whole configuration
+    if not exists and not (item.is_add() or item.is_force_add() or is_argument):
         nearest = suggest_key(key, list(_keys(content)))
         raise ConfigError(f"{key}: there is no such key; {nearest}".rstrip("; "))
     if item.is_delete():

@@ -154,7 +154,7 @@ class ModelConfig(TypedModel):
     name: Name
     backbone: Target
     head: Target
-    output: Literal["softmax", "sigmoid"]
+    activation: Literal["softmax", "sigmoid"]
     weights: PathText
     frozen: bool
     unfreeze_at: Annotated[int, Field(ge=1, le=limits.MAX_STEPS)] | None
@@ -217,7 +217,7 @@ class EvaluationConfig(TypedModel):
     resamples: Annotated[int, Field(ge=100, le=limits.MAX_RESAMPLES)]
     seed: Seed
     subgroups: Annotated[list[Text], Field(max_length=limits.MAX_ENTRIES)] | None
-    pictures: bool
+    plots: bool
     gallery: Annotated[int, Field(ge=0, le=limits.MAX_GALLERY)]
     grad_cam: Annotated[int, Field(ge=0, le=limits.MAX_GRAD_CAM)]
 
@@ -244,12 +244,14 @@ class TrainConfig(TypedModel):
     scheduler: SchedulerConfig
     tune: TunerConfig
     callbacks: Annotated[dict[Text, Target], Field(max_length=limits.MAX_CALLBACKS)]
-    logger: Target
+    logger: Annotated[dict[Text, Target], Field(min_length=1, max_length=limits.MAX_CALLBACKS)]
     trainer: TrainerConfig
     evaluation: EvaluationConfig
     sweep: SweepConfig
 
 
+NOT_OF_A_RUN = ("hydra", "search_space")
+"""Keys of a composed configuration that are about the command or a search, not about a run."""
 Checked = TypeVar("Checked", bound=StrictModel)
 
 
@@ -262,7 +264,7 @@ def validate_config(node: DictConfig, kind: type[Checked]) -> Checked:
     return validate_content(to_plain_data(node), kind)
 
 
-def to_plain_data(node: DictConfig, without: Collection[str] = ("hydra",)) -> dict[str, Any]:
+def to_plain_data(node: DictConfig, without: Collection[str] = NOT_OF_A_RUN) -> dict[str, Any]:
     """Return a composed configuration as plain data, its expressions resolved.
 
     Args:

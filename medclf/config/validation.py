@@ -143,18 +143,18 @@ def validate_loss(loss: LossConfig, model: ModelConfig, classes: list[str] | Non
     Raises:
         ConfigError: with what would fit.
     """
-    fits = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}.get(loss.name, model.output)
-    if model.output != fits:
+    fits = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}.get(loss.name, model.activation)
+    if model.activation != fits:
         raise ConfigError(
-            f"loss={loss.name}: does not fit model.output={model.output}; set model.output={fits}, or "
-            f"loss={'cross_entropy' if model.output == 'softmax' else 'binary_cross_entropy'}"
+            f"loss={loss.name}: does not fit model.activation={model.activation}; set model.activation={fits}, or "
+            f"loss={'cross_entropy' if model.activation == 'softmax' else 'binary_cross_entropy'}"
         )
     if classes is None:
         return
-    if model.output == "sigmoid" and len(classes) > 2:
+    if model.activation == "sigmoid" and len(classes) > 2:
         raise ConfigError(
-            f"model.output=sigmoid: one logit tells two classes apart, the dataset has {len(classes)}: "
-            f"{format_list(classes)}; set model.output=softmax loss=cross_entropy"
+            f"model.activation=sigmoid: one logit tells two classes apart, the dataset has {len(classes)}: "
+            f"{format_list(classes)}; set model.activation=softmax loss=cross_entropy"
         )
     for name in loss.class_weights if isinstance(loss.class_weights, dict) else ():
         if name not in classes:

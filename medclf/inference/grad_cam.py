@@ -46,7 +46,7 @@ def save_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activat
         network, which the log says.
     """
     config = evaluation.config
-    if not (config.pictures and config.grad_cam):
+    if not (config.plots and config.grad_cam):
         return None
     try:
         found = compute_grad_cam(evaluation.test, seen, activation, config.grad_cam, config.seed)

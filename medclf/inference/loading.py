@@ -89,7 +89,7 @@ def _part(path: Path, facts: ModelMetadata, forms: list[ImageSpecConfig], trust_
     form = ImageSpecConfig.model_validate(seen.model_dump(include=set(ImageSpecConfig.model_fields)))
     if form not in forms:
         forms.append(form)
-    config = {**parts.model_dump(), "output": facts.output, "frozen": False, "unfreeze_at": None}
+    config = {**parts.model_dump(), "activation": facts.activation, "frozen": False, "unfreeze_at": None}
     build = partial(build_network, config, seen.mean, seen.sd, seen.image_size, len(facts.classes), trust_code)
     try:
         network = _filled(build, is_builtin(parts), path.with_suffix(".pth"))

@@ -80,7 +80,7 @@ class ModelMetadata(ModelFileConfig):
     temperature: Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
     dataset: Annotated[str, Field(max_length=200)]
     model: NetworkConfig | None = None
-    output: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Literal["softmax", "sigmoid"] = "softmax"
     preprocessing: PreprocessingConfig | None = None
     precision: Literal["float32", "mixed"] | None = None
     members: Annotated[list[Name], Field(max_length=MAX_MEMBERS)] = []
@@ -104,7 +104,7 @@ class ModelMetadata(ModelFileConfig):
             f"operating_point.gate={self.operating_point.gate}: is not a class": (
                 self.operating_point.gate not in (None, *self.classes)
             ),
-            "output=sigmoid: needs exactly two classes": self.output == "sigmoid" and len(self.classes) != 2,
+            "activation=sigmoid: needs exactly two classes": self.activation == "sigmoid" and len(self.classes) != 2,
             "members: a network has none": self.kind == "network" and bool(self.members),
             "members: an ensemble needs at least one": self.kind == "ensemble" and not self.members,
             "members: a cascade has two": self.kind == "cascade" and len(self.members) != 2,

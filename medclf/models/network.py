@@ -103,16 +103,16 @@ def build_network(
             f"model.backbone={model['backbone']['_target_']}: gives {tuple(features.shape)} for images of {shape}; "
             "(n, features) or (n, features, height, width) is needed"
         )
-    if model["output"] == "sigmoid" and num_classes != 2:
-        raise ConfigError(f"model.output=sigmoid: one logit tells two classes apart, the dataset has {num_classes}")
-    outputs = 1 if model["output"] == "sigmoid" else num_classes
+    if model["activation"] == "sigmoid" and num_classes != 2:
+        raise ConfigError(f"model.activation=sigmoid: one logit tells two classes apart, the dataset has {num_classes}")
+    outputs = 1 if model["activation"] == "sigmoid" else num_classes
     # what the config states goes over what we know, so that a wrong number is found and named below
     network.head = _built("head", model, HEADS, trust_code, in_features=features.shape[1], out_features=outputs)
     told = f"model.head: cannot take the {features.shape[1]} features that model.backbone gives"
     given = tuple(_try(network, network.head, features, told).shape)
     if given != (2, outputs):
         raise ConfigError(
-            f"model.head: gives {given[1:]} outputs for an image; model.output={model['output']} with "
+            f"model.head: gives {given[1:]} outputs for an image; model.activation={model['activation']} with "
             f"{num_classes} classes needs {outputs}; leave out_features out of the config"
         )
     if model["frozen"] or model["unfreeze_at"] is not None:

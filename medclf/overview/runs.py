@@ -23,7 +23,7 @@ from medclf.utils.run_dir import Run
 ITS_OWN = (
     "seed", "resume", "resume_from", "sweep", "logger", "dataset.splits.seed", "dataset.splits.fold", "dataset.store",
     "dataset.num_workers", "trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps",
-    "evaluation.resamples", "evaluation.seed", "evaluation.subgroups", "evaluation.pictures", "evaluation.gallery",
+    "evaluation.resamples", "evaluation.seed", "evaluation.subgroups", "evaluation.plots", "evaluation.gallery",
     "evaluation.grad_cam",
 )  # fmt: skip
 """What may differ among the runs of one setting: they are its repetitions."""

@@ -141,5 +141,5 @@ def _report(evaluation: Evaluation, folder: Path) -> None:
         log.info(remark)
     log.info("Operating point: %s. Temperature: %s.", evaluation.point.words, evaluation.temperature.words)
     log.info("Results\n\n%s\n\nFolder:  %s", metrics_table(evaluation.metrics["test"], "test"), shown)
-    if evaluation.config.pictures:
+    if evaluation.config.plots:
         log.info("Report:  %s/report.html", shown)

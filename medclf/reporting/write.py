@@ -57,7 +57,7 @@ def write_outcome(
     history: pd.DataFrame | None = None,
     grad_cam: GradCam | None = None,
 ) -> dict[str, bytes]:
-    """Write the figures, and where ``evaluation.pictures`` says so the pictures, the report and the model card.
+    """Write the figures, and where ``evaluation.plots`` says so the pictures, the report and the model card.
 
     Args:
         evaluation: of a predictions table.
@@ -71,7 +71,7 @@ def write_outcome(
         The pictures as PNG files by name.
     """
     save_results(evaluation, about, folder)
-    if not evaluation.config.pictures:
+    if not evaluation.config.plots:
         return {}
     pictures = draw_run_plots(evaluation, seen, history, about.chosen.get("epoch"), grad_cam)
     files = save_plots(pictures, folder / "figures")

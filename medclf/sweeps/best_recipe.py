@@ -8,7 +8,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from optuna.trial import FrozenTrial
 
-NOT_ITS = ("hydra", "sweep", "resume", "resume_from", "trust_code")
+from medclf.config.schema import NOT_OF_A_RUN
+
+NOT_ITS = (*NOT_OF_A_RUN, "sweep", "resume", "resume_from", "trust_code")
 """Keys that say how a job runs, not what it is."""
 NOT_CHOSEN = ("hpo", "launcher", "experiment", "local", "hydra", "evaluation")
 """Groups whose choice a recipe leaves alone: its keys have what they set. It is judged in full, not as a trial is."""

@@ -14,7 +14,7 @@ from secrets import token_hex
 
 from omegaconf import DictConfig
 
-from medclf.config.schema import DatasetConfig, TrainConfig, to_plain_data
+from medclf.config.schema import NOT_OF_A_RUN, DatasetConfig, TrainConfig, to_plain_data
 from medclf.utils.atomic_write import write_text
 from medclf.utils.errors import ConfigError, MedclfError, format_list
 from medclf.utils.plain_data import read_json
@@ -27,7 +27,7 @@ JOBS = "MEDCLF_SWEEP"
 """Environment variable with the file in which a sweep's jobs, wherever they run, write down what becomes of them."""
 BEGAN, BROKE = "began", "broke"
 ELSEWHERE = {
-    "": ("hydra", "resume", "resume_from", "sweep", "trust_code"),
+    "": (*NOT_OF_A_RUN, "resume", "resume_from", "sweep", "trust_code"),
     "dataset": ("store", "num_workers"),
     "trainer": ("enable_progress_bar", "enable_model_summary"),
 }

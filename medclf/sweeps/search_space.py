@@ -1,5 +1,6 @@
 """A search as it was typed: its space among the overrides that are checked, and what cannot be a search. No Optuna."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
@@ -11,6 +12,9 @@ from medclf.config.hydra_plugins import validate_plugins
 from medclf.config.limits import MAX_JOBS
 from medclf.config.overrides import parse_overrides, validate_combinations
 from medclf.utils.errors import ConfigError, format_list, suggest
+
+GRID_SHARES = (0.25, 0.5, 0.75)
+"""Where in an interval a grid has its values."""
 
 
 def add_search_space(composer: Composer, overrides: list[str], multirun: bool) -> list[str]:
@@ -46,6 +50,30 @@ def add_search_space(composer: Composer, overrides: list[str], multirun: bool) -
     else:
         validate_combinations(parsed, MAX_JOBS)
     return [*map(_listable, space), *map(_listable, parsed)]
+
+
+def list_grid_values(space: Mapping[str, str]) -> dict[str, str]:
+    """Replace each interval of a search space by three values: at a quarter, half and three quarters of it.
+
+    Args:
+        space: values or interval of each key, as Hydra's sweeper reads them; an interval tagged ``log`` is divided on
+            a logarithmic scale, and one between whole numbers gives whole numbers.
+    """
+    return {key: _grid_values(f"{key}={value}", str(value)) for key, value in space.items()}
+
+
+def _grid_values(override: str, value: str) -> str:
+    (parsed,) = parse_overrides([override])
+    interval = parsed.value()
+    if not isinstance(interval, IntervalSweep):
+        return value
+    low, high = float(interval.start or 0), float(interval.end or 0)
+    if "log" in interval.tags and low > 0:
+        values = [low * (high / low) ** share for share in GRID_SHARES]
+    else:
+        values = [low + (high - low) * share for share in GRID_SHARES]
+    whole = isinstance(interval.start, int) and isinstance(interval.end, int)
+    return ",".join(dict.fromkeys(f"{round(one)}" if whole else f"{one:.2g}" for one in values))
 
 
 def _check_name(name: str, composer: Composer) -> None:

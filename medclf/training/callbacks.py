@@ -6,10 +6,10 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.plots.image_grids import image_page
+from medclf.training.loggers import log_figure, supports_images
 from medclf.training.module import ClassifierModule
 from medclf.utils.errors import MedclfError
 
@@ -19,7 +19,7 @@ MUCH = 0.2
 
 
 class LogTrainingSamples(Callback):
-    """Shows in TensorBoard a page of training images as the network sees them: resized and augmented.
+    """Log a page of training images as the network sees them, resized and augmented, if a logger supports images.
 
     Args:
         count: images on the page.
@@ -31,7 +31,7 @@ class LogTrainingSamples(Callback):
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Draw the page; the random state is left as it was."""
         data = trainer.datamodule  # type: ignore[attr-defined]
-        if not (isinstance(trainer.logger, TensorBoardLogger) and isinstance(data, ImageDataModule)):
+        if not (any(map(supports_images, trainer.loggers)) and isinstance(data, ImageDataModule)):
             return
         assert isinstance(pl_module, ClassifierModule)
         dataset = data.datasets["train"]
@@ -40,7 +40,7 @@ class LogTrainingSamples(Callback):
             rows = torch.randperm(len(dataset))[: self.count].tolist()
             images = torch.stack([dataset.image(row) for row in rows]).numpy()
         titles = [pl_module.classes[int(dataset.target[row])] for row in rows]
-        trainer.logger.experiment.add_figure("samples/train", image_page(images, titles), trainer.global_step)
+        log_figure(trainer.loggers, "samples/train", image_page(images, titles), trainer.global_step)
 
 
 class StopWhenDiverged(Callback):

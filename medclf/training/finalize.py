@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.state_dict import plain_state
 from medclf.reporting.run_summary import RunSummary, summarize_run
 from medclf.reporting.write import write_outcome
+from medclf.training.loggers import list_viewers, log_results
 from medclf.training.module import ClassifierModule
-from medclf.training.tensorboard import log_results, read_history
+from medclf.training.tensorboard import read_history
 from medclf.utils.atomic_write import atomic_file, write_csv
 from medclf.utils.errors import DataError
 from medclf.utils.file_digests import file_digest, model_digests
@@ -88,9 +89,8 @@ def finalize_training(
     grad_cam = save_grad_cam(evaluation, seen, build_activation(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
     facts |= compute_run_digests(run)
-    if isinstance(trainer.logger, TensorBoardLogger):
-        log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
-    _report_results(evaluation.metrics["test"], evaluation, run, about)
+    log_results(trainer.loggers, config, evaluation.metrics, pictures, int(best["global_step"]))
+    _report_results(evaluation.metrics["test"], evaluation, run, about, list_viewers(config, run))
     return monitored
 
 
@@ -111,8 +111,7 @@ def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
     return float(states[0]["best_model_score"])
 
 
-def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: RunSummary) -> None:
-    below_runs = Path.cwd() / "runs" in run.folder.absolute().parents
+def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: RunSummary, viewers: Iterable[str]) -> None:
     log.info(
         "Tested once: the checkpoint of epoch %d, the best by %s = %.4f",
         about.chosen["epoch"], about.chosen["monitor"], about.chosen["monitor_value"],
@@ -121,9 +120,10 @@ def _report_results(test: Metrics, evaluation: Evaluation, run: Run, about: RunS
     if about.novelty is not None:
         log.info(about.novelty)
     log.info("Results\n\n%s\n\nRun folder:  %s", metrics_table(test, "test"), run.shown)
-    if evaluation.config.pictures:
+    if evaluation.config.plots:
         log.info("Report:      %s/report.html", run.shown)
-    log.info("Look at it:  tensorboard --logdir %s", "runs" if below_runs else run.shown)
+    for viewer in viewers:
+        log.info("Look at it:  %s", viewer)
 
 
 def save_best(
@@ -162,7 +162,7 @@ def describe_model(
     return {
         **build_metadata(evaluation, dataset.name, table.digest()),
         "kind": "network",
-        "output": config.model.output,
+        "activation": config.model.activation,
         "precision": "float32" if str(config.trainer.precision).startswith(("32", "64")) else "mixed",
         "preprocessing": {
             **dataset.model_dump(include={"channels", "image_size", "resize", "clahe"}),

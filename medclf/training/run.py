@@ -95,7 +95,7 @@ def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object]) -> 
     data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
     data.keep_workers = config.model.unfreeze_at is None  # else what they hold changes on the way
     data.setup()
-    config = run_tuner(config, data, run, trainer.logger)
+    config = run_tuner(config, data, run, trainer.loggers)
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data)
     if is_main_process():

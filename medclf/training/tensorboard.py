@@ -1,8 +1,7 @@
-"""What TensorBoard shows of a finished run, beside the curves that training logged."""
+"""TensorBoard: what it shows of a finished run besides the curves, and event files that were cut off."""
 
 import io
 import logging
-import math
 import os
 import struct
 from collections.abc import Iterator
@@ -20,28 +19,31 @@ from medclf.config.schema import TrainConfig
 from medclf.evaluation.estimates import Metrics
 
 
-def log_results(
-    logger: TensorBoardLogger, config: TrainConfig, results: dict[str, Metrics], pictures: dict[str, bytes], step: int
+def log_to_tensorboard(
+    logger: TensorBoardLogger,
+    config: TrainConfig,
+    test: Metrics,
+    final: dict[str, float],
+    plots: dict[str, bytes],
+    step: int,
 ) -> None:
-    """Log the test metrics, the pictures, and the hyperparameters with the final validation metrics.
+    """Log the test metrics, the plots, and the hyperparameters with the final validation metrics.
 
-    Scalars are below ``test/``, pictures below ``evaluation/``, the table of test metrics with their intervals is the
+    Scalars are below ``test/``, plots below ``evaluation/``, the table of test metrics with their intervals is the
     text ``evaluation/metrics``.
 
     Args:
-        logger: of the run.
-        config: of the run.
-        results: metrics of the best checkpoint by split, ``val`` and ``test``.
-        pictures: PNG files by name.
-        step: the training step of the best checkpoint.
+        logger: TensorBoard logger of the run.
+        config: training configuration of the run.
+        test: test metrics of the best checkpoint.
+        final: validation metrics of the best checkpoint by name, ``val_best/…``.
+        plots: PNG files by name.
+        step: training step of the best checkpoint.
     """
-    test = results["test"]
     logger.log_metrics({f"test/{name}": found.value for name, found in test.overall.items()}, step)
-    values = [Summary.Value(tag=f"evaluation/{name}", image=_image(png)) for name, png in pictures.items()]
+    values = [Summary.Value(tag=f"evaluation/{name}", image=_image(png)) for name, png in plots.items()]
     logger.experiment.file_writer.add_summary(Summary(value=values), step)
     logger.experiment.add_text("evaluation/metrics", _markdown(test), step)
-    validation = results["val"].overall if "val" in results else {}
-    final = {f"val_best/{name}": found.value for name, found in validation.items() if not math.isnan(found.value)}
     logger.log_hyperparams(collect_hyperparameters(config), final, step)
     logger.save()
 
@@ -81,8 +83,13 @@ def _image(png: bytes) -> Summary.Image:
     return Summary.Image(encoded_image_string=png, width=width, height=height, colorspace=4)
 
 
+def list_metric_rows(metrics: Metrics) -> list[list[str]]:
+    """Return name, value with interval, and number of images of each metric."""
+    return [[name, str(found), str(found.n)] for name, found in metrics.overall.items()]
+
+
 def _markdown(metrics: Metrics) -> str:
-    rows = [f"| {name} | {found} | {found.n} |" for name, found in metrics.overall.items()]
+    rows = [f"| {' | '.join(row)} |" for row in list_metric_rows(metrics)]
     return "\n".join(["| metric | value [95 % interval] | n |", "|---|---|---|", *rows])
 
 

@@ -8,12 +8,13 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from medclf.config.component_registry import CALLBACKS, LOGGERS, build_component, import_component
+from medclf.config.component_registry import CALLBACKS, build_component, import_component
 from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.models.backbones import ResNet
 from medclf.models.weights import load_weights
 from medclf.training.checkpointing import AtomicCheckpointIO, RandomStateCheckpoint, TerminateTogether
+from medclf.training.loggers import build_loggers
 from medclf.training.losses import class_weights
 from medclf.training.module import ClassifierModule
 from medclf.utils.errors import ConfigError
@@ -21,7 +22,7 @@ from medclf.utils.run_dir import Run
 
 
 def build_trainer(config: TrainConfig, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
-    """Lightning's Trainer with the callbacks and the logger of the config, all writing into the run folder.
+    """Build Lightning's Trainer with the callbacks and the loggers of the config, all writing into the run folder.
 
     Args:
         config: of the run.
@@ -34,15 +35,14 @@ def build_trainer(config: TrainConfig, run: Run, more: Sequence[Callback] = ()) 
     trust = config.trust_code
     configured = (_callback(name, node, run.checkpoints, trust) for name, node in config.callbacks.items())
     callbacks = [RandomStateCheckpoint(), TerminateTogether(), *more, *configured]
-    logger = build_component("logger", config.logger, LOGGERS, trust, save_dir=str(run.folder))
-    arguments = config.trainer.model_dump()
+    loggers = build_loggers(config, run)
+    # defaults are Lightning's own: an argument that another version lacks is then not passed to it
+    arguments = config.trainer.model_dump(exclude_defaults=True)
     if arguments["accelerator"] == "cpu" or not torch.cuda.is_available():
-        arguments["sync_batchnorm"] = False  # torch can do it on GPUs alone
-    plugins = [AtomicCheckpointIO(), *(arguments.pop("plugins") or [])]
+        arguments.pop("sync_batchnorm", None)  # torch can do it on GPUs alone
+    arguments["plugins"] = [AtomicCheckpointIO()]
     try:
-        return lightning.Trainer(
-            **arguments, plugins=plugins, callbacks=callbacks, logger=logger, default_root_dir=run.folder
-        )
+        return lightning.Trainer(**arguments, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {error}") from error
 

@@ -2,16 +2,18 @@
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.tuner.tuning import Tuner
 from matplotlib.figure import Figure
 
 from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.training.log_filters import silence
+from medclf.training.loggers import log_figure
 from medclf.training.module import ClassifierModule
 from medclf.training.trainer import build_module
 from medclf.utils.atomic_write import atomic_file
@@ -24,7 +26,7 @@ STEPS_AN_EPOCH = 4
 TAKEN_OVER = ("accelerator", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm")
 
 
-def run_tuner(config: TrainConfig, data: ImageDataModule, run: Run, logger: Logger | None) -> TrainConfig:
+def run_tuner(config: TrainConfig, data: ImageDataModule, run: Run, loggers: Sequence[Logger]) -> TrainConfig:
     """The config with what the Tuner finds; a resumed run keeps what was found at its start.
 
     Raises:
@@ -45,8 +47,7 @@ def run_tuner(config: TrainConfig, data: ImageDataModule, run: Run, logger: Logg
         run.figures.mkdir(exist_ok=True)
         with atomic_file(run.figures / "learning_rate_search.png") as file:
             figure.savefig(file, format="png")
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_figure("tune/learning_rate", figure)
+        log_figure(loggers, "tune/learning_rate", figure)
     return config
 
 

@@ -31,7 +31,7 @@ MISTAKES = {
     "key": ("sed=1", ["sed: there is no such key", "did you mean 'seed'?"]),
     "nested key": ("dataset.batchsize=4", ["did you mean 'dataset.batch_size'?"]),
     "key without its group": ("batch_size=4", ["did you mean 'dataset.batch_size'?"]),
-    "trainer key": ("trainer.max_epoch=3", ["did you mean 'trainer.max_epochs'?"]),
+    "trainer key": ("trainer.max_epoch=3", ["trainer.max_epoch", "did you mean 'max_epochs'?"]),
     "added trainer key": ("+trainer.max_epoch=3", ["trainer.max_epoch", "did you mean 'max_epochs'?"]),
     "added key": ("+dataset.rot=x", ["dataset.rot", "did you mean 'root'?"]),
     "type": ("dataset.batch_size=many", ["dataset.batch_size=many", "must be a whole number"]),
@@ -51,13 +51,13 @@ MISTAKES = {
     "shares": ("dataset.splits.val=0.9", ["dataset.splits.val=0.9", "no image for training"]),
     "pattern": ("dataset.group_pattern='('", ["dataset.group_pattern=(", "not a regular expression"]),
     "weights": ("model.weights=nowhere.pth", ["model.weights=nowhere.pth", "no such file"]),
-    "loss for the other output": (
+    "loss for the other activation": (
         "loss=binary_cross_entropy",
-        ["loss=binary_cross_entropy: does not fit model.output=softmax", "set model.output=sigmoid"],
+        ["loss=binary_cross_entropy: does not fit model.activation=softmax", "set model.activation=sigmoid"],
     ),
-    "output for the other loss": (
-        "model.output=sigmoid",
-        ["loss=cross_entropy: does not fit model.output=sigmoid", "loss=binary_cross_entropy"],
+    "activation for the other loss": (
+        "model.activation=sigmoid",
+        ["loss=cross_entropy: does not fit model.activation=sigmoid", "loss=binary_cross_entropy"],
     ),
     "class weight": (
         "loss.class_weights={organ_presnt: 2}",

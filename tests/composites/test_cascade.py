@@ -90,7 +90,7 @@ def decided(probabilities, threshold):
 
 def test_two_stages_by_hand(join, command):
     config = Path("first/config.yaml")
-    config.write_text(config.read_text(encoding="utf-8").replace("pictures: false", "pictures: true"), encoding="utf-8")
+    config.write_text(config.read_text(encoding="utf-8").replace("plots: false", "plots: true"), encoding="utf-8")
     answer = join("stage1=first", "stage2=second", "target=0.9", "output=both", "accelerator=cpu")
     assert answer.code == 0, answer.text
     first, second, both = (table(name) for name in ("first", "second", "both"))
@@ -143,7 +143,7 @@ def test_two_stages_by_hand(join, command):
     assert list(Path("both/figures").glob("grad_cam_*.png"))
 
     # used like a run
-    answer = command(evaluate.main, "run=both", "hydra.run.dir=again", "evaluation.pictures=false")
+    answer = command(evaluate.main, "run=both", "hydra.run.dir=again", "evaluation.plots=false")
     assert answer.code == 0, answer.text
     again = stored("again")
     assert (again["test"], again["operating_point"]) == (metrics["test"], point)

@@ -46,7 +46,7 @@ def quick(members):
     for member in members:
         path = Path(member, "config.yaml")
         config = OmegaConf.load(path)
-        config.evaluation.update(pictures=False, resamples=100)
+        config.evaluation.update(plots=False, resamples=100)
         OmegaConf.save(config, path)
     return members
 

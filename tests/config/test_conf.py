@@ -1,6 +1,8 @@
 """Every file of conf/ composes, and says what the code expects."""
 
 import inspect
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning
@@ -9,28 +11,33 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from medclf.cli import resolvers
+from medclf.config import trainer_schema
 from medclf.config.composition import Composer, conf_dir
 from medclf.config.overrides import expand_jobs
 from medclf.config.schema import TrainConfig, validate_config
+from medclf.config.trainer_schema import TrainerConfig, list_trainer_arguments
 from medclf.config.validation import validate_train_config
+from medclf.utils.errors import ConfigError
 
 resolvers.register_resolvers()
 
 GROUPS = (
     "augmentation", "callbacks", "dataset", "logger", "loss", "model", "optimizer", "scheduler", "trainer",
 )  # fmt: skip
+NOT_IN_DEV = ("mlflow", "wandb")
+"""Loggers whose package the development extra does not install."""
 CHOICES = [
     f"{group}={path.stem}"
     for group in GROUPS
     for path in sorted((conf_dir() / group).glob("*.yaml"))
-    if path.stem != "base"
+    if path.stem != "base" and (path.stem not in NOT_IN_DEV or find_spec(path.stem))
 ]
 
 NEEDS = {
     "dataset=folder": ["dataset.root=images"],
     "dataset=table": ["dataset.root=images"],
     "model=custom": ["model.backbone._target_=torch.nn.Identity", "trust_code=true"],
-    "loss=binary_cross_entropy": ["model.output=sigmoid"],
+    "loss=binary_cross_entropy": ["model.activation=sigmoid"],
 }
 """What a choice cannot do without."""
 
@@ -73,10 +80,54 @@ def test_every_target_can_be_imported(path: Path):
         assert target.startswith(("medclf.", "lightning.", "torch"))
 
 
-def test_trainer_takes_every_argument_of_lightning():
+def test_arguments_of_the_trainer_are_those_of_lightning_with_its_defaults():
     arguments = inspect.signature(lightning.Trainer).parameters
-    ours = set(OmegaConf.load(conf_dir() / "trainer" / "default.yaml"))
-    assert ours == set(arguments) - {"callbacks", "logger", "default_root_dir"}
+    assert list_trainer_arguments() == tuple(arguments)
+    fields = TrainerConfig.model_fields
+    # a newer Lightning may have more of them, or fewer
+    assert {"max_epochs", "max_steps", "gradient_clip_val", "profiler"} <= set(fields) & set(arguments)
+    for name in set(fields) & set(arguments):
+        assert fields[name].is_required() or fields[name].default == arguments[name].default, name
+    listed = set(OmegaConf.load(conf_dir() / "trainer" / "default.yaml")) - {"defaults"}
+    assert listed == {name for name, field in fields.items() if field.is_required()}
+
+
+def test_any_argument_of_the_trainer_is_set_without_a_plus():
+    config = compose("trainer=cpu", "trainer.gradient_clip_val=0.5", "trainer.detect_anomaly=true")
+    assert (config.trainer.gradient_clip_val, config.trainer.detect_anomaly) == (0.5, True)
+    passed = config.trainer.model_dump(exclude_defaults=True)
+    listed = {"accelerator", "devices", "precision", "max_epochs", "num_sanity_val_steps", "log_every_n_steps"}
+    assert set(passed) == listed | {"gradient_clip_val", "detect_anomaly"}
+    with pytest.raises(ConfigError, match="sed: there is no such key"):
+        compose("sed=1")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.max_epoch=3", "trainer.max_epoch: lightning.Trainer has no such argument; did you mean 'max_epochs'"),
+        ("trainer.gradient_clip_val=-1", "trainer.gradient_clip_val=-1: must be at least 0"),
+        ("trainer.callbacks=[ema]", "trainer.callbacks: is not set here; use callbacks="),
+        ("trainer.logger=false", "trainer.logger: is not set here; use logger="),
+        ("trainer.default_root_dir=x", "trainer.default_root_dir: is not set here; use hydra.run.dir=FOLDER"),
+        ("trainer.plugins=[x]", "trainer.plugins=[x]: must be null"),
+        ("trainer.profiler={_target_: os.system}", "trainer.profiler={_target_: os.system}: must be one of"),
+        ("trainer.strategy=my_module.Mine", "trainer.strategy=my_module.Mine: must be one of"),
+    ],
+)
+def test_a_wrong_argument_of_the_trainer_is_named(override, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        compose(override)
+
+
+def test_an_argument_of_a_newer_lightning_is_passed_on_if_it_is_a_number(monkeypatch):
+    monkeypatch.setattr(trainer_schema, "list_trainer_arguments", lambda: ("max_epochs", "logger", "new_argument"))
+    assert compose("trainer.new_argument=3").trainer.model_dump(exclude_defaults=True)["new_argument"] == 3
+    for value in ("text", "[1]", "{_target_: os.system}", "1e12"):
+        with pytest.raises(ConfigError, match=r"trainer\.new_argument: this version of medclf does not know"):
+            compose(f"trainer.new_argument={value}")
+    with pytest.raises(ConfigError, match=r"trainer\.newer_argument: lightning\.Trainer has no such argument"):
+        compose("trainer.newer_argument=3")
 
 
 def test_overrides_work_as_one_would_guess():

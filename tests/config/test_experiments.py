@@ -92,8 +92,8 @@ DESCRIBED = {
 @pytest.mark.parametrize("name", DESCRIBED)
 def test_network_and_loss(name):
     config = recipe(name)
-    assert (config.model.name, config.model.frozen, config.model.output) == DESCRIBED[name]
-    sigmoid = config.model.output == "sigmoid"
+    assert (config.model.name, config.model.frozen, config.model.activation) == DESCRIBED[name]
+    sigmoid = config.model.activation == "sigmoid"
     assert config.loss.name == ("binary_cross_entropy" if sigmoid else "cross_entropy")
     assert (config.loss.class_weights, config.loss.label_smoothing, config.loss.gamma) == ("none", 0, 0)
     assert config.model.unfreeze_at is None

@@ -35,7 +35,7 @@ def run(tmp_path_factory):
         ["trainer=gpu"],
         ["trainer=gpu", "trainer.devices=2"],
         ["dataset.exclude=[a,b]"],
-        ["logger.name=null"],
+        ["logger.tensorboard.name=null"],
     ],
     ids=" ".join,
 )
@@ -50,7 +50,7 @@ def test_an_override_does_what_hydra_does(run, typed):
     ("typed", "message"),
     [
         ("~callbacks.stopp", "callbacks.stopp: there is no such key; did you mean 'callbacks.stop'"),
-        ("trainer.max_epoch=3", "trainer.max_epoch: there is no such key; did you mean 'trainer.max_epochs'"),
+        ("trainer.max_epoch=3", "trainer.max_epoch: lightning.Trainer has no such argument; did you mean 'max_epochs'"),
         ("experiment=quick", "experiment=quick: cannot be changed when a run is resumed"),
         ("trainer.max_epochs=2,3", "trainer.max_epochs=2,3: has several values"),
         ("seed=${oc.env:HOME}", "an expression cannot be typed"),

@@ -85,7 +85,7 @@ def test_a_resnet_of_colour_images_gives_calibrated_probabilities_for_any_number
 
 @FORMATS
 def test_the_threshold_is_inside_and_the_file_tells_of_itself(export, tmp_path, name):
-    network = write_model(tmp_path, HEALTHY, output="sigmoid", threshold=0.2)
+    network = write_model(tmp_path, HEALTHY, activation="sigmoid", threshold=0.2)
     answer = export("model=best.pth", f"format={name}", f"output=out/net{SUFFIX[name]}")
     assert (answer.code, answer.err) == (0, ""), answer.text
     assert f"Written: out/net{SUFFIX[name]} (" in answer.out

@@ -21,7 +21,7 @@ PAGES = sorted(path.stem for path in GUIDE.glob("*.md") if "```bash" in path.rea
 BLOCK = re.compile(r"(?:^`(?P<file>[\w./]+)`:\n\n)?^```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 QUICK = {
     "train": [*TINY, "dataset.splits.val=0.25", "trainer.max_epochs=1"],
-    "evaluate": ["evaluation.resamples=100", "evaluation.pictures=false"],
+    "evaluate": ["evaluation.resamples=100", "evaluation.plots=false"],
     "audit": [],
     "cascade": [],
 }

@@ -17,12 +17,12 @@ RESNET = {"_target_": "medclf.models.backbones.ResNet", "name": "resnet18"}
 TEMPERATURE = 1.7
 
 
-def write_model(folder, classes, backbone=CNN, size=32, channels=1, output="softmax", threshold=None, seed=0):
+def write_model(folder, classes, backbone=CNN, size=32, channels=1, activation="softmax", threshold=None, seed=0):
     """Write best.json and best.pth; with a threshold, the last class is the positive one. Gives the network."""
     torch.manual_seed(seed)
     parts = {"name": "tiny", "backbone": backbone, "head": {"_target_": "torch.nn.Linear"}}
     mean, sd = [0.4, 0.5, 0.6][:channels], [0.2, 0.25, 0.3][:channels]
-    config = {**parts, "output": output, "frozen": False, "unfreeze_at": None}
+    config = {**parts, "activation": activation, "frozen": False, "unfreeze_at": None}
     network = build_network(config, mean, sd, size, len(classes), trust_code=True).eval()
     _spread(network, pictures(64, size, channels))
     folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_model(folder, classes, backbone=CNN, size=32, channels=1, output="soft
     facts = {
         **described(classes, threshold, positive),
         "kind": "network",
-        "output": output,
+        "activation": activation,
         "preprocessing": {**form, "mean": mean, "sd": sd},
         "model": parts,
     }

@@ -31,7 +31,7 @@ def make(folder, model="cnn", seed=0, strength=1.0, value=0.8, rows=None, monito
         "seed": seed, "monitor": monitor,
         "dataset": {"name": "livers", "splits": {"seed": 0, "folds": None, "fold": 0}},
         "model": {"name": model}, "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001}, "tune": {"lr": False},
-        "trainer": {"precision": "32-true", "max_epochs": 3}, "evaluation": {"pictures": False, "prevalence": None},
+        "trainer": {"precision": "32-true", "max_epochs": 3}, "evaluation": {"plots": False, "prevalence": None},
     }  # fmt: skip
     for key, new in changes.items():
         node, (*parents, last) = config, key.split("__")

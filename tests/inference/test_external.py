@@ -196,7 +196,7 @@ def test_subgroups_that_the_run_asked_for_are_not_asked_of_other_images(elsewher
     text = (moved / "config.yaml").read_text(encoding="utf-8")
     (moved / "config.yaml").write_text(text.replace("subgroups: null", "subgroups: [sex]"), encoding="utf-8")
     write_classes(Path("other"), {"cat": 6, "dog": 6})
-    answer = elsewhere(f"run={moved}", "evaluation.pictures=false", "evaluation.resamples=100")
+    answer = elsewhere(f"run={moved}", "evaluation.plots=false", "evaluation.resamples=100")
     assert answer.code == 0, answer.text
 
 

@@ -53,7 +53,7 @@ def flipped(tabled, paths):
 
 def test_every_figure_is_of_the_mean_over_image_and_mirror_image(again, moved, tabled, command):
     before = {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()}
-    answer = again("evaluation.pictures=true", "evaluation.gallery=2", "evaluation.grad_cam=2")
+    answer = again("evaluation.plots=true", "evaluation.gallery=2", "evaluation.grad_cam=2")
     assert answer.code == 0, answer.text
     own, found = pd.read_csv("run/predictions.csv"), pd.read_csv("out/predictions.csv")
     assert set(found["split"]) == {"val", "test"}

@@ -26,7 +26,7 @@ def config(name="cnn", frozen=False, **head):
     return {
         "backbone": backbones[name],
         "head": {"_target_": "torch.nn.Linear", **head},
-        "output": "softmax",
+        "activation": "softmax",
         "frozen": frozen,
         "unfreeze_at": None,
     }
@@ -114,7 +114,7 @@ def test_maps_are_averaged():
 
 
 def test_sigmoid_is_the_logit_of_the_second_class():
-    network = build_network(config() | {"output": "sigmoid"}, 1, 32, 2).eval()
+    network = build_network(config() | {"activation": "sigmoid"}, 1, 32, 2).eval()
     assert network.head.out_features == 1
     images = some_images()
     z = network.head(network.features(images))[:, 0]
@@ -183,7 +183,7 @@ class TwoFeatures(nn.Module):
 MISFITS = {
     "head of another size": (
         config(out_features=5),
-        "gives (5,) outputs for an image; model.output=softmax with 2 classes needs 2",
+        "gives (5,) outputs for an image; model.activation=softmax with 2 classes needs 2",
     ),
     "head of another input": (
         config(in_features=3),
@@ -225,11 +225,11 @@ def test_parts_that_do_not_fit(misfit):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("model", [config(out_features=1), config() | {"output": "sigmoid"}])
+@pytest.mark.parametrize("model", [config(out_features=1), config() | {"activation": "sigmoid"}])
 def test_one_output_for_three_classes(model):
     with pytest.raises(ConfigError) as error:
         build_network(model, 1, 32, 3)
-    gives = "model.head: gives (1,) outputs for an image; model.output=softmax with 3 classes needs 3"
+    gives = "model.head: gives (1,) outputs for an image; model.activation=softmax with 3 classes needs 3"
     assert gives in str(error.value) or "one logit tells two classes apart, the dataset has 3" in str(error.value)
 
 

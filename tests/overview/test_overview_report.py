@@ -151,7 +151,7 @@ def test_filters_and_columns(report):
 
 def test_what_sets_settings_apart_is_said_and_nothing_else(report):
     make("all/a", trainer__precision="bf16-mixed")
-    make("all/b", seed=1, trainer__precision="bf16-mixed", evaluation__pictures=True)
+    make("all/b", seed=1, trainer__precision="bf16-mixed", evaluation__plots=True)
     make("all/c")
     make("all/d", "resnet50", trainer__max_epochs=9)
     answer = report("all", *FEW, "--output", "out")

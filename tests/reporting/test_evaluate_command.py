@@ -102,7 +102,7 @@ def test_what_is_typed_wins_and_all_else_is_as_the_run_had_it(evaluate, copied):
     config = copied / "config.yaml"
     text = config.read_text(encoding="utf-8").replace("operating_point: half", "operating_point: youden")
     config.write_text(text.replace("resamples: 2000", "resamples: 150"), encoding="utf-8")
-    words = ["evaluation.prevalence=0.1", "evaluation.pictures=false"]
+    words = ["evaluation.prevalence=0.1", "evaluation.plots=false"]
     assert evaluate(f"run={copied}", *words, "hydra.run.dir=a").code == 0
     assert metrics("a")["operating_point"]["rule"] == "youden"
     assert "ppv_at_prevalence" in metrics("a")["test"]

@@ -5,11 +5,12 @@ from helpers.commands import TINY_PHANTOM
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer, conf_dir
+from medclf.config.config_files import list_options
 from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.overrides import expand_jobs
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.config.validation import validate_train_config
-from medclf.sweeps.search_space import add_search_space
+from medclf.sweeps.search_space import add_search_space, list_grid_values
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper._impl")
 resolvers.register_resolvers()
@@ -23,7 +24,11 @@ SPACES = [
 ]
 
 
-@pytest.mark.parametrize("words", [f"hpo=bayes {space}" for space in SPACES] + ["hpo=grid model=resnet101"])
+@pytest.mark.parametrize(
+    "words",
+    [f"hpo=bayes {space}" for space in SPACES]
+    + ["hpo=grid model=resnet101", "hpo=grid model=resnet18 hpo/space=frozen"],
+)
 def test_both_ends_of_every_key_of_a_ready_space_are_right(words):
     checked = list(expand_jobs(add_search_space(COMPOSER, words.split(), multirun=True), multirun=True))
     assert len(checked) > 4
@@ -32,11 +37,30 @@ def test_both_ends_of_every_key_of_a_ready_space_are_right(words):
 
 
 @pytest.mark.parametrize("hpo", ["grid", "random", "bayes"])
-@pytest.mark.parametrize("model", [path.stem for path in sorted((conf_dir() / "model").glob("*.yaml"))])
+@pytest.mark.parametrize("model", list_options("model", [conf_dir()]))
 def test_every_model_has_a_space(hpo, model):
     node = COMPOSER.compose([f"hpo={hpo}", f"model={model}"])
     assert {"optimizer.lr", "optimizer.weight_decay", "augmentation"} <= set(node.hydra.sweeper.params)
     assert node.hydra.sweeper.study_name == f"phantom_{model}_{hpo}"
+
+
+def test_a_grid_has_three_values_of_an_interval():
+    space = {
+        "optimizer.lr": "tag(log,interval(0.0001,0.01))", "model.head.dropout": "interval(0.0,0.6)",
+        "trainer.max_epochs": "interval(2,4)", "dataset.batch_size": "interval(10,50)", "scheduler": "none,cosine",
+    }  # fmt: skip
+    assert list_grid_values(space) == {
+        "optimizer.lr": "0.00032,0.001,0.0032", "model.head.dropout": "0.15,0.3,0.45", "trainer.max_epochs": "2,3,4",
+        "dataset.batch_size": "20,30,40", "scheduler": "none,cosine",
+    }  # fmt: skip
+
+
+def test_a_space_without_a_search_changes_nothing():
+    node = COMPOSER.compose(["model=resnet18"])
+    assert "optimizer.lr" in node.search_space
+    assert node.hydra.sweeper.params is None
+    assert add_search_space(COMPOSER, ["seed=0,1"], multirun=True) == ["seed=0,1"]
+    assert "search_space" not in validate_config(node, TrainConfig).model_dump()
 
 
 @pytest.mark.parametrize(("monitor", "direction"), [("val/auroc_macro", "maximize"), ("val/loss", "minimize")])
@@ -57,7 +81,7 @@ def test_what_is_typed_goes_over_the_space():
 MISTAKES = {
     "monitor": (["-m", "hpo=bayes", "monitor=val/acuracy"], ["monitor=val/acuracy", "did you mean 'val/accuracy'?"]),
     "key of the space": (
-        ["-m", "hpo=bayes", "+hydra.sweeper.params={optimizer.lrr:'interval(0.1,1)'}"],
+        ["-m", "hpo=bayes", "+search_space={optimizer.lrr:'interval(0.1,1)'}"],
         ["optimizer.lrr: there is no such key", "did you mean 'optimizer.lr'?"],
     ),
     "typed key": (["-m", "hpo=bayes", "'optimizer.lrr=interval(0.1,1)'"], ["did you mean 'optimizer.lr'?"]),

@@ -21,7 +21,7 @@ def config(frozen=False, unfreeze_at=None, scale=None, head="torch.nn.Linear"):
     return {
         "backbone": {"_target_": f"{__name__}.WithNorm"},
         "head": {"_target_": head},
-        "output": "softmax",
+        "activation": "softmax",
         "frozen": frozen,
         "unfreeze_at": unfreeze_at,
         "backbone_lr_scale": scale,

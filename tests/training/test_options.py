@@ -39,7 +39,7 @@ def curve(folder, tag):
         ["scheduler=cosine", "loss=focal", "loss.class_weights=auto", "trainer.gradient_clip_val=1"],
         ["scheduler=one_cycle", "loss.label_smoothing=0.1", "augmentation.mixup=0.2", "augmentation.cutmix=1"],
         ["scheduler=plateau", "loss.class_weights={organ_present: 3}", "dataset.balanced_sampling=true"],
-        ["model.output=sigmoid", "loss=binary_cross_entropy", "model/head=mlp", "model.head.hidden=[8,4]"],
+        ["model.activation=sigmoid", "loss=binary_cross_entropy", "model/head=mlp", "model.head.hidden=[8,4]"],
         [
             "model=cnn_elu",
             "trainer.precision=bf16-mixed",

@@ -44,7 +44,7 @@ def test_the_lines_of_the_guide_give_the_probabilities_of_the_run(run):
 def test_what_one_must_know_is_beside_the_weights(run):
     about = json.loads((run / "checkpoints/best.json").read_text(encoding="utf-8"))
     assert about["classes"] == ["organ_absent", "organ_present"]
-    assert (about["positive"], about["threshold"], about["output"]) == ("organ_present", 0.5, "softmax")
+    assert (about["positive"], about["threshold"], about["activation"]) == ("organ_present", 0.5, "softmax")
     form = about["preprocessing"]
     assert (form["image_size"], form["channels"], form["resize"], form["clahe"]) == (32, 1, "squash", None)
     assert form["mean"] == pytest.approx([0.449], abs=1e-3)
