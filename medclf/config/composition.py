@@ -143,8 +143,12 @@ class Composer:
                 config = self._compose(attempt)
             except HydraException:
                 continue
-            return sorted({*_keys(config), *map(str, config.hydra.runtime.choices)} - {"hydra"})
+            return sorted({*_keys(config), *map(str, config.hydra.runtime.choices), "output"} - {"hydra"})
         return []
+
+    def list_keys(self) -> list[str]:
+        """Return what can be typed without quoting or a plus: keys, groups and ``output``."""
+        return self._known_keys([], "")
 
 
 def suggest_key(key: str, known: Iterable[str]) -> str:
