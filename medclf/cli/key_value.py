@@ -64,7 +64,8 @@ def parse_words(kind: type[Checked], words: Sequence[str], positional: str = "")
                 f"{format_value(key)}: there is no such key; {suggest(key, known)}Valid: {format_list(known)}"
             )
         if key in values:
-            raise ConfigError(f"{key}: is typed twice")
+            several = f"; write several in brackets: {key}=[A,B]" if _is_list(kind.model_fields[key].annotation) else ""
+            raise ConfigError(f"{key}: is typed twice{several}")
         values[key] = None if value == "null" else _parse_value(kind, key, value)
     if unnamed and positional in values:
         raise ConfigError(f"{positional}: {unnamed[0]} is typed without this key; type all of them in one way")

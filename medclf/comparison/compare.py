@@ -142,7 +142,7 @@ def _positive(sources: Mapping[str, Source], classes: Sequence[str], typed: str 
             raise ConfigError(f"positive={typed}: is for two classes; these runs have {len(classes)}")
         return None
     stated = {label: source.positive for label, source in sources.items() if source.positive}
-    stated |= {"positive=": typed} if typed else {}
+    stated |= {"positive": typed} if typed else {}
     if len(set(stated.values())) > 1:
         raise DataError(
             f"the positive class differs: {format_list(f'{label}: {name}' for label, name in stated.items())}"

@@ -71,6 +71,7 @@ def test_lists_of_a_report():
         (["ouput=x"], "ouput: there is no such key; did you mean 'output'?"),
         (["=x"], "=x: must be key=value"),
         (["seed=1", "seed=2"], "seed: is typed twice"),
+        (["metrics=a", "metrics=b"], "metrics: is typed twice; write several in brackets: metrics=[A,B]"),
         (["seed=5000000000"], "seed=5000000000: must be at most 4294967295"),
         (["seed=x"], "seed=x: must be a whole number"),
         (["output=" + "a" * 300], "each part of it of at most 255 bytes"),
