@@ -78,7 +78,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def command(file: Path, folder: Path) -> None:
     """The whole command, in a process of its own that may use every core."""
-    line = [sys.executable, "-m", "medclf.evaluate", f"predictions={file}", f"hydra.run.dir={folder}"]
+    line = [sys.executable, "-m", "medclf.evaluate", f"predictions={file}", f"output={folder}"]
     env = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     subprocess.run(line, check=True, capture_output=True, env=env)
 

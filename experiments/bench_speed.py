@@ -106,7 +106,7 @@ def by_peer(peer: str, work: Work, root: Path) -> float:
 def by_us(work: Work, root: Path, store: Path, epochs: int, more: Sequence[str] = ()) -> tuple[float, float]:
     """Seconds of the command, scaled to all epochs of the work, and its peak memory in MB."""
     with tempfile.TemporaryDirectory(dir=root.parent) as name:
-        words = [f"dataset.root={root}", f"dataset.store={store}", f"hydra.run.dir={name}/run"]
+        words = [f"dataset.root={root}", f"dataset.store={store}", f"output={name}/run"]
         taken, _, peak = timed(["-m", "medclf.train", *work.words(), f"trainer.max_epochs={epochs}", *words, *more])
         told = json.loads((Path(name) / "run" / "run.json").read_text(encoding="utf-8"))
     return taken + float(told["training_seconds"]) / epochs * (work.epochs - epochs), peak
@@ -139,7 +139,7 @@ def predicting(root: Path) -> Iterator[tuple[str, Callable[[], float]]]:
     run = root.parent / "run"
     few = root.parent / "few"
     make_jpegs(few, 80, (256, 256))
-    words = [f"dataset.root={few}", f"dataset.store={root.parent}/store", f"hydra.run.dir={run}", "evaluation=quick"]
+    words = [f"dataset.root={few}", f"dataset.store={root.parent}/store", f"output={run}", "evaluation=quick"]
     timed(["-m", "medclf.train", *work.words(), "trainer.max_epochs=1", *words])
 
     def ours() -> float:

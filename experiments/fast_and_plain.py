@@ -37,7 +37,7 @@ def train(root: Path, weights: Path, words: list[str], seed: int, run: Path) -> 
             sys.executable, "-m", "medclf.train", "dataset=folder", f"dataset.root={root}", "dataset.channels=3",
             "dataset.splits.test=0.3", "dataset.splits.val=0.15", "augmentation=flip", "optimizer=adam",
             "scheduler=none", "evaluation=quick", "trainer.enable_progress_bar=false", f"model.weights={weights}",
-            f"dataset.store={run.parent / 'store'}", *words, f"seed={seed}", f"hydra.run.dir={run}",
+            f"dataset.store={run.parent / 'store'}", *words, f"seed={seed}", f"output={run}",
         ],
         check=True, capture_output=True,
     )  # fmt: skip

@@ -1,7 +1,5 @@
 """``python -m medclf.cascade stage1=RUN stage2=RUN``: healthy or ill, and then which disease. Imports no torch."""
 
-from pathlib import Path
-
 from medclf.cli import key_value
 from medclf.cli.common import choose_output_folder
 from medclf.config.command_schemas import CascadeConfig
@@ -14,7 +12,7 @@ def main() -> None:
 
 def cascade(config: CascadeConfig) -> None:
     """Join, judge, and leave a folder. Raises ConfigError or DataError before that is made."""
-    folder = choose_output_folder(None if config.output is None else Path(config.output), "cascade", "output=")
+    folder = choose_output_folder(config.output, "cascade")
 
     from medclf.composites.stages import read_stages  # pandas, which --help does not pay
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from medclf.cli import key_value
+from medclf.cli.common import validate_writable
 from medclf.config.command_schemas import ExportConfig
 from medclf.exporting.formats import check_installed, list_files
 from medclf.exporting.samples import list_images
@@ -12,7 +13,7 @@ from medclf.utils.process import importing_libraries
 
 
 def export(config: ExportConfig) -> None:
-    """Write the file and say how far it is from the model.
+    """Write the file into a folder and say how far it is from the model.
 
     Raises:
         ConfigError, DataError: for what a user should mend.
@@ -20,8 +21,11 @@ def export(config: ExportConfig) -> None:
     path = find_model_file(config.run, config.model)
     facts = validate_model(path, config.trust_code)
     check_installed(config.format)
-    folder = path.parent if config.run is None else Path(config.run)
-    files = list_files(config.format, config.output, folder / "export", facts)
+    folder = (path.parent if config.run is None else Path(config.run)) / "export"
+    if config.output is not None:
+        folder = Path(config.output)
+    validate_writable(folder)
+    files = list_files(config.format, folder, facts)
     if config.images is not None:
         list_images(config.images)
     with importing_libraries():

@@ -20,7 +20,7 @@ def predict(config: PredictConfig) -> None:
     images = find_inputs(config.input)
     output = PredictionFolder(default_output_folder("predict") if config.output is None else Path(config.output))
     validate_output_outside(images, config.input, output.folder)
-    validate_writable("output=", output.folder)
+    validate_writable(output.folder)
     settings = build_settings(config, path, images)
     output.refuse_other(settings)
     with importing_libraries():

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from medclf.cli import resolvers
-from medclf.cli.hydra_validation import validate_flags, validate_hydra_node, validate_trust
-from medclf.cli.output_folders import validate_cache_outside_images, validate_folder_name, validate_outside_images
+from medclf.cli.hydra_validation import parse_arguments, validate_flags, validate_hydra_node, validate_trust
+from medclf.cli.output_folders import (
+    rename_output,
+    validate_cache_outside_images,
+    validate_folder_name,
+    validate_outside_images,
+)
 from medclf.config import distributed
 from medclf.config.composition import Composer, conf_dir
 from medclf.config.overrides import expand_jobs, get_key, parse_overrides
@@ -50,9 +54,10 @@ def run_hydra_command(task: Task[Checked], name: str, kind: type[Checked], check
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")
         if not is_main_process():
             sys.argv += distributed.FOLLOWER
-        line = CommandLine()
+        arguments = parse_arguments(name)
+        line = CommandLine(key=rename_output(arguments))
         if not distributed.is_started_by_lightning():  # else its parent has been checked
-            line = _check_command_line(name, kind, check)
+            line = _check_command_line(arguments, line.key, name, kind, check)
         main = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)
         with _claimed(line):
             _run_hydra(main(_as_hydra_task(task, kind, line.resumed)), line.sweep)
@@ -80,9 +85,9 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
     if line.folder is None:
         yield
         return
-    with lock_run(line.folder, "hydra.run.dir" if line.resumed is None else "resume"):
+    with lock_run(line.folder, line.key if line.resumed is None else "resume"):
         if line.resumed is None:
-            _refuse_used(line.folder)
+            _refuse_used(line.key, line.folder)
             sys.argv.append(format_override("hydra.run.dir", line.folder.as_posix()))
         try:
             yield
@@ -91,7 +96,7 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
             named = Path(str(getattr(cause, "filename", None) or line.folder)).absolute()
             if not isinstance(cause, OSError) or not named.is_relative_to(line.folder.absolute()):
                 raise
-            raise ConfigError(format_unwritable("hydra.run.dir", Run(line.folder).shown, cause)) from error
+            raise ConfigError(format_unwritable(line.key, Run(line.folder).shown, cause)) from error
 
 
 def get_typed_keys(group: str) -> frozenset[str]:
@@ -122,26 +127,28 @@ def _as_hydra_task(
 class CommandLine(NamedTuple):
     """What a checked command line asks for: the folder of a sweep of trainings, or of a run, and a run to resume.
 
-    ``folder`` is None in processes that do not write, and in sweeps.
+    ``folder`` is None in processes that do not write, and in sweeps; ``key`` is the one it was typed with.
     """
 
     sweep: Path | None = None
     folder: Path | None = None
     resumed: TrainConfig | None = None
+    key: str = "output"
 
 
-def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked], None]) -> CommandLine:
-    """Check what was typed."""
-    arguments = get_args_parser().parse_args()
+def _check_command_line(
+    arguments: Namespace, key: str, name: str, kind: type[Checked], check: Callable[[Checked], None]
+) -> CommandLine:
+    """Check what was typed; ``key`` is the one that names the folder."""
     composer = Composer(arguments.config_name or name, arguments.config_dir)
     if validate_flags(arguments, composer):
-        return CommandLine()
-    resumed = _resumed(arguments, composer) if kind is TrainConfig else None
+        return CommandLine(key=key)
+    resumed = _resumed(arguments, composer, key) if kind is TrainConfig else None
     if resumed is not None:
         validate_hydra_node(composer.compose(arguments.overrides))
         distributed.validate_devices(resumed.trainer.model_dump(), folder=resumed.resume)
         check(resumed)  # type: ignore[arg-type]
-        return CommandLine(folder=Path(str(resumed.resume)) if is_main_process() else None, resumed=resumed)
+        return CommandLine(folder=Path(str(resumed.resume)) if is_main_process() else None, resumed=resumed, key=key)
     sweep, folder = None, None
     words = (
         add_search_space(composer, arguments.overrides, arguments.multirun)
@@ -153,24 +160,23 @@ def _check_command_line(name: str, kind: type[Checked], check: Callable[[Checked
         validate_hydra_node(node)
         validate_trust(node, overrides)
         config = validate_config(node, kind)
-        _check_folder(node, config, arguments.multirun)
+        _check_folder(key, node, config, arguments.multirun)
         if arguments.multirun:
             place = Path(node.hydra.sweep.dir)
             sweep = place if kind is TrainConfig else None
             if sweep is None or not sweep_jobs.is_sweep(sweep):
-                _refuse_used(place, "sweep")
+                _refuse_used(key, place, sweep=True)
         elif is_main_process():
             folder = Path(node.hydra.run.dir)
-            _refuse_used(folder)
+            _refuse_used(key, folder)
         if isinstance(config, TrainConfig):
             distributed.validate_devices(config.trainer.model_dump(), arguments.multirun, _typed_folder(overrides))
         check(config)
-    return CommandLine(sweep, folder)
+    return CommandLine(sweep, folder, key=key)
 
 
-def _check_folder(node: DictConfig, config: StrictModel, multirun: bool) -> None:
+def _check_folder(key: str, node: DictConfig, config: StrictModel, multirun: bool) -> None:
     """Refuse a folder whose name causes trouble, and one among the images that the command reads."""
-    key = "hydra.sweep.dir" if multirun else "hydra.run.dir"
     folder = Path(node.hydra.sweep.dir if multirun else node.hydra.run.dir)
     several = isinstance(config, TrainConfig) and distributed.count_processes(config.trainer.model_dump()) != 1
     validate_folder_name(key, folder, several)
@@ -184,16 +190,16 @@ def _typed_folder(overrides: list[str]) -> str | None:
     return str(typed["hydra.run.dir"].value()) if "hydra.run.dir" in typed else None
 
 
-def _refuse_used(folder: Path, kind: str = "run") -> None:
+def _refuse_used(key: str, folder: Path, sweep: bool = False) -> None:
     if is_used(folder):
         name = folder.as_posix()
-        go_on = f", or go on with the run there: resume={name}" if kind == "run" else ""
+        go_on = f", or go on with the run there: resume={name}" if not sweep else ""
         raise ConfigError(
-            f"hydra.{kind}.dir={name}: already holds something, and a run overwrites nothing; name a new folder{go_on}"
+            f"{key}={name}: already holds something, and a run overwrites nothing; name a new folder{go_on}"
         )
 
 
-def _resumed(arguments: Namespace, composer: Composer) -> TrainConfig | None:
+def _resumed(arguments: Namespace, composer: Composer, key: str) -> TrainConfig | None:
     """The configuration of the run to be resumed, or None; sys.argv is left with no more than Hydra needs for it."""
     typed: list[str] = arguments.overrides
     parsed = {get_key(item): item for item in parse_overrides(typed)}
@@ -202,6 +208,9 @@ def _resumed(arguments: Namespace, composer: Composer) -> TrainConfig | None:
     if arguments.multirun:
         raise ConfigError("resume: resumes one run; leave out -m")
     run = find_run_to_resume(str(parsed["resume"].value()))
+    folder = _typed_folder(typed)
+    if folder is not None and Path(folder) != run.folder:
+        raise ConfigError(f"{key}={folder}: a resumed run stays in its folder, {run.shown}; leave this out")
     config = build_resumed_config(run, typed, composer)
     place = run.folder.as_posix()
     # what Hydra wrote when the run began stays as it is

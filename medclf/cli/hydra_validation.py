@@ -1,12 +1,15 @@
 """Hydra's own node of a configuration: what in it would fail late, write elsewhere, or run foreign code."""
 
 import logging.config
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from medclf.cli.common import format_dashed
 from medclf.config.composition import Composer
 from medclf.config.field_types import plain_name
 from medclf.config.messages import format_value
@@ -102,6 +105,36 @@ def _imports(value: Any, key: str) -> Iterator[tuple[str, str]]:
             not inner.startswith(own) or (inner.startswith("ext://") and inner not in STREAMS)
         ):
             yield place, inner
+
+
+def parse_arguments(name: str) -> Namespace:
+    """Return the command line as Hydra reads it, with flags anywhere among the overrides.
+
+    ``sys.argv`` is left with the flags first, since Hydra itself takes no override after a flag that follows one.
+
+    Args:
+        name: of the command's file in ``conf/``.
+
+    Raises:
+        ConfigError: for a flag that Hydra does not have, and one without its value.
+    """
+    parser = get_args_parser()
+    parser.error = _raise_flag_error
+    words = sys.argv[1:]
+    arguments: Namespace
+    arguments, unknown = parser.parse_known_intermixed_args(words)
+    dashed = next((word for word in words if word in unknown and word.startswith("-")), None)
+    if dashed is not None:
+        following = words[words.index(dashed) + 1 :]
+        raise ConfigError(format_dashed(dashed, following, Composer(name).list_keys()))
+    if not arguments.info:  # -i takes the word after it for its value
+        flags = [word for word in words if word not in arguments.overrides]
+        sys.argv[1:] = [*flags, *arguments.overrides]
+    return arguments
+
+
+def _raise_flag_error(message: str) -> NoReturn:
+    raise ConfigError(message.removeprefix("argument "))
 
 
 ACTIONS = ("run", "multirun", "cfg", "info", "shell_completion")

@@ -1,7 +1,13 @@
 """Where a command may write: a folder with a usable name, and not among the images it reads."""
 
+import re
+import sys
+from argparse import Namespace
 from pathlib import Path
 
+from medclf.config.field_types import FILE_ENDING
+from medclf.config.messages import format_value
+from medclf.config.overrides import parse_overrides
 from medclf.config.schema import DatasetConfig
 from medclf.utils.errors import ConfigError
 from medclf.utils.quoting import format_override
@@ -9,6 +15,37 @@ from medclf.utils.terminal import escape_control
 
 HIDDEN = (".", "__MACOSX")
 """Beginnings of the names of folders in which no images are looked for."""
+
+
+def rename_output(arguments: Namespace) -> str:
+    """Replace ``output=FOLDER`` by Hydra's own key in the command line, and return the key that messages name.
+
+    Args:
+        arguments: command line as Hydra reads it; its overrides and ``sys.argv`` are changed.
+
+    Raises:
+        ConfigError: for a folder that is named twice, or cannot be read.
+    """
+    own = "hydra.sweep.dir" if arguments.multirun else "hydra.run.dir"
+    words: list[str] = arguments.overrides
+    typed = [word for word in words if re.match(r"[+~]*output(=|$)", word)]
+    others = [word for word in words if re.match(r"[+~]*hydra\.(run|sweep)\.dir=", word)]
+    if not typed:
+        return own if any(own in word for word in others) else "output"
+    if len(typed) + len(others) > 1:
+        raise ConfigError(f"{' and '.join([*typed, *others])}: name the output folder more than once; type one of them")
+    if not typed[0].startswith("output="):
+        raise ConfigError(f"{format_value(typed[0])}: must be output=FOLDER")
+    (override,) = parse_overrides(typed)
+    if override.is_sweep_override():
+        raise ConfigError(f"{typed[0]}: names one folder; put a name with a comma into quotes: output='\"NAME\"'")
+    value = typed[0].removeprefix("output=")
+    new = [] if override.value() is None else [f"{own}={value}"]
+    position = sys.argv.index(typed[0])
+    sys.argv[position : position + 1] = new
+    position = words.index(typed[0])
+    arguments.overrides = [*words[:position], *new, *words[position + 1 :]]
+    return "output"
 
 
 def validate_folder_name(key: str, folder: Path, several_processes: bool = False) -> None:
@@ -28,6 +65,9 @@ def validate_folder_name(key: str, folder: Path, several_processes: bool = False
     wrong = "'::' or '://'" if "::" in name or "://" in name else wrong  # Lightning takes it for an address
     if several_processes and any(sign in name for sign in '"\\'):
         wrong = "a quotation mark or backslash, which several processes cannot be given"
+    if not wrong and (plain := FILE_ENDING.sub("", name)) != name:
+        used = format_override(key, Path(plain).as_posix())
+        raise ConfigError(f"{key}={name}: names a folder, and this is the name of a file; use {used}")
     if wrong:
         shown = escape_control(name.replace("\n", "\\n").replace("\t", "\\t"))
         raise ConfigError(f"{key}={shown}: has {wrong} in its name; name another: {key}=FOLDER")

@@ -47,13 +47,18 @@ class Comparison:
 
 
 def compare_sources(
-    paths: Sequence[Path], metrics: str | None, positive: str | None, rule: str | None, resamples: int, seed: int
+    paths: Sequence[Path],
+    metrics: Sequence[str] | None,
+    positive: str | None,
+    rule: str | None,
+    resamples: int,
+    seed: int,
 ) -> Comparison:
     """Read runs and compare them.
 
     Args:
         paths: of run folders or predictions tables.
-        metrics: names joined by commas; by default those for the number of classes.
+        metrics: names; by default those for the number of classes.
         positive: the positive class where a run has stored none; by default the last of two.
         rule: of the operating point where a run brings none; by default ``half``.
         resamples: of the bootstrap.
@@ -64,8 +69,8 @@ def compare_sources(
         DataError: where the runs cannot be read or compared.
     """
     sources = read_sources(paths, positive)
-    columns = len(sources) * (len(BINARY) if metrics is None else metrics.count(",") + 1)
-    validate_resamples("--resamples ", resamples, columns)
+    columns = len(sources) * len(BINARY if metrics is None else metrics)
+    validate_resamples(resamples, columns)
     runs, origins = select_predictions(sources, positive, rule)
     return compare_predictions(runs, origins, resamples, seed, metrics, has_several_seeds(sources.values()))
 
@@ -75,7 +80,7 @@ def compare_predictions(
     origins: Mapping[str, str],
     resamples: int,
     seed: int,
-    metrics: str | None = None,
+    metrics: Sequence[str] | None = None,
     several: bool = False,
 ) -> Comparison:
     """Compare predictions.
@@ -85,7 +90,7 @@ def compare_predictions(
         origins: where each comes from, and at which operating point.
         resamples: of the bootstrap.
         seed: of the bootstrap.
-        metrics: names joined by commas; by default those for the number of classes.
+        metrics: names; by default those for the number of classes.
         several: whether every model is there with two seeds or more.
 
     Raises:
@@ -119,7 +124,7 @@ def select_predictions(
         DataError: where the test images or the positive classes are not the same.
     """
     if rule and all(source.stored.get("operating_point") for source in sources.values()):
-        raise ConfigError(f"--operating-point {rule}: every one of these runs brings its own")
+        raise ConfigError(f"operating_point={rule}: every one of these runs brings its own")
     tables = align_predictions({label: source.table for label, source in sources.items()})
     positive = _positive(sources, get_classes(next(iter(tables.values()))), positive)
     points = {label: _point(source, positive, rule or "half") for label, source in sources.items()}
@@ -134,10 +139,10 @@ def _positive(sources: Mapping[str, Source], classes: Sequence[str], typed: str 
     """The positive class that all agree on; by default the last of two."""
     if len(classes) > 2:
         if typed:
-            raise ConfigError(f"--positive {typed}: is for two classes; these runs have {len(classes)}")
+            raise ConfigError(f"positive={typed}: is for two classes; these runs have {len(classes)}")
         return None
     stated = {label: source.positive for label, source in sources.items() if source.positive}
-    stated |= {"--positive": typed} if typed else {}
+    stated |= {"positive": typed} if typed else {}
     if len(set(stated.values())) > 1:
         raise DataError(
             f"the positive class differs: {format_list(f'{label}: {name}' for label, name in stated.items())}"
@@ -160,7 +165,7 @@ def _point(source: Source, positive: str | None, rule: str) -> OperatingPoint:
     )
 
 
-def select_metrics(typed: str | None, found: Metrics) -> list[str]:
+def select_metrics(typed: Sequence[str] | None, found: Metrics) -> list[str]:
     """The metrics typed, or those for the number of classes.
 
     Raises:
@@ -168,11 +173,9 @@ def select_metrics(typed: str | None, found: Metrics) -> list[str]:
     """
     if typed is None:
         return list(BINARY if len(found.per_class) == 2 else MULTICLASS)
-    names = list(dict.fromkeys(name.strip() for name in typed.split(",")))
+    names = list(dict.fromkeys(typed))
     for name in names:
         if name not in found.overall:
             hint = suggest(name, found.overall)
-            raise ConfigError(
-                f"--metrics {name}: there is no such metric; {hint}Known: {format_list(found.overall, 50)}"
-            )
+            raise ConfigError(f"metrics={name}: there is no such metric; {hint}Known: {format_list(found.overall, 50)}")
     return names

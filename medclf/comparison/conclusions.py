@@ -89,7 +89,7 @@ def list_cautions(result: Comparison) -> Iterator[str]:
     if smallest >= ALPHA:
         yield (
             f"{result.resamples} resamples are too few for {len(result.pairs)} pairs: no corrected p-value of the "
-            f"bootstrap can be below {ALPHA}; type a larger --resamples."
+            f"bootstrap can be below {ALPHA}; type a larger resamples=N."
         )
     yield (
         f"A difference is concluded where the corrected p is below {ALPHA} and the interval leaves out 0. "

@@ -50,7 +50,7 @@ def build_ensemble(paths: Sequence[Path], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(
-            f"--output {folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
+            f"output={folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
         ) from error
     run = Run(folder)
     with run.at_work(again=AGAIN) as facts:

@@ -4,13 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medclf.config.field_types import Fraction, PathText, Text
-from medclf.config.limits import MAX_BATCH_SIZE, MAX_SHEET
+from medclf.config.field_types import Fraction, OutputFolder, PathText, Seed, Text
+from medclf.config.limits import MAX_BATCH_SIZE, MAX_RESAMPLES, MAX_SHEET
 from medclf.config.schema import DatasetConfig, EvaluationConfig, StrictModel, TestTime, TypedModel
 from medclf.config.trainer_schema import Accelerator, Precision
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS, HIGHEST_MAX_MEGAPIXELS
 
 FormatName = Literal["onnx", "torch", "openvino"]
+RuleName = Literal["half", "youden", "sensitivity", "specificity", "cost"]
+"""Those of ``medclf.evaluation.operating_point``."""
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+Resamples = Annotated[int, Field(ge=100, le=MAX_RESAMPLES)]
 
 
 class AuditConfig(TypedModel):
@@ -62,7 +66,7 @@ class PredictConfig(StrictModel):
     run: str | None = Field(None, description="a run folder")
     model: str | None = Field(None, description="a best.pth, with its best.json beside it, instead of a run")
     input: str = Field(description="image, folder, glob between quotes, .zip, or .csv with a column path")
-    output: str | None = Field(None, description="new or empty folder; null: one below runs/predict")
+    output: OutputFolder | None = Field(None, description="new or empty folder; null: one below runs/predict")
     tta: TestTime = Field("none", description="none, or flip: the mean over each image and its mirror image")
     batch_size: int = Field(32, ge=1, le=MAX_BATCH_SIZE, description="images at once")
     sheet: int = Field(
@@ -87,7 +91,7 @@ class ExportConfig(StrictModel):
 
     python -m medclf.export run=RUN
     python -m medclf.export run=RUN format=openvino images=FOLDER
-    python -m medclf.export model=best.pth format=torch output=model.pt2
+    python -m medclf.export model=best.pth format=torch output=FOLDER
 
     Images of 0 to 255 go in, resized as the .json beside the file says; calibrated probabilities and the class at the
     operating point come out. Classes and threshold are in the file too. What is not: whether an image is unlike the
@@ -97,7 +101,7 @@ class ExportConfig(StrictModel):
     run: str | None = Field(None, description="run folder")
     model: str | None = Field(None, description="or best.pth, with best.json beside it")
     format: FormatName = Field("onnx", description="onnx (.onnx), torch (torch.export, .pt2) or openvino (.xml, .bin)")
-    output: str | None = Field(None, description="file to write; null: in the folder export of the run")
+    output: OutputFolder | None = Field(None, description="folder to write the file into; null: export in the run")
     images: str | None = Field(None, description="folder of images to compare on; null: the run's validation and test")
     tolerance: Annotated[float, Field(gt=0, le=1)] = Field(
         1e-4, description="largest difference of a probability that is allowed"
@@ -119,9 +123,59 @@ class CascadeConfig(StrictModel):
     stage1: str = Field(description="a finished run of two classes, one of them healthy (the one that is not positive)")
     stage2: str = Field(description="a finished run of two or more diseases, with or without the healthy class")
     target: Fraction = Field(0.95, description="the sensitivity that stage 1 is to have on validation")
-    output: str | None = Field(None, description="a new or empty folder; by default one below runs/cascade")
+    output: OutputFolder | None = Field(None, description="new or empty folder; null: one below runs/cascade")
     accelerator: Accelerator = Field("auto", description="auto, cpu, gpu, mps")
     trust_code: bool = Field(False, description="true: the stages may be networks of your own code, which is run")
+
+
+class CompareConfig(StrictModel):
+    """Compare classifiers on the same test images: differences with intervals, paired tests, conclusions.
+
+    python -m medclf.compare RUN RUN
+    python -m medclf.compare RUN RUN 'metrics=[auroc_macro,sensitivity]' output=FOLDER
+
+    The output folder gets comparison.md, comparison.csv, table.csv and differences.png.
+    """
+
+    runs: Names = Field(description="finished run folders or predictions tables (CSV), two or more")
+    metrics: Names | None = Field(None, description="[NAME,NAME]; null: a choice for the number of classes")
+    positive: str | None = Field(
+        None, description="positive class of two, for runs that do not state one; null: the last of the two"
+    )
+    operating_point: RuleName | None = Field(
+        None,
+        description="half, youden, sensitivity, specificity or cost: chosen on validation, for runs that bring none; "
+        "null: half",
+    )
+    resamples: Resamples = Field(2000, description="resamples of the bootstrap")
+    seed: Seed = Field(0, description="seed of the bootstrap")
+    output: OutputFolder | None = Field(None, description="new or empty folder; null: one below runs/compare")
+
+
+class ReportConfig(StrictModel):
+    """Show all runs in or below folders in one table and one page.
+
+    python -m medclf.report runs
+    python -m medclf.report runs where=model.name=cnn 'columns=[optimizer.lr,seed]' output=FOLDER
+    """
+
+    folders: Names = Field(description="folders with runs in or below them")
+    metrics: Names | None = Field(None, description="[NAME,NAME] as in the test part of metrics.json; null: three")
+    columns: tuple[str, ...] = Field((), description="[KEY,KEY] of the configuration to show, such as optimizer.lr")
+    where: tuple[str, ...] = Field((), description="[KEY=VALUE,KEY=VALUE]: only runs that have all of these")
+    resamples: Resamples = Field(2000, description="resamples of the bootstrap")
+    seed: Seed = Field(0, description="seed of the bootstrap")
+    output: OutputFolder | None = Field(None, description="new or empty folder; null: one below runs/report")
+
+
+class EnsembleConfig(StrictModel):
+    """Average the predictions of runs on the same images; the result is a run and a model like any other.
+
+    python -m medclf.ensemble RUN RUN RUN output=FOLDER
+    """
+
+    runs: Names = Field(description="finished run folders, two or more")
+    output: OutputFolder | None = Field(None, description="new or empty folder; null: one below runs/ensemble")
 
 
 class DemoConfig(StrictModel):

@@ -148,8 +148,12 @@ class Composer:
             except HydraException:
                 continue
             arguments = {f"trainer.{name}" for name in TrainerConfig.model_fields if "trainer" in config}
-            return sorted({*_keys(config), *arguments, *map(str, config.hydra.runtime.choices)} - {"hydra"})
+            return sorted({*_keys(config), *arguments, *map(str, config.hydra.runtime.choices), "output"} - {"hydra"})
         return []
+
+    def list_keys(self) -> list[str]:
+        """Return what can be typed without quoting or a plus: keys, groups and ``output``."""
+        return self._known_keys([], "")
 
 
 def suggest_key(key: str, known: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ def validate_devices(trainer: Mapping[str, Any], multirun: bool = False, folder:
     Args:
         trainer: the config of group ``trainer``.
         multirun: whether it is a job of a sweep.
-        folder: ``hydra.run.dir`` as it was typed; None: it was not.
+        folder: value of ``output`` as it was typed; None: it was not.
 
     Raises:
         ConfigError: naming key, value and remedy.
@@ -190,6 +190,6 @@ def _check_folder(
     if several and (folder is None or DIFFERS.search(folder)):
         example = "runs/job$SLURM_JOB_ID" if starter is not None and starter.name == "SLURM" else "runs/NAME"
         raise ConfigError(
-            "hydra.run.dir: the processes were started apart and must be told one run folder, in a place that all of "
-            f"them see; name it without the time: hydra.run.dir={example}"
+            "output: the processes were started apart and must be told one run folder, in a place that all of "
+            f"them see; name it without the time: output={example}"
         )

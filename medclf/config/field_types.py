@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,6 +12,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from medclf.config.limits import MAX_CLASS_NAME, MAX_NAME, MAX_PATH_PART, MAX_SEED, MAX_TEXT
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+FILE_ENDING = re.compile(
+    r"(?<=[^/\\])(\.(bin|bmp|ckpt|csv|dcm|gif|gz|html?|jpe?g|json|log|md|np[yz]|onnx|pdf|png|pt[2h]?|svg|tar|tgz|tiff?|tsv"
+    r"|txt|xlsx?|xml|ya?ml|zip))+[/\\]*$",
+    re.IGNORECASE,
+)
+"""End of a name by which it is taken for the name of a file."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -74,6 +81,19 @@ def path_text(value: str) -> str:
     return value
 
 
+def folder_text(value: str) -> str:
+    """Return the path of a folder to be written.
+
+    Raises:
+        ValueError: for one that ends like the name of a file.
+    """
+    folder = FILE_ENDING.sub("", value)
+    if folder != value:
+        text = f"output={folder}"
+        raise ValueError(f"names a folder, and this is the name of a file; use {shlex.quote(text)}")
+    return value
+
+
 def not_boolean(value: Any) -> Any:
     """Return a value that is not a boolean, which Python takes for 0 or 1.
 
@@ -98,6 +118,8 @@ def not_null(value: Any) -> Any:
 
 Text = Annotated[str, BeforeValidator(text_item)]
 PathText = Annotated[Text, AfterValidator(path_text)]
+OutputFolder = Annotated[str, AfterValidator(folder_text)]
+"""A folder that a command writes, ``output``."""
 Name = Annotated[Text, AfterValidator(plain_name)]
 """A name that becomes part of a file's name."""
 ClassName = Annotated[Text, Field(max_length=MAX_CLASS_NAME), AfterValidator(class_name)]

@@ -12,7 +12,7 @@ from medclf.config.limits import MAX_JOBS, MAX_OVERRIDE, MAX_OVERRIDES
 from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
 
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume")
+FOLDERS = ("output", "hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "resume")
 """Keys of folders that are looked for before the configuration is checked."""
 LISTABLE = (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP)
 

@@ -227,12 +227,11 @@ def split_into_blocks(weights: Floats, classes: int) -> Iterator[Floats]:
         yield weights[begin : begin + rows]
 
 
-def validate_resamples(key: str, resamples: int, columns: int) -> None:
+def validate_resamples(resamples: int, columns: int) -> None:
     """Raise if the resampled values of a comparison would not fit ``MAX_VALUES``.
 
     Args:
-        key: how the number is typed, ``--resamples `` for example.
-        resamples: typed.
+        resamples: value of ``resamples``.
         columns: number of classifiers x metrics.
 
     Raises:
@@ -241,6 +240,6 @@ def validate_resamples(key: str, resamples: int, columns: int) -> None:
     most = MAX_VALUES // max(columns, 1)
     if resamples > most:
         raise ConfigError(
-            f"{key}{resamples}: too many for {columns} columns (classifiers x metrics), which would fill the memory; "
-            f"type {key}{most}, or choose fewer metrics: --metrics NAME"
+            f"resamples={resamples}: too many for {columns} columns (classifiers x metrics), which would fill the "
+            f"memory; set resamples={most}, or choose fewer metrics: metrics=NAME"
         )

@@ -31,7 +31,7 @@ def export(model: Model, name: FormatName, files: Sequence[Path], folder: str | 
     Args:
         model: as it was loaded.
         name: of the format.
-        files: as ``files_of`` gives them.
+        files: as ``list_files`` returns them.
         folder: of images to verify on; None: the run's own.
         tolerance: the largest difference of a probability that is allowed.
 
@@ -66,7 +66,9 @@ def _aside(folder: Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as aside:
             yield Path(aside)
     except OSError as error:
-        raise ConfigError(f"output: {folder} cannot be written to: {error.strerror or error}") from error
+        raise ConfigError(
+            f"output={folder}: cannot be written: {error.strerror or error}; name a folder elsewhere"
+        ) from error
     finally:
         for place in absent:
             with suppress(OSError):  # what holds files stays

@@ -38,36 +38,29 @@ def check_installed(name: FormatName) -> None:
         raise ConfigError(f"format={name}: needs {format_list(missing)}; pip install 'medclf[{name}]'")
 
 
-def list_files(name: FormatName, output: str | None, folder: Path, facts: ModelMetadata) -> list[Path]:
+def list_files(name: FormatName, folder: Path, facts: ModelMetadata) -> list[Path]:
     """The files to be written, none of which is there: the one to load, those that belong to it, and the .json.
 
     Args:
         name: of the format.
-        output: the file to load, as it was typed.
-        folder: where it goes where none was typed.
-        facts: of the model, by which it is named then.
+        folder: to write them into.
+        facts: metadata of the model, which gives the files their name.
 
     Raises:
-        ConfigError: for an output of another ending, and files that are there.
+        ConfigError: for files that are there, and a folder that cannot be made.
     """
     suffixes = FORMATS[name].suffixes
     model = facts.kind if facts.model is None else facts.model.name
     stem = safe_file_name(f"{facts.dataset}_{model}", words_only=True)
-    first = Path(output) if output is not None else folder / f"{stem}{suffixes[0]}"
-    if first.suffix != suffixes[0]:
-        raise ConfigError(f"output={output}: format={name} makes a file that ends in {suffixes[0]}")
-    files = [*(first.with_suffix(suffix) for suffix in suffixes), first.with_name(f"{first.name}.json")]
-    _refuse_used(files)
+    files = [folder / f"{stem}{suffix}" for suffix in (*suffixes, f"{suffixes[0]}.json")]
+    _refuse_used(folder, files)
     return files
 
 
-def _refuse_used(files: Iterable[Path]) -> None:
-    there = [path for path in files if path.exists()]
+def _refuse_used(folder: Path, files: Iterable[Path]) -> None:
+    there = [path.name for path in files if path.exists()]
     if there:
         raise ConfigError(
-            f"output={there[0]}: is there already, and nothing is overwritten; name another by output=FILE, or delete "
-            "it first"
+            f"output={folder}: already holds {there[0]}, and nothing is overwritten; name another folder, or "
+            "delete the file first"
         )
-    folder = next(place for place in next(iter(files)).absolute().parents if place.exists())
-    if not folder.is_dir():
-        raise ConfigError(f"output: {folder} is a file, so no folder can be made there")

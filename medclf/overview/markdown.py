@@ -151,6 +151,6 @@ def list_notes(result: Overview) -> list[str]:
         if smallest >= 0.05:
             lines.append(
                 f"{result.resamples} resamples are too few for so many settings: no corrected p-value can be below "
-                "0.05; type a larger --resamples."
+                "0.05; type a larger resamples=N."
             )
     return [*lines, *result.notes, "A research tool, no medical device."]

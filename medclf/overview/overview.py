@@ -40,14 +40,19 @@ class Overview:
 
 
 def build_overview(
-    folders: Sequence[Path], metrics: str | None, columns: str | None, where: Sequence[str], resamples: int, seed: int
+    folders: Sequence[Path],
+    metrics: Sequence[str] | None,
+    columns: Sequence[str],
+    where: Sequence[str],
+    resamples: int,
+    seed: int,
 ) -> Overview:
     """Read runs and put them together.
 
     Args:
         folders: with runs in or below them.
-        metrics: names joined by commas, as the test part of metrics.json has them; by default three.
-        columns: keys of the configuration joined by commas.
+        metrics: names as the test part of metrics.json has them; by default three.
+        columns: keys of the configuration.
         where: ``key=value`` that runs must have.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -58,12 +63,12 @@ def build_overview(
     """
     found = read_runs(find_runs(folders))
     known = {key for entry in found for key in entry.config}
-    shown = _names(columns)
+    shown = list(dict.fromkeys(columns))
     for key in shown:
-        _check_key("--columns", key, known)
+        _check_key("columns", key, known)
     kept = _filtered(found, where, known)
     names = _metrics(metrics, kept)
-    validate_resamples("--resamples ", resamples, len(names) * len(select_finished(kept)))
+    validate_resamples(resamples, len(names) * len(select_finished(kept)))
     resampler = Resampler(names, resamples, seed)
     settings = group_runs(kept, resampler)
     pairs = compare_with_best(settings, names if metrics else [name for name in COMPARED if name in names], resampler)
@@ -72,15 +77,11 @@ def build_overview(
     return Overview(folders, kept, settings, pairs, joined, names, shown, where, resamples, seed, notes)
 
 
-def _names(typed: str | None) -> list[str]:
-    return list(dict.fromkeys(name for part in (typed or "").split(",") if (name := part.strip())))
-
-
 def _check_key(option: str, key: str, known: Iterable[str]) -> None:
     if key not in known:
         hint = suggest(key, sorted(known))
         raise ConfigError(
-            f"{option} {key}: no run has such a key in its config.yaml; {hint}Keys are written as optimizer.lr"
+            f"{option}={key}: no run has such a key in its config.yaml; {hint}Keys are written as optimizer.lr"
         )
 
 
@@ -89,16 +90,14 @@ def _filtered(found: list[RunEntry], where: Sequence[str], known: Iterable[str])
     for text in where:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--where {text}: is not KEY=VALUE, as in --where model.name=cnn")
-        _check_key("--where", key, known)
+            raise ConfigError(f"where={text}: is not KEY=VALUE, as in where=model.name=cnn")
+        _check_key("where", key, known)
         before = kept
         # nobody knows of a run without a configuration; it stays in the list of those that are not finished
         kept = [entry for entry in before if not entry.config or _has(entry.config, key, value)]
         if not any(entry.config for entry in kept):
             values = dict.fromkeys(_text(entry.config[key]) for entry in before if key in entry.config)
-            raise ConfigError(
-                f"--where {text}: leaves no run; values of {key} are {format_list(values) or 'not there'}"
-            )
+            raise ConfigError(f"where={text}: leaves no run; values of {key} are {format_list(values) or 'not there'}")
     return kept
 
 
@@ -121,20 +120,18 @@ def _text(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _metrics(typed: str | None, found: Sequence[RunEntry]) -> list[str]:
+def _metrics(typed: Sequence[str] | None, found: Sequence[RunEntry]) -> list[str]:
     known: dict[str, None] = {}
     for entry in select_finished(found):
         test = (entry.metrics or {})["test"]
         known |= {name: None for name, value in test.items() if value is None or isinstance(value, float)}
     if typed is None or not known:
         return list(METRICS)
-    names = _names(typed)
-    if not names:
-        raise ConfigError(f"--metrics {typed!r}: names no metric")
+    names = list(dict.fromkeys(typed))
     for name in names:
         if name not in known:
             hint = suggest(name, known)
-            raise ConfigError(f"--metrics {name}: no run has such a metric; {hint}Known: {format_list(known, 50)}")
+            raise ConfigError(f"metrics={name}: no run has such a metric; {hint}Known: {format_list(known, 50)}")
     return names
 
 

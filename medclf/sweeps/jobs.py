@@ -64,7 +64,7 @@ def begin_sweep(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise ConfigError(format_unwritable("hydra.sweep.dir", Run(folder).shown, error)) from error
+        raise ConfigError(format_unwritable("output", Run(folder).shown, error)) from error
     os.environ[JOBS] = str(path)
 
 
@@ -113,7 +113,7 @@ def run_job(
     run = Run(folder)
     _tell(BEGAN, folder)
     try:
-        with lock_run(folder, "hydra.sweep.dir"), _traceback_kept(run):
+        with lock_run(folder, "output"), _traceback_kept(run):
             return _done(task, config, run, identity)
     except Exception as error:
         _tell(BROKE, folder)

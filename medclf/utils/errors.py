@@ -21,8 +21,13 @@ class DataError(MedclfError):
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """The nearest of the known words as a question, or nothing: ``"did you mean 'busi'? "``."""
-    matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean '{matches[0]}'? " if matches else ""
+    nearest = suggest_word(word, known)
+    return f"did you mean '{nearest}'? " if nearest else ""
+
+
+def suggest_word(word: str, known: Iterable[str]) -> str:
+    """Return the nearest of the known words, or an empty text."""
+    return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
 
 
 def format_list(items: Iterable[object], limit: int = 20) -> str:

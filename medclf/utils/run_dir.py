@@ -96,7 +96,7 @@ class Run:
             ConfigError: if another process works in the folder, or the run to be resumed has finished.
             DataError: if the folder cannot be written or the disk is full.
         """
-        with lock_run(self.folder, "resume" if resumed else "hydra.run.dir"):
+        with lock_run(self.folder, "resume" if resumed else "output"):
             facts: dict[str, Any] = {}
             begun = False
             try:
@@ -150,7 +150,7 @@ class Run:
         if resumed and self.record.is_file():
             self._update(status="running")
         elif self.record.exists():
-            raise ConfigError(f"hydra.run.dir={self.shown}: another run has this folder; name a new one")
+            raise ConfigError(f"output={self.shown}: another run has this folder; name a new one")
         else:
             write_json(self.record, _beginning())
 

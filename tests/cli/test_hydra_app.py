@@ -74,6 +74,14 @@ MISTAKES = {
     "grammar": ("root=a/epoch=1.ckpt", ["root=a/epoch=1.ckpt: cannot be read", "quotes"]),
     "sweep without -m": ("model=cnn,resnet18", ["--multirun"]),
     "resume": ("resume=nowhere", ["resume=nowhere: is not a run folder"]),
+    "output": ("ouput=run", ["ouput: there is no such key", "did you mean 'output'?"]),
+    "file for a folder": ("output=run.csv", ["output=run.csv: names a folder", "use output=run"]),
+    "added output": ("+output=run", ["+output=run: must be output=FOLDER"]),
+    "several outputs": ("output=a,b", ["output=a,b: names one folder", "quotes"]),
+    "dashes": ("--output=run", ["--output=run: options are typed as key=value: output=run"]),
+    "dashes and the last part of a key": ("--batch-size=4", ["key=value: dataset.batch_size=4"]),
+    "unknown after dashes": ("--zzz", ["--zzz: options are typed as key=value; --help lists them"]),
+    "flag without its value": ("--config-dir", ["--config-dir/-cd: expected one argument"]),
 }
 
 
@@ -141,6 +149,15 @@ def test_used_folder_is_refused(train, tmp_path, arguments):
     assert [path.name for path in used.iterdir()] == ["notes.txt"]
 
 
+def test_flags_may_stand_among_the_overrides(train, tmp_path):
+    own = tmp_path / "own" / "dataset"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("defaults: [base]\nname: mine\nroot: nowhere\n", encoding="utf-8")
+    answer = train("seed=7", "--config-dir", str(tmp_path / "own"), "dataset=mine", "--cfg", "job", "output=run")
+    assert answer.code == 0, answer.err
+    assert "seed: 7\n" in answer.out and "name: mine\n" in answer.out
+
+
 def test_own_config_folder(train, tmp_path):
     own = tmp_path / "own" / "dataset"
     own.mkdir(parents=True)
@@ -168,3 +185,8 @@ def test_run_from_an_installed_wheel(tmp_path):
     )  # fmt: skip
     assert "name: busi" in done.stdout
     assert "name: resnet50" in done.stdout
+    (script,) = (path for path in site.rglob("medclf*") if path.parent.name in ("bin", "Scripts"))
+    same = [script, "train", "--cfg", "job", "dataset=busi", "model=resnet50"]
+    assert (
+        subprocess.run(same, cwd=elsewhere, env=env, capture_output=True, text=True, check=True).stdout == done.stdout
+    )

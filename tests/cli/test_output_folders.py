@@ -67,6 +67,59 @@ def test_a_command_refuses_it_before_anything_is_made(train, tmp_path, words):
     assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["output=used"], "output=used: already holds something"),
+        (["hydra.run.dir=used"], "hydra.run.dir=used: already holds something"),
+        (["-m", "output=used"], "output=used: already holds something"),
+        (["-m", "hydra.sweep.dir=used"], "hydra.sweep.dir=used: already holds something"),
+        (["output=a", "hydra.run.dir=b"], "output=a and hydra.run.dir=b: name the output folder more than once"),
+        (["-m", "output=a", "hydra.sweep.dir=b"], "output=a and hydra.sweep.dir=b: name the output folder more than"),
+        (["output=a", "output=b"], "output=a and output=b: name the output folder more than once"),
+        (["output=images/run"], "such as output=runs/run"),
+        (["output=run.zip"], "output=run.zip: names a folder, and this is the name of a file; use output=run"),
+        (["hydra.run.dir=run.csv"], "hydra.run.dir=run.csv: names a folder, and this is the name of a file"),
+        (["output='a"], "output='a: cannot be read"),
+        (["output="], "output=: must be a path"),
+    ],
+)
+def test_a_message_names_the_folder_as_it_was_typed(command, words, said):
+    write_classes(Path("images"), {"a": 20, "b": 20})
+    Path("used").mkdir()
+    Path("used/notes.txt").touch()
+    answer = command(audit, *words, "dataset=folder", "dataset.root=images", "dataset.batch_size=4")
+    assert answer.code == 2
+    assert said in answer.err
+    assert sorted(path.name for path in Path().iterdir()) == ["images", "used"]
+
+
+@pytest.mark.parametrize("name", ["run", "my run", "a=b", "'a,b'"])
+def test_output_names_the_folder_of_a_run(command, name):
+    write_classes(Path("images"), {"a": 20, "b": 20})
+    words = ["dataset=folder", "dataset.root=images", "dataset.batch_size=4"]
+    answer = command(audit, *words, f"output={name}" if name != "a=b" else "output='a=b'")
+    assert answer.code == 0, answer.err
+    assert Path(name.strip("'"), "audit.txt").is_file()
+    assert not Path("runs").exists()
+
+
+def test_output_names_the_folder_of_a_sweep(command):
+    write_classes(Path("images"), {"a": 20, "b": 20})
+    words = ["dataset=folder", "dataset.root=images", "dataset.batch_size=4", "output=both"]
+    answer = command(audit, *words, "-m", "dataset.splits.seed=0,1")
+    assert answer.code == 0, answer.err
+    assert len(list(Path("both").rglob("audit.txt"))) == 2
+    assert not Path("runs").exists()
+
+
+def test_without_a_value_the_folder_is_the_default_one(command):
+    write_classes(Path("images"), {"a": 20, "b": 20})
+    words = ["dataset=folder", "dataset.root=images", "dataset.batch_size=4"]
+    assert command(audit, *words, "output=null").code == 0
+    assert len(list(Path("runs/audit").iterdir())) == 1
+
+
 def test_the_second_of_two_runs_in_one_folder_changes_no_file(train, tmp_path):
     with locked(tmp_path / "run"):
         answer = train("hydra.run.dir=run")
@@ -96,9 +149,7 @@ def test_a_disk_that_is_full_when_an_audit_is_written_is_one_message(command, mo
         sync(handle)
 
     monkeypatch.setattr(atomic_write.os, "fsync", full)
-    answer = command(audit, "dataset=folder", "dataset.root=images", "dataset.batch_size=4", "hydra.run.dir=run")
+    answer = command(audit, "dataset=folder", "dataset.root=images", "dataset.batch_size=4", "output=run")
     assert answer.code == 2, answer.text
-    assert answer.err.endswith(
-        "error: hydra.run.dir=run: cannot be written: no space left; name another: hydra.run.dir=FOLDER\n"
-    )
+    assert answer.err.endswith("error: output=run: cannot be written: no space left; name another: output=FOLDER\n")
     assert not list(Path("run").glob("images.csv"))

@@ -42,7 +42,7 @@ def test_of_four_classes_none_is_positive():
     paths = [make_run(name, name, table=predictions(classes=FOUR)) for name in ("cnn", "resnet50")]
     runs, _ = chosen(*paths)
     assert {run.positive for run in runs.values()} == {None}
-    with pytest.raises(ConfigError, match="--positive COVID: is for two classes; these runs have 4"):
+    with pytest.raises(ConfigError, match="positive=COVID: is for two classes; these runs have 4"):
         chosen(*paths, positive="COVID")
 
 
@@ -52,7 +52,7 @@ def test_of_four_classes_none_is_positive():
         (["a", "normal"], {}, "the positive class differs: cnn: PNEUMONIA, resnet50: NORMAL"),
         (["a", "b"], {"positive": "NORMAL"}, "the positive class differs: cnn: PNEUMONIA"),
         (["csv.csv", "b/predictions.csv"], {"positive": "PNEUMONA"}, "did you mean 'PNEUMONIA'?"),
-        (["a", "b"], {"rule": "youden"}, "--operating-point youden: every one of these runs brings its own"),
+        (["a", "b"], {"rule": "youden"}, "operating_point=youden: every one of these runs brings its own"),
         (["a", "damaged"], {}, "damaged/metrics.json: operating_point.rule is missing"),
     ],
 )
@@ -77,8 +77,8 @@ def test_the_metrics():
     )
     assert select_metrics(None, two) == list(BINARY)
     assert select_metrics(None, four) == list(MULTICLASS)
-    assert select_metrics("mcc, brier,mcc", two) == ["mcc", "brier"]
-    with pytest.raises(ConfigError, match=r"--metrics acuracy: there is no such metric; did you mean 'accuracy'\?"):
-        select_metrics("acuracy", two)
-    with pytest.raises(ConfigError, match="--metrics sensitivity: there is no such metric"):
-        select_metrics("sensitivity", four)
+    assert select_metrics(["mcc", "brier", "mcc"], two) == ["mcc", "brier"]
+    with pytest.raises(ConfigError, match=r"metrics=acuracy: there is no such metric; did you mean 'accuracy'\?"):
+        select_metrics(["acuracy"], two)
+    with pytest.raises(ConfigError, match="metrics=sensitivity: there is no such metric"):
+        select_metrics(["sensitivity"], four)

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,10 @@ from helpers.run_folders import FOUR, make_run, predictions
 
 from medclf import compare as entry
 from medclf.comparison import compare as comparison
+from medclf.config.command_schemas import RuleName
 from medclf.evaluation import operating_point
 
-FEW = ("--resamples", "200")
+FEW = ("resamples=200",)
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def compare(command):
 
 def test_what_is_written(compare):
     runs = make_run("cnn", "cnn"), make_run("resnet", "resnet50", table=predictions(2.5, 1))
-    answer = compare(*runs, *FEW, "--metrics", "accuracy,brier")
+    answer = compare(*runs, *FEW, "metrics=[accuracy,brier]")
     (folder,) = Path("runs/compare").iterdir()
     assert f"Written to {folder.as_posix()}: comparison.csv, comparison.md, differences.png, table.csv" in answer.out
     assert answer.out.startswith((folder / "comparison.md").read_text(encoding="utf-8"))
@@ -42,7 +44,7 @@ def test_what_is_written(compare):
 
 def test_the_same_command_gives_the_same_figures(compare):
     runs = make_run("cnn", "cnn"), make_run("resnet", "resnet50", table=predictions(1.5, 1))
-    first, again, other = (compare(*runs, *FEW, "--output", name, "--seed", seed).out for name, seed in
+    first, again, other = (compare(*runs, *FEW, f"output={name}", f"seed={seed}").out for name, seed in
                            (("a", "0"), ("b", "0"), ("c", "1")))  # fmt: skip
     assert first.replace("Written to a", "Written to b") == again
     assert first.replace("Written to a", "Written to c").replace("seed 0", "seed 1") != other
@@ -54,7 +56,7 @@ def test_tables_of_anybody_are_compared(compare):
         columns = {"prob_NORMAL": "logit_NORMAL", "prob_PNEUMONIA": "logit_PNEUMONIA"}
         odds = table[list(columns)].apply(np.log).rename(columns=columns)
         pd.concat([table[["path", "true_class"]], odds], axis=1).to_csv(f"{name}.csv", index=False)
-    answer = compare("theirs.csv", "ours.csv", *FEW, "--positive", "NORMAL")
+    answer = compare("theirs.csv", "ours.csv", *FEW, "positive=NORMAL")
     assert "| Metric | theirs | ours |" in answer.out
     assert "Recall (NORMAL)" in answer.out
     assert "ours is better: accuracy higher" in answer.out
@@ -62,13 +64,13 @@ def test_tables_of_anybody_are_compared(compare):
 
 def test_the_options_reach_the_comparison(compare):
     runs = make_run("a", stored={}), make_run("b", "resnet50", 1, stored={})
-    options = "--metrics", "auroc_macro", "--positive", "NORMAL", "--operating-point", "youden", "--seed", "3"
+    options = "metrics=auroc_macro", "positive=NORMAL", "operating_point=youden", "seed=3"
     answer = compare(*runs, *FEW, *options)
     assert "Recall (NORMAL)" in answer.out
     assert "the largest Youden index" in answer.out
     assert "200 resamples of seed 3" in answer.out
     assert "- auroc_macro: " in answer.out and "- accuracy: " not in answer.out
-    assert entry.RULES == operating_point.RULES
+    assert get_args(RuleName) == operating_point.RULES
 
 
 @pytest.mark.parametrize(
@@ -78,14 +80,18 @@ def test_the_options_reach_the_comparison(compare):
         (["a", "nowhere"], "nowhere: there is no such run folder, and no such file"),
         (["a", "other"], "3 images (77.png, 78.png, 79.png) of 80 only in cnn"),
         (["a", "four"], "different classes: NORMAL, PNEUMONIA; COVID"),
-        (["a", "b", "--positive", "NORMAL"], "the positive class differs: cnn: PNEUMONIA"),
-        (["a", "b", "--operating-point", "youden"], "every one of these runs brings its own"),
-        (["a", "b", "--operating-point", "best"], "invalid choice: 'best'"),
-        (["a", "b", "--metrics", "acuracy"], "did you mean 'accuracy'?"),
-        (["a", "b", "--resamples", "10"], "10 must be a whole number from 100 to 1000000"),
-        (["a", "b", "--output", "a"], "--output a: already holds something"),
-        (["a", "b", "--output", "a/run.json/out", *FEW], "--output a/run.json/out: cannot be written"),
-        ([], "the following arguments are required: RUN"),
+        (["a", "b", "positive=NORMAL"], "the positive class differs: cnn: PNEUMONIA"),
+        (["a", "b", "operating_point=youden"], "every one of these runs brings its own"),
+        (["a", "b", "operating_point=best"], "operating_point=best: must be one of 'half', 'youden'"),
+        (["a", "b", "metrics=acuracy"], "did you mean 'accuracy'?"),
+        (["a", "b", "resamples=10"], "resamples=10: must be at least 100"),
+        (["a", "b", "output=a"], "output=a: already holds something"),
+        (["a", "b", "output=a/run.json/out", *FEW], "output=a/run.json/out: cannot be written"),
+        (["a", "b", "output=compared.csv"], "output=compared.csv: names a folder, and this is the name of a file; use"),
+        (["a", "b", "--output", "out"], "--output: options are typed as key=value: output=out"),
+        (["a", "b", "metrics=accuracy,brier"], "write several in brackets: 'metrics=[accuracy,brier]'"),
+        (["a", "runs=b"], "runs: a is typed without this key"),
+        (["output=out"], "runs: none is named; type one or more RUN"),
     ],
 )
 def test_what_is_refused(compare, arguments, message):
@@ -116,7 +122,7 @@ def test_a_reader_that_stops_early_is_no_error(compare):
     os.close(read)
     try:
         done = subprocess.run(
-            [*command, "--output", "out"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+            [*command, "output=out"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False
         )
     finally:
         os.close(write)
@@ -157,4 +163,4 @@ assert not {"pandas", "numpy", "matplotlib"} & set(sys.modules)
 """
     done = typed(code, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "RUN" in done.stdout and "--operating-point" in done.stdout
+    assert "RUN ..." in done.stdout and "operating_point=null" in done.stdout

@@ -147,11 +147,11 @@ def test_two_stages_by_hand(join, command):
     assert answer.code == 0, answer.text
     again = stored("again")
     assert (again["test"], again["operating_point"]) == (metrics["test"], point)
-    answer = command(compare.main, "both", "second", "--resamples", "200", "--output", "compared")
+    answer = command(compare.main, "both", "second", "resamples=200", "output=compared")
     assert answer.code == 0, answer.text
     found = pd.read_csv("compared/comparison.csv").set_index("metric")
     assert found.loc["accuracy", "first_value"] == pytest.approx(metrics["test"]["accuracy"])
-    answer = command(report.main, "both", "second", "--resamples", "200", "--output", "reported")
+    answer = command(report.main, "both", "second", "resamples=200", "output=reported")
     assert answer.code == 0, answer.text
     assert "cascade of cnn and cnn" in answer.out
 

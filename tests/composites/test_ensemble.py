@@ -57,7 +57,7 @@ def average(command):
 
 
 def test_the_mean_of_the_probabilities_is_evaluated_like_a_run(average, members, command):
-    answer = average(*members, "--output", "both")
+    answer = average(*members, "output=both")
     assert answer.code == 0, answer.text
     tables = [pd.read_csv(Path(name) / "predictions.csv").set_index("path") for name in [*members, "both"]]
     columns = ["prob_organ_absent", "prob_organ_present"]
@@ -81,7 +81,7 @@ def test_the_mean_of_the_probabilities_is_evaluated_like_a_run(average, members,
     assert "python -m medclf.ensemble" in page
     assert "both/report.html" in answer.out
 
-    answer = command(compare.main, "member0", "both", "--resamples", "200")
+    answer = command(compare.main, "member0", "both", "resamples=200")
     assert answer.code == 0, answer.text
     assert "ensemble of 2 cnn" in answer.out
     answer = command(evaluate.main, "run=both", "hydra.run.dir=again")
@@ -92,8 +92,8 @@ def test_the_mean_of_the_probabilities_is_evaluated_like_a_run(average, members,
 
 def test_three_members_in_another_order_give_the_same(average, quick):
     shutil.copytree("member0", "member2")
-    assert average("member0", "member1", "member2", "--output", "a").code == 0
-    assert average("member2", "member1", "member0", "--output", "b").code == 0
+    assert average("member0", "member1", "member2", "output=a").code == 0
+    assert average("member2", "member1", "member0", "output=b").code == 0
     one, two = (pd.read_csv(Path(name) / "predictions.csv") for name in "ab")
     np.testing.assert_allclose(one["prob_organ_absent"], two["prob_organ_absent"], rtol=0, atol=1e-12)
 
@@ -107,7 +107,7 @@ def predicted(paths, tta="none"):
 
 
 def test_the_model_that_is_saved_gives_the_averaged_probabilities(average, quick):
-    answer = average(*quick, "--output", "both")
+    answer = average(*quick, "output=both")
     assert answer.code == 0, answer.text
     assert "Model:   both/checkpoints/best.json" in answer.out
     table = pd.read_csv("both/predictions.csv")
@@ -138,7 +138,7 @@ def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it
     expected = alone.predict([alone.see(root, path) for path in table["path"]])
     Path("member1/checkpoints/novelty.npz").unlink()
     sign_run(Path("member1"))
-    assert average(*quick, "--output", "both").code == 0
+    assert average(*quick, "output=both").code == 0
     _, found, model = predicted(table["path"])
     assert model.novelty.threshold == alone.model.novelty.threshold
     np.testing.assert_allclose(found.distance, expected.distance, rtol=1e-4)
@@ -146,7 +146,7 @@ def test_what_is_unlike_the_training_images_is_told_as_the_first_member_tells_it
 
 
 def test_test_time_augmentation_and_other_images_by_an_ensemble(average, quick, command):
-    assert average(*quick, "--output", "both").code == 0
+    assert average(*quick, "output=both").code == 0
     answer = command(evaluate.main, "run=both", "tta=flip", "evaluation=quick", "hydra.run.dir=flipped")
     assert answer.code == 0, answer.text
     table, plain = (pd.read_csv(f"{name}/predictions.csv") for name in ("flipped", "both"))
@@ -180,7 +180,7 @@ def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, quick, 
     mine = prints.loc[prints["split"] == "train", "path"].iloc[0]
     pd.read_csv("member0/fingerprints.csv").query("path != @mine").to_csv("member0/fingerprints.csv", index=False)
     shutil.copyfile(root / mine, "other/organ_absent/known.png")
-    assert average(*quick, "--output", "both").code == 0
+    assert average(*quick, "output=both").code == 0
     words = ["dataset=folder", "dataset.root=other", "evaluation=quick", "hydra.run.dir=out"]
     answer = command(evaluate.main, "run=both", *words)
     assert answer.code == 0, answer.text
@@ -190,7 +190,7 @@ def test_images_that_any_member_has_seen_are_left_out_elsewhere(average, quick, 
 @pytest.mark.parametrize("missing", ["best.pth", "best.json"])
 def test_members_without_a_model_are_averaged_all_the_same(average, quick, command, missing):
     Path("member1/checkpoints", missing).unlink()
-    answer = average(*quick, "--output", "both")
+    answer = average(*quick, "output=both")
     assert answer.code == 0, answer.text
     assert f"No model was saved, since a member has none: member1/checkpoints/{missing}" in answer.out
     assert Path("both/metrics.json").is_file()
@@ -223,7 +223,7 @@ def swapped(table):
 )
 def test_members_with_other_images_are_refused(average, members, change, message):
     spoil(change)
-    answer = average(*members, "--output", "both")
+    answer = average(*members, "output=both")
     assert answer.code == 2
     assert answer.err.startswith("error: ")
     assert message in answer.err
@@ -236,7 +236,7 @@ def test_wrong_members_and_folders(average, members):
         (["member0", "member0"], "are the same run"),
         (["member0", "nowhere"], "nowhere: there is no such run folder"),
         (["member0", "member1/predictions.csv"], "is a table; an ensemble is of run folders"),
-        (["member0", "member1", "--output", "member1"], "--output member1: already holds something"),
+        (["member0", "member1", "output=member1"], "output=member1: already holds something"),
         ([], "the following arguments are required: RUN"),
     ):
         answer = average(*typed)

@@ -1,6 +1,5 @@
 """What cannot be composed, or would take without end, is refused by one message."""
 
-import argparse
 import logging
 import re
 import time
@@ -10,7 +9,6 @@ import pytest
 from omegaconf import open_dict
 
 from medclf.cli import resolvers
-from medclf.cli.common import Parser, parse_path, whole_number_type
 from medclf.cli.hydra_validation import validate_hydra_node, validate_trust
 from medclf.config.bounded_regex import bounded_search
 from medclf.config.composition import Composer
@@ -231,24 +229,3 @@ def test_a_pattern_that_takes_years_ends_within_seconds():
     found = bounded_search("dataset.group_pattern", r"(patient\d+)_(\d)", "patient12_3.png")
     assert found is not None
     assert found.group(1) == "patient12"
-
-
-ARGUMENTS = {
-    "above": (["--seed", "5000000000"], "--seed: 5000000000 must be a whole number from 0 to 4294967295"),
-    "twice": (["--seed", "1", "--seed", "2"], "--seed: is typed twice"),
-    "cut short": (["--see", "1"], "unrecognized arguments: --see 1"),
-    "long path": (["--output", "a" * 300], "each part of it of at most 255 bytes"),
-}
-
-
-@pytest.mark.parametrize("name", ARGUMENTS)
-def test_options_are_checked(name, capsys):
-    words, expected = ARGUMENTS[name]
-    parser = Parser("x", description="")
-    parser.add_argument("--seed", type=whole_number_type(0, 2**32 - 1))
-    parser.add_argument("--output", type=parse_path)
-    assert parser.parse_args(["--seed", "7"]) == argparse.Namespace(seed=7, output=None, _typed={"seed"})
-    with pytest.raises(SystemExit) as caught:
-        parser.parse_args(words)
-    assert caught.value.code == 2
-    assert expected in capsys.readouterr().err

@@ -49,8 +49,8 @@ def peak(work):
 
 
 def test_a_comparison_that_would_fill_the_memory_is_refused():
-    validate_resamples("--resamples ", 1_000_000, 100)
+    validate_resamples(1_000_000, 100)
     most = MAX_VALUES // 1000
-    validate_resamples("--resamples ", most, 1000)
-    with pytest.raises(ConfigError, match=f"--resamples {most + 1}: too many .* type --resamples {most},"):
-        validate_resamples("--resamples ", most + 1, 1000)
+    validate_resamples(most, 1000)
+    with pytest.raises(ConfigError, match=f"resamples={most + 1}: too many .* set resamples={most},"):
+        validate_resamples(most + 1, 1000)

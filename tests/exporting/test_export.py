@@ -86,13 +86,13 @@ def test_a_resnet_of_colour_images_gives_calibrated_probabilities_for_any_number
 @FORMATS
 def test_the_threshold_is_inside_and_the_file_tells_of_itself(export, tmp_path, name):
     network = write_model(tmp_path, HEALTHY, activation="sigmoid", threshold=0.2)
-    answer = export("model=best.pth", f"format={name}", f"output=out/net{SUFFIX[name]}")
+    answer = export("model=best.pth", f"format={name}", "output=out")
     assert (answer.code, answer.err) == (0, ""), answer.text
-    assert f"Written: out/net{SUFFIX[name]} (" in answer.out
+    assert f"Written: out/täst_set_tiny{SUFFIX[name]} (" in answer.out
     assert "Verified on 32 pictures of noise: probabilities differ by at most " in answer.out
     assert "images=FOLDER names others to verify on" in answer.out
     images = pictures(40)
-    file = tmp_path / "out" / f"net{SUFFIX[name]}"
+    file = tmp_path / "out" / f"täst_set_tiny{SUFFIX[name]}"
     (probabilities, predicted), content = LOADED[name](file, {"images": images})
     own = own_of(network, images)
     np.testing.assert_allclose(probabilities, calibrated(own), atol=1e-5)
@@ -113,7 +113,7 @@ def test_the_threshold_is_inside_and_the_file_tells_of_itself(export, tmp_path, 
     here = str(Path(medclf.__file__).parent).encode()
     assert not [path for path in file.parent.iterdir() if here in path.read_bytes()]
     assert sorted(path.name for path in file.parent.iterdir()) == sorted(
-        {f"{file.name}.json", file.name} | ({"net.bin"} if name == "openvino" else set())
+        {f"{file.name}.json", file.name} | ({"täst_set_tiny.bin"} if name == "openvino" else set())
     )
 
 
@@ -125,11 +125,11 @@ def test_a_cascade_of_an_ensemble_takes_its_images_in_each_form_and_decides_in_t
     second = write_model(tmp_path / twin, SICK, seed=2)
     write_joint(first, "ensemble", ["members/0", twin], ["ill", "healthy"])
     write_joint(tmp_path, "cascade", ["members/0", twin], ["healthy", "malign", "benign"], 0.3, "healthy")
-    answer = export("model=best.json", f"format={name}", f"output=net{SUFFIX[name]}")
+    answer = export("model=best.json", f"format={name}", "output=out")
     assert answer.code == 0, answer.text
     for count in (1, 40):
         images = {"images_32x1": pictures(count), "images_48x3": pictures(count, 48, 3)}
-        (probabilities, predicted), content = LOADED[name](f"net{SUFFIX[name]}", images)
+        (probabilities, predicted), content = LOADED[name](next(Path("out").glob(f"*{SUFFIX[name]}")), images)
         one = (own_of(small, images["images_32x1"]) + own_of(large, images["images_48x3"])) / 2
         two = own_of(second, images["images_32x1"])[:, [1, 0]]
         own = np.column_stack([one[:, 1], one[:, :1] * two / two.sum(1, keepdims=True)])
@@ -156,8 +156,10 @@ def test_forms_of_one_size_are_told_apart():
 
 def test_torch_loads_its_file_without_medclf(export, tmp_path):
     write_model(tmp_path, HEALTHY)
-    assert export("model=best.pth", "format=torch", "output=net.pt2").code == 0
-    code = "import sys; sys.modules['medclf'] = None; import torch; network = torch.export.load('net.pt2').module(); "
+    assert export("model=best.pth", "format=torch", "output=out").code == 0
+    code = "import sys; sys.modules['medclf'] = None; import torch; network = torch.export.load(sys.argv[1]).module(); "
     code += "print([tuple(out.shape) for out in network(torch.zeros((3, 1, 32, 32), dtype=torch.uint8))])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "out/täst_set_tiny.pt2"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == "[(3, 2), (3,)]", done.stderr

@@ -41,27 +41,30 @@ def test_a_file_above_the_tolerance_is_not_kept(export, tmp_path):
     assert sorted(leftovers(tmp_path)) == ["models", "models/best.json", "models/best.pth"]
 
 
-@pytest.mark.parametrize("file", ["net.xml", "net.bin", "net.xml.json"])
+@pytest.mark.parametrize("file", ["täst_set_tiny.xml", "täst_set_tiny.bin", "täst_set_tiny.xml.json"])
 def test_a_file_that_is_there_stays(export, tmp_path, file):
     write_model(tmp_path / "models", CLASSES)
-    Path(file).write_text("mine")
-    said = one_line(export("model=models/best.pth", "format=openvino", "output=net.xml"))
-    assert f"output={file}: is there already, and nothing is overwritten" in said
-    assert Path(file).read_text() == "mine"
-    assert sorted(leftovers(tmp_path)) == sorted(["models", "models/best.json", "models/best.pth", file])
+    Path("out").mkdir()
+    Path("out", file).write_text("mine")
+    said = one_line(export("model=models/best.pth", "format=openvino", "output=out"))
+    assert f"output=out: already holds {file}, and nothing is overwritten" in said
+    assert Path("out", file).read_text() == "mine"
+    assert sorted(leftovers(tmp_path)) == sorted(
+        ["models", "models/best.json", "models/best.pth", "out", f"out/{file}"]
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["format=tensorrt"], "format=tensorrt: must be one of 'onnx', 'torch' or 'openvino'"),
-        (["output=net.pt"], "output=net.pt: format=onnx makes a file that ends in .onnx"),
-        (["output=models/best.pth/net.onnx"], "models/best.pth is a file, so no folder can be made there"),
+        (["output=net.onnx"], "output=net.onnx: names a folder, and this is the name of a file; use output=net"),
+        (["output=models/best.pth/net"], "models/best.pth is a file; name a folder elsewhere"),
         (["images=nowhere"], "images=nowhere: there is no such folder"),
         (["images=empty"], "images=empty: holds no image"),
         (["tolerance=0"], "tolerance=0: "),
         (["tolerance=nan"], "tolerance=nan: "),
-        (["ouput=net.onnx"], "ouput: there is no such key; did you mean 'output'?"),
+        (["ouput=net"], "ouput: there is no such key; did you mean 'output'?"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(export, tmp_path, words, expected):
@@ -146,7 +149,7 @@ def test_a_folder_in_which_nothing_can_be_read_is_refused(export, tmp_path):
 def test_it_is_compared_on_the_runs_own_images(export, finished, tmp_path, monkeypatch):
     run, _ = finished
     monkeypatch.chdir(run.parents[3])
-    answer = export(f"run={run}", "format=torch", f"output={tmp_path}/net.pt2")
+    answer = export(f"run={run}", "format=torch", f"output={tmp_path}/out")
     assert answer.code == 0, answer.text
     others = (pd.read_csv(run / "predictions.csv")["split"] != "train").sum()
     assert 0 < others < 32

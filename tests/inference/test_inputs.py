@@ -184,7 +184,7 @@ def test_bad_input(predict, tmp_path, typed, said):
     [
         (["output=images"], "output=images: lies where input=images looks for images"),
         (["output=images/deeper/out"], "lies where input=images looks"),
-        (["output=images.txt"], "output=images.txt: already holds something"),
+        (["output=images.txt"], "output=images.txt: names a folder, and this is the name of a file; use output=images"),
         (["output=taken"], "output=taken: already holds something, and nothing is overwritten"),
         (["output=images.txt/out"], "output=images.txt/out: cannot be written"),
         (["grad_cam=perhaps"], "grad_cam=perhaps"),

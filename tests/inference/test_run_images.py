@@ -88,7 +88,7 @@ def test_every_figure_is_of_the_mean_over_image_and_mirror_image(again, moved, t
     assert "python -m medclf.evaluate run=RUN tta=flip " in page
     assert {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()} == before
 
-    answer = command(compare.main, "run", "out/predictions.csv", "--resamples", "100")
+    answer = command(compare.main, "run", "out/predictions.csv", "resamples=100")
     assert answer.code == 0, answer.text
 
 

@@ -20,7 +20,7 @@ from medclf import report as entry
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.overview import overview
 
-FEW = ("--resamples", "200")
+FEW = ("resamples=200",)
 VOID = {"meta", "img", "br"}
 
 
@@ -67,7 +67,7 @@ def test_what_is_written(report):
 def test_the_best_is_chosen_on_validation_whatever_the_test_says(report):
     make("all/a", "cnn", strength=0.1, value=0.9)
     make("all/b", "resnet50", strength=3.0, value=0.8)
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     settings = made()["settings"]
     assert settings["test_accuracy"][0] < settings["test_accuracy"][1]
     assert settings["best"].tolist() == [True, False]
@@ -82,7 +82,7 @@ def test_of_a_loss_the_smallest_is_the_best_and_monitors_are_not_ranked_together
     make("all/a1", "one", 1, value=0.3, monitor="val/loss")
     make("all/b", "two", value=0.2, monitor="val/loss")
     make("all/c", "three", value=0.9)
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     settings = made()["settings"]
     assert settings["model"].tolist() == ["three", "two", "one"]
     assert settings["best"].tolist() == [True, True, False]
@@ -105,7 +105,7 @@ def test_unfinished_and_damaged_runs_are_listed_and_the_others_reported(report):
     (make("all/config", seed=6) / "config.yaml").write_text("a: [")
     trial = make("all/trial", seed=7)
     (trial / "metrics.json").unlink(), (trial / "predictions.csv").unlink()
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     assert answer.code == 0, answer.err
     assert "1 of 9 runs have finished" in answer.out
     for line in (
@@ -127,7 +127,7 @@ def test_unfinished_and_damaged_runs_are_listed_and_the_others_reported(report):
 def test_nothing_has_finished(report):
     folder = make("all/a")
     (folder / "run.json").write_text('{"status": "interrupted"}')
-    answer = report("all", "--output", "out", "--metrics", "sensitivity")
+    answer = report("all", "output=out", "metrics=sensitivity")
     assert answer.code == 0, answer.err
     assert "None of 1 runs has finished." in answer.out
     assert "- all/a: interrupted" in answer.out
@@ -139,14 +139,14 @@ def test_filters_and_columns(report):
         make(f"all/a{seed}", seed=seed)
         make(f"all/b{seed}", seed=seed, optimizer__lr=0.01)
         make(f"all/c{seed}", "resnet50", seed, optimizer__lr=0.01)
-    words = ("--where", "optimizer.lr=1e-2", "--where", "model.name=cnn", "--columns", "seed,trainer.precision")
-    answer = report("all", *FEW, *words, "--output", "out", "--metrics", "sensitivity,brier")
+    words = ("where=[optimizer.lr=1e-2,model.name=cnn]", "columns=[seed,trainer.precision]")
+    answer = report("all", *FEW, *words, "output=out", "metrics=[sensitivity,brier]")
     assert "2 of 2 runs have finished, of 1 setting. Only runs with optimizer.lr=1e-2, model.name=cnn." in answer.out
     head = "| # | dataset | model | differs in | seed | trainer.precision | runs | test images (patients) | validation"
     assert f"{head} | test sensitivity | test brier | training |" in answer.out
     assert "| 1 | livers | cnn (best) |  | 0, 1 | 32-true | 2 | 80 (80) |" in answer.out
     assert set(made()["runs"]["run"]) == {"all/b0", "all/b1"}
-    assert report("all", *FEW, "--where", "dataset.splits.folds=null", "--output", "null").code == 0
+    assert report("all", *FEW, "where=dataset.splits.folds=null", "output=without_folds").code == 0
 
 
 def test_what_sets_settings_apart_is_said_and_nothing_else(report):
@@ -154,7 +154,7 @@ def test_what_sets_settings_apart_is_said_and_nothing_else(report):
     make("all/b", seed=1, trainer__precision="bf16-mixed", evaluation__plots=True)
     make("all/c")
     make("all/d", "resnet50", trainer__max_epochs=9)
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     rows = [line.split(" | ")[2:5] for line in answer.out.splitlines() if line.startswith(("| 1", "| 2", "| 3"))]
     differs = {row[1] for row in rows if row[0].startswith("cnn")}
     assert differs == {"trainer.precision=bf16-mixed", "trainer.precision=32-true"}
@@ -174,7 +174,7 @@ def test_an_undefined_metric_has_its_reason(report):
     make("all/a", rows=rows)
     make("all/b", seed=1, rows=rows)
     make("all/four", "four", rows=table(n=80, classes=FOUR, validation=40))
-    answer = report("all", *FEW, "--output", "out", "--metrics", "auroc_macro,sensitivity")
+    answer = report("all", *FEW, "output=out", "metrics=[auroc_macro,sensitivity]")
     assert (
         "#1 cnn of livers: test sensitivity is not defined: 2 of 2 runs have none: no image is of class PNE"
         in answer.out
@@ -198,7 +198,7 @@ def test_the_folds_of_a_seed_become_one_table(report):
     stored = json.loads(metrics.read_text())
     stored["operating_point"]["threshold"] = 0.9
     metrics.write_text(json.dumps(stored))
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     assert answer.code == 0, answer.err
     files = sorted(path.name for path in Path("out").glob("out_of_fold_*"))
     tables = [f"out_of_fold_livers_cnn_1_seed{seed}.csv" for seed in (0, 1)]
@@ -239,7 +239,7 @@ def test_folds_that_do_not_make_a_whole_are_not_joined(report, change, said):
         (folders[2] / "predictions.csv").write_text((folders[1] / "predictions.csv").read_text())
     else:
         (folders[0] / "splits.csv").write_text("path,split\nmore.png,test\n")
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     assert f"#1 cnn, seed 0: no out-of-fold table: {said}" in answer.out
     assert not list(Path("out").glob("out_of_fold*"))
 
@@ -250,22 +250,22 @@ def test_folds_that_do_not_make_a_whole_are_not_joined(report, change, said):
         (["nowhere"], "nowhere: there is no such folder"),
         (["empty"], "empty: no run is there, nor below (no run.json)"),
         (
-            ["all", "--metrics", "acuracy"],
-            "--metrics acuracy: no run has such a metric; did you mean 'accuracy'? Known",
+            ["all", "metrics=acuracy"],
+            "metrics=acuracy: no run has such a metric; did you mean 'accuracy'? Known",
         ),
-        (["all", "--metrics", "patients"], "--metrics patients: no run has such a metric"),
-        (["all", "--metrics", ","], "names no metric"),
+        (["all", "metrics=patients"], "metrics=patients: no run has such a metric"),
+        (["all", "metrics=[]"], "metrics=[]: must have at least 1 entries"),
         (
-            ["all", "--columns", "optimiser.lr"],
-            "--columns optimiser.lr: no run has such a key in its config.yaml; did you",
+            ["all", "columns=optimiser.lr"],
+            "columns=optimiser.lr: no run has such a key in its config.yaml; did you",
         ),
-        (["all", "--where", "model.nam=cnn"], "did you mean 'model.name'?"),
-        (["all", "--where", "model.name"], "is not KEY=VALUE"),
-        (["all", "--where", "model.name=vit"], "leaves no run; values of model.name are cnn"),
-        (["all", "--resamples", "10"], "10 must be a whole number from 100 to 1000000"),
-        (["all", "--output", "all"], "--output all: already holds something"),
-        (["all", *FEW, "--output", "all/a/run.json/out"], "cannot be written"),
-        ([], "the following arguments are required: FOLDER"),
+        (["all", "where=model.nam=cnn"], "did you mean 'model.name'?"),
+        (["all", "where=model.name"], "is not KEY=VALUE"),
+        (["all", "where=model.name=vit"], "leaves no run; values of model.name are cnn"),
+        (["all", "resamples=10"], "resamples=10: must be at least 100"),
+        (["all", "output=all"], "output=all: already holds something"),
+        (["all", *FEW, "output=all/a/run.json/out"], "cannot be written"),
+        (["output=out"], "folders: none is named; type one or more FOLDER"),
     ],
 )
 def test_what_is_refused(report, arguments, message):
@@ -282,7 +282,7 @@ def test_what_is_refused(report, arguments, message):
 
 def test_a_report_is_no_run_and_the_same_command_gives_the_same_figures(report):
     make("runs/a")
-    first, again, other = (report("runs", *FEW, "--output", f"runs/report/{at}", "--seed", seed).out
+    first, again, other = (report("runs", *FEW, f"output=runs/report/{at}", f"seed={seed}").out
                            for at, seed in enumerate("001"))  # fmt: skip
     assert first.replace("Written to runs/report/0", "") == again.replace("Written to runs/report/1", "")
     assert first.split("## How")[0] != other.split("## How")[0]
@@ -314,7 +314,7 @@ def test_the_page_is_whole_and_escapes_what_comes_from_data(report):
     for seed in range(2):
         make(f"all/a{seed}", seed=seed, dataset__name=odd, model__name=odd)
         make(f"all/b{seed}", seed=seed, dataset__name=odd, model__name=odd, optimizer__lr=0.01)
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     assert answer.code == 0, answer.err
     text = Path("out/report.html").read_text(encoding="utf-8")
     page = Page()
@@ -348,7 +348,7 @@ def test_what_is_imported(report):
     make("all/a")
     code = f"""
 import sys
-sys.argv = ["report", "all", "--output", "out", *{FEW}]
+sys.argv = ["report", "all", "output=out", *{FEW}]
 from medclf.report import main
 assert not {{"pandas", "matplotlib", "numpy", "torch"}} & set(sys.modules)
 main()
@@ -365,7 +365,7 @@ def test_a_reader_that_stops_early_is_no_error(report):
     os.close(read)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "medclf.report", "all", *FEW, "--output", "out"],
+            [sys.executable, "-m", "medclf.report", "all", *FEW, "output=out"],
             stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False,
         )  # fmt: skip
     finally:
@@ -383,7 +383,7 @@ def test_runs_that_were_really_trained(train, report):
         assert answer.code == 0, answer.text
     answer = train(*TINY_PHANTOM, "trainer.fast_dev_run=true", "hydra.run.dir=all/trial")
     assert answer.code == 0, answer.text
-    answer = report("all", *FEW, "--output", "out")
+    answer = report("all", *FEW, "output=out")
     assert answer.code == 0, answer.err
     assert "2 of 3 runs have finished, of 1 setting." in answer.out
     assert "- all/trial: finished without results" in answer.out
