@@ -1,5 +1,7 @@
 """Reading a predictions table, ours or anybody's, and saying what is wrong with it."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,12 @@ def convert_predictions(frame: pd.DataFrame, name: str = "predictions") -> pd.Da
     names = [str(column) for column in frame.columns]
     if len(set(names)) < len(names):
         raise DataError(f"{name}: a column occurs more than once: {format_list(names)}; rename or remove one")
-    cells = [["" if missing else str(value) for value, missing in zip(row, gone, strict=True)]
-             for row, gone in zip(frame.to_numpy(object), frame.isna().to_numpy(), strict=True)]  # fmt: skip
-    return check_predictions(pd.DataFrame(cells, columns=names, dtype=object), name)
+    text = io.StringIO(frame.to_csv(index=False), newline="")
+    try:
+        _, *rows = csv.reader(text)
+    except csv.Error as error:
+        raise DataError(f"{name}: a cell cannot be read as text: {error}; shorten or remove it") from error
+    return check_predictions(pd.DataFrame(rows, columns=names, dtype=object), name)
 
 
 def check_predictions(table: pd.DataFrame, path: Path | str) -> pd.DataFrame:
