@@ -218,7 +218,7 @@ def validate_keys(path: Path, flat: dict[str, Any]) -> None:
 
 def compute_run_digests(run: Run) -> dict[str, dict[str, str]]:
     """Return the entry of run.json by which a file of the run that was changed or swapped is found later."""
-    files = (run.predictions, run.splits, run.metrics)
+    files = (run.predictions, run.splits, run.metrics, run.metrics_table)
     return {DIGESTS: {file.name: file_digest(file) for file in files if file.is_file()}}
 
 

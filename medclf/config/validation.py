@@ -48,7 +48,7 @@ def validate_evaluate_config(config: EvaluateConfig) -> None:
     if (config.run is None) == (config.predictions is None):
         raise ConfigError("say what to judge: run=RUN (a run folder) or predictions=FILE.csv, one of them")
     if config.run is not None:
-        _check_run(Run(Path(config.run)), needs_model=config.dataset is not None or config.tta != "none")
+        validate_run_folder(Run(Path(config.run)), needs_model=config.dataset is not None or config.tta != "none")
     elif not Path(str(config.predictions)).is_file():
         raise ConfigError(f"predictions={config.predictions}: no such file")
     elif config.tta != "none" and config.dataset is None:
@@ -63,7 +63,16 @@ def validate_evaluate_config(config: EvaluateConfig) -> None:
         validate_dataset_config(config.dataset)
 
 
-def _check_run(run: Run, needs_model: bool) -> None:
+def validate_run_folder(run: Run, needs_model: bool) -> None:
+    """Raise if a folder is not a run, or lacks what evaluating it needs.
+
+    Args:
+        run: with predictions, metrics, configuration and splits.
+        needs_model: whether its model must be there too.
+
+    Raises:
+        ConfigError: naming the folder and what is missing.
+    """
     if not run.folder.is_dir():
         raise ConfigError(f"run={run.shown}: there is no such folder")
     if run.status is None:

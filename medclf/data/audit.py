@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from medclf.config.schema import DatasetConfig
 from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan import DatasetScan
+from medclf.data.scan import DatasetScan, build_image_table, scan_dataset
 from medclf.utils.errors import format_list
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
@@ -40,6 +40,24 @@ class Audit:
         facts = [f"{name:<{width}}  {value}" for name, value in self.facts.items()]
         found = [f"- {line}" for line in self.findings] or ["- nothing that stands out"]
         return "\n".join([*facts, "", self.counts, "", "Findings", *found])
+
+
+def examine_dataset(config: DatasetConfig, progress: bool = True) -> tuple[DatasetScan, ImageTable, Audit]:
+    """Look into every image of a dataset; what training refuses is put aside and becomes a finding.
+
+    Args:
+        config: of the dataset.
+        progress: whether a bar is shown.
+
+    Raises:
+        DataError, ConfigError: for what hinders even the audit.
+    """
+    lenient = config.duplicates.model_copy(
+        update={"on_conflict": config.duplicates.on_conflict.replace("error", "drop")}
+    )
+    examined = scan_dataset(config.model_copy(update={"on_unreadable": "drop", "duplicates": lenient}), progress)
+    table = build_image_table(examined, config.model_copy(update={"batch_size": 1}))
+    return examined, table, compute_audit(examined, table, config)
 
 
 def compute_audit(examined: DatasetScan, table: ImageTable, config: DatasetConfig) -> Audit:

@@ -127,7 +127,7 @@ def read_image(
 
     With ``keep_grey`` a grey image stays ``L``, whatever ``grey`` says: three channels need four times the memory.
     """
-    modes: Modes = ("L",) if grey else ("RGB", "L") if keep_grey else ("RGB",)
+    modes = _modes(grey, keep_grey)
     with decoding_memory():
         data = b"" if content is None else content
         try:
@@ -141,6 +141,37 @@ def read_image(
             raise
         except Exception as error:  # readers raise many kinds for a damaged file
             raise UnreadableImageError(_reason(error, data)) from error
+
+
+def convert_image(
+    image: Image.Image, grey: bool, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS, keep_grey: bool = False
+) -> Image.Image:
+    """Convert an image in memory, which stays as it is, to 8 bits as ``read_image`` converts that of a file.
+
+    Args:
+        image: of any mode that files have; its pixels may not be decoded yet.
+        grey: one channel instead of three.
+        max_megapixels: limit on the pixels of the image, in millions.
+        keep_grey: whether a grey image stays ``L``, whatever ``grey`` says.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    try:
+        validate_size(image.width, image.height, max_megapixels)
+        image.load()
+        if isinstance(exif := image.info.get("exif"), bytes):
+            validate_tags(exif.removeprefix(b"Exif\0\0"), max_megapixels)
+        turned = ImageOps.exif_transpose(image)
+        return _converted(turned if turned.mode in EIGHT_BITS else _scaled(turned), _modes(grey, keep_grey))
+    except UnreadableImageError:
+        raise
+    except Exception as error:  # readers raise many kinds for a damaged file
+        raise UnreadableImageError(_reason(error, b"")) from error
+
+
+def _modes(grey: bool, keep_grey: bool) -> Modes:
+    return ("L",) if grey else ("RGB", "L") if keep_grey else ("RGB",)
 
 
 def _from_array(pixels: NDArray[np.uint8], modes: Modes) -> DecodedImage:

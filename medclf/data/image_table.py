@@ -39,9 +39,13 @@ class ImageTable:
         """The rows of one split, in order."""
         return self.frame[self.frame["split"] == split].reset_index(drop=True)
 
+    def class_counts(self) -> pd.DataFrame:
+        """Return the images of each class (rows) and split (columns)."""
+        return pd.crosstab(self.frame["class"], self.frame["split"]).reindex(self.classes, columns=PARTS, fill_value=0)
+
     def counts(self) -> str:
         """Images per class and split as aligned lines."""
-        table = pd.crosstab(self.frame["class"], self.frame["split"]).reindex(self.classes, columns=PARTS, fill_value=0)
+        table = self.class_counts()
         table = pd.concat([table, table.sum().to_frame("all").T])  # no margins: a class may be called all
         return table.assign(all=table.sum(axis=1)).rename_axis(index="class", columns="split").to_string()
 

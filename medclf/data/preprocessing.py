@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from medclf.config.schema import ClaheConfig, ImageSpecConfig
 from medclf.data.decoding_budget import decoding_memory
-from medclf.data.image_io import DecodedImage, read_image
+from medclf.data.image_io import convert_image, read_image
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
@@ -66,12 +66,25 @@ def read_preprocessed(
     """
     grey, keep_grey = config.channels == 1, config.clahe is None
     with decoding_memory():
-        return _preprocessed(read_image(root, path, grey, at_least, content, max_megapixels, keep_grey), config)
+        decoded = read_image(root, path, grey, at_least, content, max_megapixels, keep_grey)
+        return _with_channels(decoded.image, config), decoded.note
 
 
-def _preprocessed(decoded: DecodedImage, config: ImageSpecConfig) -> tuple[NDArray[np.uint8], str]:
-    pixels = preprocess(decoded.image, config)
-    return pixels if len(pixels) == config.channels else pixels.repeat(config.channels, 0), decoded.note
+def preprocess_image(
+    image: Image.Image, config: ImageSpecConfig, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
+) -> NDArray[np.uint8]:
+    """Convert and preprocess an image in memory, of any mode, as ``read_preprocessed`` does with a file.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    with decoding_memory():
+        return _with_channels(convert_image(image, config.channels == 1, max_megapixels, config.clahe is None), config)
+
+
+def _with_channels(image: Image.Image, config: ImageSpecConfig) -> NDArray[np.uint8]:
+    pixels = preprocess(image, config)
+    return pixels if len(pixels) == config.channels else pixels.repeat(config.channels, 0)
 
 
 def smallest_sufficient_side(form: ImageSpecConfig) -> int | None:

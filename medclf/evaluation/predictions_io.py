@@ -1,5 +1,7 @@
 """Reading a predictions table, ours or anybody's, and saying what is wrong with it."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,42 @@ def load_predictions(path: Path) -> pd.DataFrame:
         DataError: for what is missing, and for probabilities that are none, unknown classes and rows that occur twice:
             which rows, and how to mend them.
     """
-    table = _read(path)
+    return check_predictions(_read(path), path)
+
+
+def convert_predictions(frame: pd.DataFrame, name: str = "predictions") -> pd.DataFrame:
+    """Check a predictions table in memory: the same as ``load_predictions`` gives for the frame written as CSV.
+
+    Args:
+        frame: with the columns that ``load_predictions`` takes, of any types; its index does not count.
+        name: what messages call it.
+
+    Raises:
+        DataError: as ``load_predictions`` does.
+    """
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"{name}: is {type(frame).__name__}; pass a pandas DataFrame with a row an image")
+    names = [str(column) for column in frame.columns]
+    if len(set(names)) < len(names):
+        raise DataError(f"{name}: a column occurs more than once: {format_list(names)}; rename or remove one")
+    text = io.StringIO(frame.to_csv(index=False), newline="")
+    try:
+        _, *rows = csv.reader(text)
+    except csv.Error as error:
+        raise DataError(f"{name}: a cell cannot be read as text: {error}; shorten or remove it") from error
+    return check_predictions(pd.DataFrame(rows, columns=names, dtype=object), name)
+
+
+def check_predictions(table: pd.DataFrame, path: Path | str) -> pd.DataFrame:
+    """Complete a table whose cells are text.
+
+    Args:
+        table: with the columns that ``load_predictions`` takes.
+        path: what messages call it.
+
+    Raises:
+        DataError: as ``load_predictions`` does.
+    """
     _refuse_missing(table, path)
     table = _with_probabilities(table, path)
     table = _with_defaults(table)
@@ -63,7 +100,7 @@ def list_remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
     return lines
 
 
-def _refuse_missing(table: pd.DataFrame, path: Path) -> None:
+def _refuse_missing(table: pd.DataFrame, path: Path | str) -> None:
     names = [str(name) for name in table]
     for name in ("path", "true_class"):
         if name not in names:
@@ -78,7 +115,7 @@ def _refuse_missing(table: pd.DataFrame, path: Path) -> None:
         )
 
 
-def _with_probabilities(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _with_probabilities(table: pd.DataFrame, path: Path | str) -> pd.DataFrame:
     kind = PROBABILITY if any(str(name).startswith(PROBABILITY) for name in table) else LOGIT
     names = [str(name) for name in table if str(name).startswith(kind)]
     if len(names) < 2:
@@ -109,7 +146,7 @@ def _with_defaults(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(group=table["group"].mask(table["group"] == "", table["path"]))
 
 
-def _refuse_wrong(table: pd.DataFrame, path: Path) -> None:
+def _refuse_wrong(table: pd.DataFrame, path: Path | str) -> None:
     classes = get_classes(table)
     unknown = sorted(set(table["true_class"]) - set(classes))
     if unknown:
@@ -125,7 +162,7 @@ def _refuse_wrong(table: pd.DataFrame, path: Path) -> None:
         raise DataError(f"{path}: has no row of split test")
 
 
-def _refuse(wrong: Any, what: str, table: pd.DataFrame, path: Path) -> None:
+def _refuse(wrong: Any, what: str, table: pd.DataFrame, path: Path | str) -> None:
     rows = np.flatnonzero(wrong)
     if len(rows):
         shown = format_list((f"row {row + 2} ({table['path'].iloc[row]})" for row in rows), 5)

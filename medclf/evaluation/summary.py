@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from medclf.evaluation.estimates import Estimate, Metrics
 from medclf.metric_registry import MAX_SHOWN_CLASSES, headline_names
+from medclf.utils.csv_tables import read_frame
+from medclf.utils.errors import DataError
 
 PER_CLASS = ("sensitivity", "specificity", "ppv", "f1", "auroc")
 COLUMNS = ["split", "metric", "class", "value", "low", "high", "n", "method", "reason"]
+NUMBERS = ("value", "low", "high")
 
 
 def metrics_table(metrics: Metrics, split: str) -> str:
@@ -52,6 +56,20 @@ def metrics_frame(parts: Mapping[str, Metrics]) -> pd.DataFrame:
                 (split, name, label, e.value, e.low, e.high, e.n, e.method, e.reason) for name, e in estimates.items()
             ]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def read_metrics_frame(path: Path) -> pd.DataFrame:
+    """Read a ``metrics.csv``, with the types and to the last bit of the numbers that ``metrics_frame`` gives.
+
+    Raises:
+        DataError: where it is damaged.
+    """
+    frame = read_frame(path, COLUMNS)[COLUMNS]
+    try:
+        numbers = {name: [math.nan if text == "" else float(text) for text in frame[name]] for name in NUMBERS}
+        return frame.assign(**numbers, n=[int(text) for text in frame["n"]])
+    except ValueError as error:
+        raise DataError(f"{path}: {error}; copy the file again from the run") from error
 
 
 def metrics_to_json(metrics: Metrics) -> dict[str, Any]:

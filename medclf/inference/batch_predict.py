@@ -182,7 +182,7 @@ class BatchPrediction:
         for part in predict_stream(self.engine, self.see, len(self.images), batch_size, begin=before):
             if overlays is not None:
                 self._show(part, overlays)
-            found = self._rows(part)
+            found = build_rows(self.engine.model, part)
             stamps.add([self.seen_as.pop(row) for row in sorted(found)])
             rows.add([[self.images.shown(row), *found[row]] for row in sorted(found)])
         count, taken = len(rows) - before, time.perf_counter() - begin
@@ -195,12 +195,13 @@ class BatchPrediction:
             for row, predicted in zip(part.rows, part.found.predicted.tolist(), strict=True):
                 save_overlay(self.engine.model, self.see(row), predicted, overlays, row, self.images.shown(row))
 
-    def _rows(self, part: BatchResult) -> dict[int, Row]:
-        model = self.engine.model
-        rows = {row: _unreadable(model, reason) for row, reason in part.unreadable.items()}
-        if part.found is not None:
-            rows |= {row: _row(model, part.found, at) for at, row in enumerate(part.rows)}
-        return rows
+
+def build_rows(model: Model, part: BatchResult) -> dict[int, Row]:
+    """Return the row of each image of a batch, from its predicted class on; one that cannot be read has a reason."""
+    rows = {row: _unreadable(model, reason) for row, reason in part.unreadable.items()}
+    if part.found is not None:
+        rows |= {row: _row(model, part.found, at) for at, row in enumerate(part.rows)}
+    return rows
 
 
 def _skipped(images: InputImages) -> str:

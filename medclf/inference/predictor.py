@@ -13,7 +13,7 @@ from PIL import Image
 
 from medclf.config.schema import ImageSpecConfig, TestTime
 from medclf.config.trainer_schema import Precision
-from medclf.data.preprocessing import preprocess, read_preprocessed, smallest_sufficient_side
+from medclf.data.preprocessing import preprocess_image, read_preprocessed, smallest_sufficient_side
 from medclf.inference.loading import Model
 from medclf.inference.modules import Classifier, FlipAveraging, list_networks
 from medclf.inference.precision import choose_device, match_precision
@@ -80,9 +80,12 @@ class Predictor:
         self.classifier: Classifier = classifier.to(self.device, wide).eval()
 
     def look(self, image: Image.Image) -> NetworkInputs:
-        """What the model sees of a decoded image of any mode."""
-        by_channels = {1: image.convert("L"), 3: image.convert("RGB")}
-        return tuple(preprocess(by_channels[form.channels], form) for form in self.model.forms)
+        """Return what the model sees of an image in memory, of any mode.
+
+        Raises:
+            UnreadableImageError: with the reason.
+        """
+        return tuple(preprocess_image(image, form, self.max_megapixels) for form in self.model.forms)
 
     def see(self, root: Path, path: str, content: bytes | None = None) -> NetworkInputs:
         """What the model sees of a file, read to the last bit as training reads it.

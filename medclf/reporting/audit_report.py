@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medclf.config.schema import DatasetConfig
-from medclf.data.audit import Audit, compute_audit
+from medclf.data.audit import Audit, examine_dataset
 from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan import DatasetScan, build_image_table, scan_dataset
+from medclf.data.scan import DatasetScan
 from medclf.plots.image_grids import image_page
 from medclf.utils.atomic_write import atomic_file, write_csv, write_text
 from medclf.utils.terminal import escape_control
@@ -34,12 +34,7 @@ def audit_dataset(config: DatasetConfig, folder: Path) -> Audit:
     Raises:
         DataError, ConfigError: for what hinders even the audit.
     """
-    lenient = config.duplicates.model_copy(
-        update={"on_conflict": config.duplicates.on_conflict.replace("error", "drop")}
-    )
-    examined = scan_dataset(config.model_copy(update={"on_unreadable": "drop", "duplicates": lenient}))
-    table = build_image_table(examined, config.model_copy(update={"batch_size": 1}))
-    result = compute_audit(examined, table, config)
+    examined, table, result = examine_dataset(config)
     write_text(folder / "audit.txt", escape_control(result.text()) + "\n")
     write_csv(folder / "images.csv", result.images)
     read = partial(_thumbnail, config.max_megapixels)

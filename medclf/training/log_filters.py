@@ -58,4 +58,4 @@ def _report_thread(failed: threading.ExceptHookArgs) -> None:
 
 
 def _is_no_advertisement(record: logging.LogRecord) -> bool:
-    return "Tip:" not in record.getMessage()
+    return not any(words in record.getMessage() for words in ("Tip:", "Trainer already configured"))

@@ -3,9 +3,11 @@
 import logging
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medclf.config.distributed import validate_cores, validate_worker_shares
@@ -39,8 +41,21 @@ TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
 
-def train_and_test(config: TrainConfig, folder: Path) -> float:
+def train_and_test(
+    config: TrainConfig,
+    folder: Path,
+    command: Sequence[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> float:
     """Train, choose the best checkpoint on validation, test it once, and leave everything in the run folder.
+
+    Args:
+        config: checked configuration of the run.
+        folder: run folder, new or of the run that is resumed.
+        command: overrides that repeat the run, for its record; None: those of ``sys.argv``.
+        callbacks: Lightning callbacks in addition to those of the configuration.
+        progress: whether bars are shown while images are read.
 
     Returns:
         The best value of ``config.monitor``; NaN after ``trainer.fast_dev_run``, which keeps nothing.
@@ -57,9 +72,10 @@ def train_and_test(config: TrainConfig, folder: Path) -> float:
         config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
-        return _train_and_test(_with_precision(config, run), run, {})
-    with run.at_work(resumed, run.resume_command(config.trust_code)) as facts, complete_events(run.folder):
-        return _train_and_test(_with_precision(config, run), run, facts)
+        return _train_and_test(_with_precision(config, run), run, {}, callbacks, False)
+    again = run.resume_command(config.trust_code)
+    with run.at_work(resumed, again, command) as facts, complete_events(run.folder):
+        return _train_and_test(_with_precision(config, run), run, facts, callbacks, progress)
 
 
 def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
@@ -74,15 +90,17 @@ def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"precision": precision})})
 
 
-def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object]) -> float:
+def _train_and_test(
+    config: TrainConfig, run: Run, facts: dict[str, object], callbacks: Sequence[Callback], progress: bool
+) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     augment = build_augmentation(config.augmentation, config.trust_code)
     reuse = plan_feature_reuse(config, augment)
-    trainer = build_trainer(config, run, [] if reuse is None else [reuse])
+    trainer = build_trainer(config, run, [*callbacks, *([] if reuse is None else [reuse])])
     _refuse_several_processes(config, trainer)
     if is_main_process() and config.resume is None:
         save_config(config, run)  # before images are read, so that a run that stops from here on can be resumed
-    examined = scan_dataset(config.dataset, is_main_process())
+    examined = scan_dataset(config.dataset, progress)
     table = build_image_table(examined, config.dataset)
     validate_subgroups(config.evaluation.subgroups, table.attributes)
     images = {part: len(table.part(part)) for part in PARTS}
@@ -92,7 +110,7 @@ def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object]) -> 
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
-    data = ImageDataModule(table, config.dataset, augment, is_main_process(), config.seed)
+    data = ImageDataModule(table, config.dataset, augment, progress, config.seed)
     data.keep_workers = config.model.unfreeze_at is None  # else what they hold changes on the way
     data.setup()
     config = run_tuner(config, data, run, trainer.loggers)

@@ -4,7 +4,7 @@ import os
 import platform
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import cache
@@ -49,6 +49,7 @@ class Run:
         self.fingerprints = folder / "fingerprints.csv"
         self.predictions = folder / "predictions.csv"
         self.metrics = folder / "metrics.json"
+        self.metrics_table = folder / "metrics.csv"
         self.history = folder / "history.csv"
         self.grad_cam = folder / "figures" / "data" / "grad_cam.npz"
         self.record = folder / "run.json"
@@ -82,12 +83,15 @@ class Run:
         return format_command("train", format_override("resume", self.shown), *trust)
 
     @contextmanager
-    def at_work(self, resumed: bool = False, again: str | None = None) -> Iterator[dict[str, Any]]:
+    def at_work(
+        self, resumed: bool = False, again: str | None = None, command: Sequence[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Lock the folder, and record how the work in this block ends.
 
         Args:
             resumed: whether the folder holds a run that is resumed.
             again: what to type once a disk that was full has room; None: the command that resumes the run.
+            command: overrides that repeat the run, for its record; None: those of ``sys.argv``.
 
         Yields:
             A dict; what is put into it goes into the record of a finished run.
@@ -100,7 +104,7 @@ class Run:
             facts: dict[str, Any] = {}
             begun = False
             try:
-                self._begin(resumed)
+                self._begin(resumed, sys.argv[1:] if command is None else command)
                 begun = True
                 self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
                 yield facts
@@ -142,7 +146,7 @@ class Run:
         """Put facts into the record while the run goes on."""
         write_json(self.record, {**read_json(self.record), **facts})
 
-    def _begin(self, resumed: bool) -> None:
+    def _begin(self, resumed: bool, command: Sequence[str]) -> None:
         if resumed:
             validate_not_finished(self)
             for place in (self.folder, self.checkpoints, self.figures, self.figures / "data"):
@@ -152,7 +156,7 @@ class Run:
         elif self.record.exists():
             raise ConfigError(f"output={self.shown}: another run has this folder; name a new one")
         else:
-            write_json(self.record, _beginning())
+            write_json(self.record, _beginning(command))
 
     def _update(self, **facts: Any) -> None:
         record = read_json(self.record)
@@ -240,12 +244,12 @@ def package_versions(packages: Iterable[str]) -> dict[str, str]:
     return {name: version(name) for name in packages}
 
 
-def _beginning() -> dict[str, Any]:
+def _beginning(command: Sequence[str]) -> dict[str, Any]:
     return {
         "status": "running",
         "started": utc_now(),
         "ended": None,
-        "command": sys.argv[1:],
+        "command": list(command),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": processor_name(),

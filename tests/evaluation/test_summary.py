@@ -5,11 +5,21 @@ import math
 
 import numpy as np
 import pytest
+from helpers.evaluations import evaluated
 from helpers.prediction_samples import called, sample
 
 from medclf.evaluation.estimates import Estimate, Metrics, estimate_metrics
-from medclf.evaluation.summary import COLUMNS, PER_CLASS, metrics_frame, metrics_table, metrics_to_json
+from medclf.evaluation.summary import (
+    COLUMNS,
+    PER_CLASS,
+    metrics_frame,
+    metrics_table,
+    metrics_to_json,
+    read_metrics_frame,
+)
 from medclf.metric_registry import HEADLINE, HEADLINE_BINARY, headline_names, metric_names, monitor_names
+from medclf.utils.atomic_write import write_csv
+from medclf.utils.errors import DataError
 
 ABSENT = "no image is of class b"
 METRICS = Metrics(
@@ -105,3 +115,12 @@ def test_names():
     assert monitor_names(("accuracy",)) == ("val/loss", "val/accuracy")
     assert headline_names(2) == HEADLINE_BINARY
     assert headline_names(np.int64(4)) == HEADLINE
+
+
+def test_a_metrics_file_is_read_to_the_last_bit_and_a_damaged_one_named(tmp_path):
+    frame = metrics_frame(evaluated(["NA", "dog"], n=60, resamples=100).metrics)
+    write_csv(tmp_path / "metrics.csv", frame)
+    assert read_metrics_frame(tmp_path / "metrics.csv").equals(frame)
+    write_csv(tmp_path / "metrics.csv", frame.assign(low="many"))
+    with pytest.raises(DataError, match=r"metrics.csv: could not convert .*'many'"):
+        read_metrics_frame(tmp_path / "metrics.csv")

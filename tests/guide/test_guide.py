@@ -75,6 +75,21 @@ def open_and_end(words: list[str]) -> None:
     assert page.returncode == 130
 
 
+def test_the_python_api_works_as_the_guide_says(tmp_path, monkeypatch, capsys):
+    from medclf import api
+
+    images(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    train = api.train_model
+    monkeypatch.setattr(api, "train_model", lambda words, output=None: train([*words, *QUICK["train"]], output))
+    names: dict[str, object] = {}
+    parts = [text for _, kind, text in blocks("python_api") if kind == "python"]
+    assert len(parts) == 6
+    for text in parts:
+        exec(compile(text, "python_api.md", "exec"), names)
+    assert "did you mean 'resnet18'?" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_the_guide_works(page, command, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
