@@ -54,6 +54,23 @@ def test_no_other_module_lists_metrics():
     assert not found
 
 
+def test_no_other_module_has_labels():
+    labels = {label for metric in METRICS.values() for label in (metric.label, metric.phrase) if " " in label}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name != "metric_registry.py":
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            assert not texts & labels, path
+
+
+def test_the_guide_explains_metrics_by_their_labels():
+    guide = (PACKAGE / "guide" / "reading_the_report.md").read_text(encoding="utf-8")
+    for name in ("accuracy", "balanced_accuracy", "sensitivity", "auroc", "average_precision", "brier"):
+        assert f"| {METRICS[name].label}" in guide
+    for name in ("specificity", "npv", "log_loss", "calibration_error"):
+        assert f", {METRICS[name].phrase}" in guide
+
+
 def test_no_template_lists_metrics():
     for path in PACKAGE.rglob("*.j2"):
         text = path.read_text(encoding="utf-8")
