@@ -16,6 +16,7 @@ from medclf.evaluation.bootstrap import validate_resamples
 from medclf.evaluation.estimates import Metrics, estimate_metrics
 from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point
 from medclf.evaluation.predictions import Predictions, get_classes, select_split
+from medclf.metric_registry import comparison_names, suggest_metric
 from medclf.utils.errors import ConfigError, DataError, format_list, suggest
 
 
@@ -69,7 +70,7 @@ def compare_sources(
         DataError: where the runs cannot be read or compared.
     """
     sources = read_sources(paths, positive)
-    columns = len(sources) * len(BINARY if metrics is None else metrics)
+    columns = len(sources) * len(comparison_names(2) if metrics is None else metrics)
     validate_resamples(resamples, columns)
     runs, origins = select_predictions(sources, positive, rule)
     return compare_predictions(runs, origins, resamples, seed, metrics, has_several_seeds(sources.values()))
@@ -100,13 +101,6 @@ def compare_predictions(
     names = select_metrics(metrics, next(iter(found.values())))
     differences = compute_differences(runs, found, names, resamples, seed)
     return Comparison(runs, found, differences, origins, several, resamples, seed)
-
-
-BINARY = (
-    "accuracy", "balanced_accuracy", "sensitivity", "specificity", "ppv", "f1_positive", "auroc_macro", "brier",
-    "log_loss",
-)  # fmt: skip
-MULTICLASS = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_macro", "brier", "log_loss", "mcc")
 
 
 def select_predictions(
@@ -172,10 +166,10 @@ def select_metrics(typed: Sequence[str] | None, found: Metrics) -> list[str]:
         ConfigError: where there is no such metric.
     """
     if typed is None:
-        return list(BINARY if len(found.per_class) == 2 else MULTICLASS)
+        return list(comparison_names(len(found.per_class)))
     names = list(dict.fromkeys(typed))
     for name in names:
         if name not in found.overall:
-            hint = suggest(name, found.overall)
+            hint = suggest_metric(name, found.overall)
             raise ConfigError(f"metrics={name}: there is no such metric; {hint}Known: {format_list(found.overall, 50)}")
     return names

@@ -5,11 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from medclf.comparison.compare import Comparison
 from medclf.comparison.paired_tests import Difference
+from medclf.metric_registry import METRICS
 
-LOSSES = ("brier", "log_loss", "calibration_error")
-"""Metrics of which less is better."""
-TRADED = ("sensitivity", "specificity", "ppv", "npv", "ppv_at_prevalence", "npv_at_prevalence")
-"""Metrics of which one is had for the other, by another threshold."""
 ALPHA = 0.05
 
 
@@ -19,14 +16,20 @@ def format_conclusions(rows: Sequence[Difference], pairs: int) -> Iterator[str]:
         yield f"- {row.metric}: {format_conclusion(row, pairs)}"
 
 
-def format_conclusion(row: Difference, pairs: int = 1) -> str:
-    """What may be concluded of a difference, at 5 % after the correction for so many pairs."""
+def format_conclusion(row: Difference, pairs: int = 1, name: str | None = None) -> str:
+    """Return what may be concluded of a difference at 5 %.
+
+    Args:
+        row: difference in a metric.
+        pairs: number of pairs that its p-value is corrected for.
+        name: what the metric is called; by default as in files.
+    """
     if math.isnan(row.p):
         return f"cannot be compared: {row.reason}"
     p = f"p {format_p_value(row.p_holm)}" + (f" after correction for {pairs} pairs" if pairs > 1 else "")
     disagree = f"the methods disagree, so nothing is concluded: {p} by {row.test}, but the interval of the bootstrap"
     if row.p_holm < ALPHA:
-        return _winner(row, p) if _leaves_out_0(row) else f"{disagree}, {_span(row)}, contains 0"
+        return _winner(row, p, name or row.metric) if _leaves_out_0(row) else f"{disagree}, {_span(row)}, contains 0"
     if row.p < ALPHA:
         return f"no difference can be concluded: p {format_p_value(row.p)} for this pair alone, but {p}"
     if math.isnan(row.low):
@@ -47,16 +50,17 @@ def _leaves_out_0(row: Difference) -> bool:
     return not row.low <= 0 <= row.high  # also of an interval that is not defined
 
 
-def _winner(row: Difference, p: str) -> str:
+def _winner(row: Difference, p: str, name: str) -> str:
     higher = row.second if row.difference > 0 else row.first
     lower = row.first if row.difference > 0 else row.second
     span = "" if math.isnan(row.low) else f" {_span(row, absolute=True)}"
     by = f"by {_short(abs(row.difference))}{span}, {p}"
-    if row.metric in TRADED:
-        return f"{higher} has the higher {row.metric}: {by}"
-    if row.metric in LOSSES:
-        return f"{lower} is better: {row.metric} lower {by}"
-    return f"{higher} is better: {row.metric} higher {by}"
+    metric = METRICS[row.metric]
+    if metric.trade_off:
+        return f"{higher} has the higher {name}: {by}"
+    if metric.lower_is_better:
+        return f"{lower} is better: {name} lower {by}"
+    return f"{higher} is better: {name} higher {by}"
 
 
 def _span(row: Difference, absolute: bool = False) -> str:
@@ -66,8 +70,9 @@ def _span(row: Difference, absolute: bool = False) -> str:
 
 def _range(row: Difference) -> str:
     """From the worst to the best that the interval leaves open for the second."""
-    low, high = (-row.high, -row.low) if row.metric in LOSSES else (row.low, row.high)
-    worse, better = ("lower", "higher") if row.metric in TRADED else ("worse", "better")
+    metric = METRICS[row.metric]
+    low, high = (-row.high, -row.low) if metric.lower_is_better else (row.low, row.high)
+    worse, better = ("lower", "higher") if metric.trade_off else ("worse", "better")
     return f"{_short(abs(low))} {worse} to {_short(abs(high))} {better}"
 
 
@@ -95,7 +100,7 @@ def list_cautions(result: Comparison) -> Iterator[str]:
         f"A difference is concluded where the corrected p is below {ALPHA} and the interval leaves out 0. "
         "That none can be concluded does not mean that there is none."
     )
-    if any(row.metric in TRADED for row in result.differences):
+    if any(METRICS[row.metric].trade_off for row in result.differences):
         yield "Sensitivity is had for specificity by another threshold: look at both, or at AUROC."
     recipes = "" if result.several_seeds else ": another seed may turn the order"
     yield f"This compares these trained networks, not the recipes that they were trained by{recipes}."

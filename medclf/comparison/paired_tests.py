@@ -13,10 +13,9 @@ from medclf.evaluation.bootstrap import bootstrap_metrics
 from medclf.evaluation.delong import delong_test
 from medclf.evaluation.estimates import UNDEFINED, Metrics
 from medclf.evaluation.predictions import Predictions
+from medclf.metric_registry import BOOTSTRAP, DELONG, MCNEMAR, METRICS
 
 Floats = NDArray[np.float64]
-PROPORTIONS = ("accuracy", "sensitivity", "specificity")
-MCNEMAR, DELONG, BOOTSTRAP = "exact McNemar", "DeLong", "bootstrap of patients"
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,12 @@ def _difference(
 
 
 def _about(predictions: Predictions, metric: str) -> NDArray[np.bool_]:
-    """The images that a metric is about."""
+    """Return which images a paired test counts."""
     truth: NDArray[np.bool_] = predictions.target == predictions.positive
-    return {"sensitivity": truth, "specificity": ~truth}.get(metric, np.full(len(truth), True))
+    everything = np.full(len(truth), True)
+    if METRICS[metric].test != MCNEMAR or not METRICS[metric].needs:
+        return everything
+    return truth if METRICS[metric].needs == ("positive images",) else ~truth
 
 
 def _with_interval(plain: Difference, drawn: Floats) -> Difference:
@@ -114,11 +116,12 @@ def _tested(
     plain: Difference, first: Predictions, second: Predictions, about: NDArray[np.bool_], drawn: Floats
 ) -> Difference:
     """With its p-value, the test, and the counts of McNemar's."""
-    if first.one_image_each and plain.metric in PROPORTIONS:
+    test = METRICS[plain.metric].test
+    if first.one_image_each and test == MCNEMAR:
         one, two = ((run.predicted == run.target)[about] for run in (first, second))
         b, c = int((one & ~two).sum()), int((two & ~one).sum())
         return replace(plain, p=mcnemar_test(b, c), test=MCNEMAR, only_first_right=b, only_second_right=c)
-    if first.one_image_each and plain.metric == "auroc_macro" and first.positive is not None:
+    if first.one_image_each and test == DELONG and first.positive is not None:
         truth = first.target == first.positive
         if min(truth.sum(), (~truth).sum()) > 1:  # the variance needs two of each
             one, two = (run.probabilities[:, first.positive] for run in (first, second))

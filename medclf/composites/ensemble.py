@@ -18,6 +18,7 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import PROBABILITY, get_classes, save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.model_files import build_metadata, validate_model, write_composite
+from medclf.metric_registry import monitored_metric
 from medclf.reporting.run_evaluation import build_image_reader
 from medclf.reporting.run_summary import summarize_run
 from medclf.reporting.write import write_outcome
@@ -103,8 +104,7 @@ def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
 
 def get_monitored_value(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
     """The value, on validation, of the metric that chose the members' checkpoints."""
-    name = {"loss": "log_loss"}.get(monitor.removeprefix("val/"), monitor.removeprefix("val/"))
-    found = evaluation.metrics["val"].overall.get(name) if "val" in evaluation.metrics else None
+    found = evaluation.metrics["val"].overall.get(monitored_metric(monitor)) if "val" in evaluation.metrics else None
     if found is None or math.isnan(found.value):
         return {}
     return {"monitor": monitor, "monitor_value": found.value}

@@ -10,12 +10,13 @@ from medclf.comparison.compare import Comparison, compare_predictions
 from medclf.composites.stages import Stage, Stages
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions, select_split
+from medclf.metric_registry import METRICS, comparison_names
 from medclf.reporting.run_summary import StageComparison
 from medclf.reporting.validation import is_own_predictions
 
-OF_DECISIONS = "accuracy,balanced_accuracy,sensitivity,specificity,ppv,f1_positive"
+OF_DECISIONS = ",".join(name for name in comparison_names(2) if METRICS[name].basis == "decisions")
 """Metrics that a threshold changes."""
-OF_THE_ILL = "accuracy,brier,log_loss"
+OF_THE_ILL = ",".join(name for name in comparison_names(3) if not METRICS[name].needs)
 """Metrics that are defined where no image is healthy."""
 
 

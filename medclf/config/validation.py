@@ -13,7 +13,7 @@ from medclf.config.messages import format_value
 from medclf.config.resume import validate_same_setup
 from medclf.config.schema import DatasetConfig, LossConfig, ModelConfig, TrainConfig
 from medclf.config.trainer_validation import validate_trainer
-from medclf.metric_registry import metric_names, monitor_names
+from medclf.metric_registry import metric_names, monitor_names, suggest_metric
 from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.run_dir import Run
 
@@ -98,7 +98,8 @@ def validate_monitor(key: str, monitor: str, classes: list[str] | None) -> None:
     valid = monitor_names(metric_names(2 if classes is None else len(classes)))
     if monitor not in valid:
         raise ConfigError(
-            f"{key}={monitor}: no epoch logs such a metric; {suggest(monitor, valid)}Valid: {format_list(valid, 40)}"
+            f"{key}={monitor}: no epoch logs such a metric; {suggest_metric(monitor, valid)}"
+            f"Valid: {format_list(valid, 40)}"
         )
 
 

@@ -9,8 +9,9 @@ from scipy.stats import binomtest
 
 from medclf.evaluation.bootstrap import PercentileBounds, compute_percentiles
 from medclf.evaluation.delong import delong_interval
-from medclf.evaluation.metrics import AVERAGED, WEIGHTED, compute_metrics
+from medclf.evaluation.metrics import compute_metrics
 from medclf.evaluation.predictions import Predictions
+from medclf.metric_registry import BASIC_BOOTSTRAP, BOOTSTRAP, DELONG, METRICS, WILSON, Metric
 from medclf.utils.errors import format_list
 
 Floats = NDArray[np.float64]
@@ -18,7 +19,6 @@ UNDEFINED = 0.05
 """Share of the resamples in which a metric may be undefined before its interval is."""
 MAX_REASONS = 20
 """Reasons that are named where a mean over classes is not defined."""
-PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv")
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,15 @@ def estimate_metrics(
     per_class: dict[str, dict[str, Estimate]] = {}
     for at, label in enumerate(predictions.classes):
         per_class[label] = {
-            name: _estimate(counted, name, at, float(value[0, at]), resampled.per_class[name][at])
+            name: _estimate(counted, METRICS[name], at, float(value[0, at]), resampled.per_class[name][at])
             for name, value in values.per_class.items()
         }
     overall = {}
     for name, value in values.overall.items():
-        # sensitivity is the positive class's own, and so on
-        whose = predictions.positive if name in PROPORTIONS or name.startswith("auroc") else None
-        overall[name] = _estimate(counted, name, whose, float(value[0]), resampled.overall[name])
+        metric = METRICS[name]
+        # sensitivity is the positive class's own, and so on; two classes have a single ROC curve
+        whose = predictions.positive if metric.average == "positive class" or metric.interval == DELONG else None
+        overall[name] = _estimate(counted, metric, whose, float(value[0]), resampled.overall[name])
     overall["recall_weighted"] = overall["accuracy"]  # the same number by definition, so with the same interval
     return Metrics(len(predictions), predictions.patients, overall, per_class)
 
@@ -105,47 +106,37 @@ class _Counted:
         self.called = np.bincount(predictions.predicted, minlength=count)
         self.independent = predictions.one_image_each
 
-    def about(self, name: str, at: int | None) -> NDArray[np.bool_]:
-        """The images that a metric is about."""
-        everything = np.ones(self.images, bool)
-        if at is None:
-            return everything
+    def about(self, metric: Metric, at: int | None) -> NDArray[np.bool_]:
+        """Return which images a metric counts: those of its denominator for a proportion, otherwise all."""
+        if at is None or metric.interval != WILSON:
+            return np.ones(self.images, bool)
         true, called = self.of.target == at, self.of.predicted == at
-        about = {"sensitivity": true, "specificity": ~true, "ppv": called, "npv": ~called}.get(name, everything)
-        return np.asarray(about)
+        counted = {"positive images": true, "negative images": ~true, "positive calls": called}
+        return np.asarray(counted.get(metric.needs[0], ~called))
 
-    def reason(self, name: str, at: int | None) -> str:
-        """Why a metric is not defined."""
-        if at is not None and name not in ("auroc_macro", "auroc_weighted"):
-            return self._reason_of_class(name, at)
-        stem, _, average = name.rpartition("_")
-        if name == "balanced_accuracy":
-            stem, average = "recall", "macro"
-        if name in ("mcc", "cohen_kappa"):
+    def reason(self, metric: Metric, at: int | None) -> str:
+        """Return why a metric is not defined."""
+        if metric.average in ("macro", "weighted"):
+            classes = [at for at in range(len(self.true)) if metric.average == "macro" or self.true[at] > 0]
+            reasons = [reason for at in classes for reason in self._reasons_of_class(metric, at)[:1]]
+            return _joined(list(dict.fromkeys(reasons)))
+        if at is None:
             return "all images are of one class or were predicted as one"
-        if average == "prevalence":
-            reasons = [self._reason_of_class(part, self.positive) for part in ("sensitivity", "specificity")]
-            return format_list(reason for reason in reasons if reason) or "nothing would be called so"
-        if average == "positive":
-            return self._reason_of_class(stem, self.positive)
-        classes = [at for at in range(len(self.true)) if average == "macro" or self.true[at] > 0]
-        assert stem in AVERAGED and (average == "macro" or stem in WEIGHTED)
-        reasons = [self._reason_of_class(AVERAGED[stem], at) for at in classes]
-        return _joined(list(dict.fromkeys(reason for reason in reasons if reason)))
+        reasons = self._reasons_of_class(metric, at)
+        if metric.prevalence:
+            return format_list(reasons) or "nothing would be called so"
+        return next(iter(reasons), "")
 
-    @property
-    def positive(self) -> int:
-        assert self.of.positive is not None
-        return self.of.positive
-
-    def _reason_of_class(self, name: str, at: int) -> str:
+    def _reasons_of_class(self, metric: Metric, at: int) -> list[str]:
+        """Return what a metric of a class needs and these predictions lack."""
         label, true, called = self.of.classes[at], self.true[at], self.called[at]
-        absent = "" if true else f"no image is of class {label}"
-        alone = "" if true < self.images else f"every image is of class {label}"
-        never = "" if called else f"class {label} was never predicted"
-        always = "" if called < self.images else f"every image was predicted as class {label}"
-        reasons = {"sensitivity": absent, "f1": absent, "specificity": alone, "ppv": never, "npv": always}
-        return reasons.get(name, absent or alone)
+        reasons = {
+            "positive images": "" if true else f"no image is of class {label}",
+            "negative images": "" if true < self.images else f"every image is of class {label}",
+            "positive calls": "" if called else f"class {label} was never predicted",
+            "negative calls": "" if called < self.images else f"every image was predicted as class {label}",
+        }
+        return [reasons[need] for need in metric.needs if reasons[need]]
 
 
 def _joined(reasons: list[str]) -> str:
@@ -153,28 +144,28 @@ def _joined(reasons: list[str]) -> str:
     return "; ".join(reasons[:MAX_REASONS]) + rest
 
 
-def _estimate(counted: _Counted, name: str, at: int | None, value: float, resampled: PercentileBounds) -> Estimate:
-    about = counted.about(name, at)
+def _estimate(counted: _Counted, metric: Metric, at: int | None, value: float, resampled: PercentileBounds) -> Estimate:
+    about = counted.about(metric, at)
     n = int(about.sum())
     if math.isnan(value):
-        return Estimate(value, n=n, reason=counted.reason(name, at))
-    proportion = name == "accuracy" or (at is not None and name in PROPORTIONS)
+        return Estimate(value, n=n, reason=counted.reason(metric, at))
+    proportion = metric.interval == WILSON
     if counted.independent and proportion:
-        return Estimate(value, *wilson_interval(value * n, n), n, "Wilson")
-    if counted.independent and at is not None and name.startswith("auroc"):
+        return Estimate(value, *wilson_interval(value * n, n), n, WILSON)
+    if counted.independent and at is not None and metric.interval == DELONG:
         truth = counted.of.target == at
         if min(truth.sum(), (~truth).sum()) > 1:
             low, high = delong_interval(counted.of.probabilities[:, at], truth)
             if not math.isnan(low):
-                return Estimate(value, low, high, n, "DeLong")
+                return Estimate(value, low, high, n, DELONG)
     low, high, missing = resampled
     if missing > UNDEFINED:
         return Estimate(value, n=n, reason=f"not defined in {missing:.0%} of the resamples")
-    if name == "calibration_error" and high - low > 1e-12:
+    if metric.interval == BASIC_BOOTSTRAP and high - low > 1e-12:
         low, high = max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low))
-        return Estimate(value, low, high, n, "basic bootstrap of patients")
+        return Estimate(value, low, high, n, BASIC_BOOTSTRAP)
     if high - low > 1e-12:
-        return Estimate(value, low, high, n, "bootstrap of patients")
+        return Estimate(value, low, high, n, BOOTSTRAP)
     if proportion:
         patients = len(np.unique(counted.of.groups[about]))
         return Estimate(value, *wilson_interval(value * patients, patients), n, "Wilson, patients for images")

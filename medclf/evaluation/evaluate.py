@@ -13,9 +13,9 @@ from medclf.evaluation.operating_point import OperatingPoint, choose_operating_p
 from medclf.evaluation.predictions import Predictions, decide_class, get_classes, select_split
 from medclf.evaluation.predictions_io import list_remarks
 from medclf.evaluation.subgroups import compute_subgroups
+from medclf.metric_registry import PROBABILITY_METRICS, THRESHOLD_RATES
 
 PARTS = ("val", "test")
-OF_PROBABILITIES = ("log_loss", "brier", "calibration_error")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def evaluate(
         temperature=temperature,
         calibrated=after,
         calibration={
-            name: {metric: found.overall[metric] for metric in OF_PROBABILITIES} for name, found in calibration.items()
+            name: {metric: found.overall[metric] for metric in PROBABILITY_METRICS}
+            for name, found in calibration.items()
         },
         points=_points(validation, decided["test"], point, config),
         subgroups=compute_subgroups(decided["test"], config.subgroups, config.resamples, config.seed),
@@ -117,9 +118,8 @@ def _points(
     validation: Predictions, test: Predictions, chosen: OperatingPoint, config: EvaluationConfig
 ) -> pd.DataFrame:
     """Sensitivity, specificity, PPV and NPV on test at the threshold of each rule; the chosen one first."""
-    names = ("sensitivity", "specificity", "ppv", "npv")
     if test.gate is None:
-        return pd.DataFrame(columns=["rule", "threshold", *names])
+        return pd.DataFrame(columns=["rule", "threshold", *THRESHOLD_RATES])
     others = (
         [choose_operating_point(validation, config, rule) for rule in list_rules(config)] if len(validation) else []
     )
@@ -127,5 +127,6 @@ def _points(
     rows = []
     for point in {point.rule: point for point in points}.values():
         found = _estimated(_decided(test, point).as_detector(), config, ranks=False).overall
-        rows.append({"rule": point.rule, "threshold": point.threshold, **{name: str(found[name]) for name in names}})
-    return pd.DataFrame(rows, columns=["rule", "threshold", *names])
+        rates = {name: str(found[name]) for name in THRESHOLD_RATES}
+        rows.append({"rule": point.rule, "threshold": point.threshold, **rates})
+    return pd.DataFrame(rows, columns=["rule", "threshold", *THRESHOLD_RATES])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medclf.evaluation.predictions import Predictions
+from medclf.metric_registry import CLASS_MEANS, OF_POSITIVE_CLASS
 
 Floats = NDArray[np.float64]
 BINS = 15
@@ -56,25 +57,21 @@ def compute_metrics(
     per_class = _from_counts(counts) | (_from_ranks(predictions, weights) if ranks else {})
     share = counts.true / counts.total[:, None]
     agreed = counts.hit.sum(1) / counts.total
-    overall = {"accuracy": agreed, "balanced_accuracy": per_class["sensitivity"].mean(1)}
-    averaged = [name for name in AVERAGED if AVERAGED[name] in per_class]
-    for name in averaged:
-        overall[f"{name}_macro"] = per_class[AVERAGED[name]].mean(1)
-    for name in (name for name in averaged if name in WEIGHTED):
-        # a class without images has no weight, whatever its value
-        value = np.where(share > 0, per_class[AVERAGED[name]], 0)
-        overall[f"{name}_weighted"] = (value * share).sum(1)
+    overall = {"accuracy": agreed}
+    for metric in CLASS_MEANS:
+        if metric.of in per_class:
+            overall[metric.name] = _mean_over_classes(per_class[metric.of], share, metric.average == "weighted")
     overall |= _agreement(counts) | _of_probabilities(predictions, weights)
     if predictions.positive is not None:
         overall |= _of_positive(per_class, predictions.positive, prevalence)
     return MetricValues(overall, per_class)
 
 
-AVERAGED = {
-    "precision": "ppv", "recall": "sensitivity", "f1": "f1", "specificity": "specificity", "npv": "npv",
-    "auroc": "auroc", "average_precision": "average_precision",
-}  # fmt: skip
-WEIGHTED = ("precision", "recall", "f1", "auroc", "average_precision")
+def _mean_over_classes(values: Floats, share: Floats, weighted: bool) -> Floats:
+    if not weighted:
+        return np.asarray(values.mean(1))
+    # a class without images has no weight, whatever its value
+    return np.asarray((np.where(share > 0, values, 0) * share).sum(1))
 
 
 class _Counts(NamedTuple):
@@ -194,12 +191,10 @@ def _bin_errors(probabilities: Floats, target: NDArray[np.int64]) -> Floats:
 
 def _of_positive(per_class: dict[str, Floats], positive: int, prevalence: float | None) -> dict[str, Floats]:
     own = {name: values[:, positive] for name, values in per_class.items()}
-    values = {name: own[name] for name in ("sensitivity", "specificity", "ppv", "npv")}
-    values["f1_positive"] = own["f1"]
+    values = {metric.name: own[metric.of] for metric in OF_POSITIVE_CLASS if metric.of in own}
     if "auroc" in own:
         # either class against the other gives the same area but for ties made or broken by rounding: the positive one's
         values |= {"auroc_macro": own["auroc"], "auroc_weighted": own["auroc"]}
-        values["average_precision_positive"] = own["average_precision"]
     if prevalence is not None:
         found, missed = own["sensitivity"] * prevalence, (1 - own["sensitivity"]) * prevalence
         cleared, alarmed = own["specificity"] * (1 - prevalence), (1 - own["specificity"]) * (1 - prevalence)

@@ -7,14 +7,13 @@ import pandas as pd
 
 from medclf.evaluation.estimates import estimate_metrics
 from medclf.evaluation.predictions import Predictions, get_attributes
+from medclf.metric_registry import subgroup_names
 from medclf.utils.errors import ConfigError, format_list, suggest
 
 FEW = 10
 """Patients of a class below which a subgroup is too small to judge."""
 BANDS = 4
 MANY = 12
-BINARY = ("accuracy", "sensitivity", "specificity", "auroc_macro")
-MULTICLASS = ("accuracy", "balanced_accuracy", "auroc_macro")
 COLUMNS = ["column", "value", "n", "patients", "metric", "estimate", "low", "high", "note"]
 
 
@@ -63,7 +62,7 @@ def compute_subgroups(
 
 
 def _rows(members: Predictions, column: str, value: str, resamples: int, seed: int) -> list[tuple[object, ...]]:
-    names = MULTICLASS if members.positive is None else BINARY
+    names = subgroup_names(len(members.classes))
     facts = (column, value, len(members), members.patients)
     few = [
         f"{count} {label}"

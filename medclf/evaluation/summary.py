@@ -8,11 +8,10 @@ from typing import Any
 import pandas as pd
 
 from medclf.evaluation.estimates import Estimate, Metrics
-from medclf.metric_registry import MAX_SHOWN_CLASSES, headline_names
+from medclf.metric_registry import CLASS_SUMMARY, MAX_SHOWN_CLASSES, METRICS, headline_names
 from medclf.utils.csv_tables import read_frame
 from medclf.utils.errors import DataError
 
-PER_CLASS = ("sensitivity", "specificity", "ppv", "f1", "auroc")
 COLUMNS = ["split", "metric", "class", "value", "low", "high", "n", "method", "reason"]
 NUMBERS = ("value", "low", "high")
 
@@ -24,9 +23,9 @@ def metrics_table(metrics: Metrics, split: str) -> str:
     """
     names = [name for name in headline_names(len(metrics.per_class)) if name in metrics.overall]
     rows = {name: metrics.overall[name] for name in names}
-    rows |= {name: value for name, value in metrics.overall.items() if name.endswith("_at_prevalence")}
+    rows |= {name: value for name, value in metrics.overall.items() if METRICS[name].prevalence}
     if 2 < len(metrics.per_class) <= MAX_SHOWN_CLASSES:
-        rows |= {f"{name} of {label}": own[name] for label, own in metrics.per_class.items() for name in PER_CLASS}
+        rows |= {f"{name} of {label}": own[name] for label, own in metrics.per_class.items() for name in CLASS_SUMMARY}
     width = max(map(len, rows), default=0)
     lines = [f"{split + ' metric':<{width}}    value   95 % interval       n"]
     lines += [_line(name, estimate, width) for name, estimate in rows.items()]

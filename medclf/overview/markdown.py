@@ -1,7 +1,7 @@
 """An overview in words: as Markdown, and what the page says too."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from medclf.comparison.conclusions import format_conclusion, format_p_value
 from medclf.comparison.paired_tests import Difference
@@ -10,8 +10,11 @@ from medclf.overview.cross_validation import OutOfFold
 from medclf.overview.overview import Overview
 from medclf.overview.paired import PairedComparison
 from medclf.overview.runs import select_finished
-from medclf.overview.tables import READING, format_cells, format_unfinished
+from medclf.overview.tables import READING, format_cells, format_unfinished, list_reasons
 from medclf.utils.text_escaping import escape_markdown, markdown_table
+
+Label = Callable[[str], str]
+"""Returns what a metric is called: its name in Markdown, its label on the page."""
 
 
 def format_overview(result: Overview) -> str:
@@ -58,12 +61,12 @@ def format_summary(result: Overview) -> str:
     return f"{done} of {len(result.entries)} runs have finished, of {settings}.{where}"
 
 
-def format_best_lines(result: Overview) -> list[str]:
+def format_best_lines(result: Overview, label: Label = str) -> list[str]:
     """The best of each dataset and monitor: chosen on validation, reported on test."""
     lines = []
     for best in (setting for setting in result.settings if setting.best):
         rivals = [s for s in result.settings if (s.dataset, s.monitor) == (best.dataset, best.monitor)]
-        test = ", ".join(f"{name} {best.test[name]}" for name in result.metrics)
+        test = ", ".join(f"{label(name)} {best.test[name]}" for name in result.metrics)
         lines.append(
             f"The best of {best.dataset} by validation ({best.monitor} {best.validation}), of {len(rivals)} "
             f"setting{'s' if len(rivals) > 1 else ''}: {best.label}. Its test: {test}."
@@ -84,14 +87,14 @@ def format_heading(pairs: Sequence[PairedComparison]) -> str:
     return f"{pairs[0].best.dataset}: against the best, {pairs[0].best.label}"
 
 
-def format_difference_cells(pairs: Sequence[PairedComparison]) -> tuple[list[str], list[list[str]]]:
+def format_difference_cells(pairs: Sequence[PairedComparison], label: Label = str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of differences: the setting's mean less the best's."""
     head = ["setting", "metric", "best", "setting's", "difference", "p", "p (Holm)", "pairs of runs", "test images"]
     rows = []
     for pair in pairs:
         for row in pair.rows:
             reason = row.reason if math.isnan(row.difference) else ""
-            cells = [pair.other.label, row.metric, _number(row.first_value), _number(row.second_value)]
+            cells = [pair.other.label, label(row.metric), _number(row.first_value), _number(row.second_value)]
             cells += [reason or _difference(row)]
             cells += ["", ""] if reason else [format_p_value(p).removeprefix("= ") for p in (row.p, row.p_holm)]
             rows.append([*cells, "" if reason else str(pair.pairs), "" if reason else str(row.n)])
@@ -102,20 +105,21 @@ def _difference(row: Difference) -> str:
     return f"{row.difference:+.3f}" + ("" if math.isnan(row.low) else f" [{row.low:+.3f}, {row.high:+.3f}]")
 
 
-def format_conclusions(pairs: Sequence[PairedComparison]) -> list[str]:
+def format_conclusions(pairs: Sequence[PairedComparison], label: Label = str) -> list[str]:
     """What may be concluded of each setting's metrics; those of which nothing could be compared once."""
     lines = []
     for pair in pairs:
         if all(math.isnan(row.p) for row in pair.rows):
             lines.append(f"{pair.other.label}: cannot be compared: {pair.rows[0].reason}")
         else:
-            lines += [f"{pair.other.label}, {row.metric}: {format_conclusion(row, pair.others)}" for row in pair.rows]
+            named = [(label(row.metric), row) for row in pair.rows]
+            lines += [f"{pair.other.label}, {name}: {format_conclusion(row, pair.others, name)}" for name, row in named]
     return lines
 
 
-def format_fold_cells(result: Overview) -> tuple[list[str], list[list[str]]]:
+def format_fold_cells(result: Overview, label: Label = str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table of joined folds."""
-    head = ["dataset", "setting", "folds", "images (patients)", *result.metrics]
+    head = ["dataset", "setting", "folds", "images (patients)", *map(label, result.metrics)]
     return head, [_fold_row(joined, result.metrics) for joined in result.joined]
 
 
@@ -129,7 +133,7 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.3f}"
 
 
-def list_notes(result: Overview) -> list[str]:
+def list_notes(result: Overview, label: Label = str) -> list[str]:
     """What was done, and what does not follow from it: sentences."""
     lines = [
         READING,
@@ -153,4 +157,4 @@ def list_notes(result: Overview) -> list[str]:
                 f"{result.resamples} resamples are too few for so many settings: no corrected p-value can be below "
                 "0.05; type a larger resamples=N."
             )
-    return [*lines, *result.notes, "A research tool, no medical device."]
+    return [*lines, *list_reasons(result.settings, label), *result.notes, "A research tool, no medical device."]

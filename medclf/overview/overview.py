@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from medclf.evaluation.bootstrap import validate_resamples
+from medclf.metric_registry import LEADERBOARD, LEADERBOARD_TESTED, METRICS, suggest_metric
 from medclf.overview.cross_validation import OutOfFold, join_folds
 from medclf.overview.paired import PairedComparison, compare_with_best
 from medclf.overview.pooling import Resampler
 from medclf.overview.run_groups import RunGroup, group_runs
 from medclf.overview.runs import RunEntry, find_runs, read_runs, select_finished
-from medclf.overview.tables import METRICS, list_reasons
 from medclf.utils.errors import ConfigError, format_list, suggest
-
-COMPARED = ("balanced_accuracy", "auroc_macro")
-"""Metrics that are compared with the best, where none were typed."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +68,10 @@ def build_overview(
     validate_resamples(resamples, len(names) * len(select_finished(kept)))
     resampler = Resampler(names, resamples, seed)
     settings = group_runs(kept, resampler)
-    pairs = compare_with_best(settings, names if metrics else [name for name in COMPARED if name in names], resampler)
+    tested = names if metrics else [name for name in LEADERBOARD_TESTED if name in names]
+    pairs = compare_with_best(settings, tested, resampler)
     joined, notes = join_folds(settings, resamples, seed)
-    notes = [*_remarks(settings, kept), *list_reasons(settings), *notes]
+    notes = [*_remarks(settings, kept), *notes]
     return Overview(folders, kept, settings, pairs, joined, names, shown, where, resamples, seed, notes)
 
 
@@ -124,13 +122,13 @@ def _metrics(typed: Sequence[str] | None, found: Sequence[RunEntry]) -> list[str
     known: dict[str, None] = {}
     for entry in select_finished(found):
         test = (entry.metrics or {})["test"]
-        known |= {name: None for name, value in test.items() if value is None or isinstance(value, float)}
+        known |= {name: None for name in test if name in METRICS}
     if typed is None or not known:
-        return list(METRICS)
+        return list(LEADERBOARD)
     names = list(dict.fromkeys(typed))
     for name in names:
         if name not in known:
-            hint = suggest(name, known)
+            hint = suggest_metric(name, known)
             raise ConfigError(f"metrics={name}: no run has such a metric; {hint}Known: {format_list(known, 50)}")
     return names
 

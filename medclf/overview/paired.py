@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from medclf.comparison.alignment import align_predictions
-from medclf.comparison.paired_tests import BOOTSTRAP, Difference, bootstrap_p_value, holm_correction
+from medclf.comparison.paired_tests import Difference, bootstrap_p_value, holm_correction
+from medclf.metric_registry import BOOTSTRAP
 from medclf.overview.pooling import IMAGE, Floats, Population, Resampler, compute_interval, get_reason, get_value
 from medclf.overview.run_groups import RunGroup
 from medclf.overview.runs import RunEntry
@@ -142,7 +143,7 @@ def _row(
     p = bootstrap_p_value(differences)
     if (np.abs(differences) < 1e-12).all():
         return replace(row, difference=0.0, low=0.0, high=0.0, p=p, test=BOOTSTRAP)
-    low, high, reason = compute_interval("", difference, differences)
+    low, high, reason = compute_interval(BOOTSTRAP, difference, differences)
     return replace(row, difference=difference, low=low, high=high, p=p, test=BOOTSTRAP, reason=reason)
 
 

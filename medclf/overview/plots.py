@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medclf.comparison.conclusions import LOSSES
+from medclf.metric_registry import METRICS, metric_title, monitor_label, monitored_metric
 from medclf.overview.pooling import get_value
 from medclf.overview.run_groups import RunGroup
 from medclf.overview.tables import find_differing_keys
@@ -58,7 +58,7 @@ def forest_plot(name: str, settings: Sequence[RunGroup], metrics: Sequence[str])
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     for axes, metric in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels, strict=True):
         _forest_panel(axes, shown, metric)
-        axes.set_title(metric + (" (less is better)" if metric in LOSSES else ""), fontsize="medium")
+        axes.set_title(metric_title(metric), fontsize="medium")
     first = figure.axes[0]
     first.set_yticks(range(len(shown)), labels, fontsize=8)
     for tick, setting in zip(first.get_yticklabels(), shown, strict=True):
@@ -118,7 +118,9 @@ def scatter_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
         settings: of one dataset and monitor.
     """
     monitor = settings[0].monitor
-    metric = monitor.removeprefix("val/").replace("loss", "log_loss")
+    metric = monitored_metric(monitor)
+    if metric not in METRICS:
+        return None
     rows = [
         {"number": setting.number, "run": entry.run.shown, "validation": entry.validation,
          "test": get_value(entry, metric)}
@@ -138,12 +140,12 @@ def scatter_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
         limits = axes.get_xlim(), axes.get_ylim()
         axes.axline((0, 0), slope=1, color="black", linewidth=0.7, linestyle=":", zorder=1)
         axes.set(xlim=limits[0], ylim=limits[1])
-    axes.set_xlabel(f"validation: {escape_label(monitor, 40)}")
-    axes.set_ylabel(f"test: {escape_label(metric, 40)}")
+    axes.set_xlabel(f"validation: {monitor_label(monitor)}")
+    axes.set_ylabel(f"test: {METRICS[metric].label}")
     _legend(figure, axes)
     caption = (
-        f"{settings[0].dataset}: {monitor} of the chosen checkpoint against test {metric}, a dot a run, a diamond the "
-        "mean of a setting" + ("; dotted: equal." if "loss" not in metric else ".")
+        f"{settings[0].dataset}: {monitor} of the chosen checkpoint against test {METRICS[metric].phrase}, a dot a "
+        "run, a diamond the mean of a setting" + ("; dotted: equal." if "loss" not in metric else ".")
     )
     return Plot(f"validation_and_test_{name}", figure, caption, data)
 
@@ -170,7 +172,7 @@ def curves_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
         look["marker"] = "." if len(history) == 1 else ""
         axes.plot(history["epoch"], history[monitor], linewidth=1.0, **look)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(escape_label(monitor, 40))
+    axes.set_ylabel(escape_label(monitor_label(monitor), 40))
     axes.locator_params(axis="x", integer=True)
     _legend(figure, axes)
     data = pd.concat([history.assign(number=settings[place].number, run=run) for place, run, history in known])

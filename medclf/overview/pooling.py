@@ -13,13 +13,13 @@ from medclf.evaluation.bootstrap import draw_resamples, split_into_blocks
 from medclf.evaluation.estimates import UNDEFINED
 from medclf.evaluation.metrics import compute_metrics
 from medclf.evaluation.predictions import Predictions
+from medclf.metric_registry import BASIC_BOOTSTRAP, METRICS
 from medclf.overview.runs import RunEntry
 from medclf.utils.errors import DataError, format_list
 
 Floats = NDArray[np.float64]
 IMAGE = ["path", "group", "true_class"]
 """Columns that say which image of whom it is."""
-BY_RANKS = ("auroc", "average_precision")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Resampler:
     def _resampled(
         self, entries: dict[tuple[str, str], RunEntry], population: Population
     ) -> dict[tuple[str, str], dict[str, Floats]]:
-        ranks = any(name.startswith(BY_RANKS) for name in self.names)
+        ranks = any(METRICS[name].basis == "ranking" for name in self.names)
         rows = {key: population.rows(_test(entry)) for key, entry in entries.items()}
         found: dict[tuple[str, str], dict[str, list[Floats]]] = {
             key: {name: [] for name in self.names} for key in entries
@@ -174,7 +174,7 @@ def test_means(entries: Sequence[RunEntry], resampler: Resampler) -> dict[str, P
         return {name: _with(mean, reason=mean.reason or str(error)) for name, mean in means.items()}
     for name, mean in means.items():
         if not mean.reason:
-            low, high, reason = compute_interval(name, mean.value, average_draws(drawn, name))
+            low, high, reason = compute_interval(METRICS[name].interval, mean.value, average_draws(drawn, name))
             means[name] = _with(mean, low, high, reason)
     return means
 
@@ -196,10 +196,14 @@ def average_draws(drawn: Sequence[dict[str, Floats]], name: str) -> Floats:
     return np.asarray(np.mean([own[name] for own in drawn], axis=0))
 
 
-def compute_interval(name: str, value: float, drawn: Floats) -> tuple[float, float, str]:
-    """A 95 % interval by the percentiles of the resamples, or NaN twice and the reason why there is none.
+def compute_interval(method: str, value: float, drawn: Floats) -> tuple[float, float, str]:
+    """Return a 95 % interval by the percentiles of the resamples, or NaN twice and the reason why there is none.
 
-    For the calibration error by the basic bootstrap, as ``medclf.evaluation.estimates`` has it.
+    Args:
+        method: interval method of the metric; the basic bootstrap replaces the percentiles, as in
+            ``medclf.evaluation.estimates``, other methods do not apply to several runs.
+        value: of the metric.
+        drawn: values of the metric in each resample, shape (resamples,).
     """
     missing = float(np.isnan(drawn).mean())
     if missing > UNDEFINED:
@@ -207,6 +211,6 @@ def compute_interval(name: str, value: float, drawn: Floats) -> tuple[float, flo
     low, high = (float(end) for end in np.nanpercentile(drawn, [2.5, 97.5]))
     if high - low <= 1e-12:
         return math.nan, math.nan, "the same in every resample, from which no interval can be told"
-    if name == "calibration_error":
+    if method == BASIC_BOOTSTRAP:
         low, high = max(0.0, 2 * value - high), min(1.0, max(value, 2 * value - low))
     return low, high, ""

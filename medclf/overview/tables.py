@@ -1,23 +1,23 @@
 """All runs as one table: a row a setting, its seeds and folds together."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
+from medclf.metric_registry import LEADERBOARD
 from medclf.overview.pooling import PooledMean, Resampler, get_value
 from medclf.overview.run_groups import RunGroup, group_runs, training_seconds
 from medclf.overview.runs import EMPTY, RunEntry
 from medclf.utils.errors import format_list
 from medclf.utils.text_escaping import escape_markdown, markdown_table
 
-METRICS = ("accuracy", "balanced_accuracy", "auroc_macro")
 LONGEST = 48
 """Characters of a value in a cell; CSV files have them all."""
 
 
-def leaderboard(entries: Sequence[RunEntry], metrics: Sequence[str] = METRICS) -> str:
+def leaderboard(entries: Sequence[RunEntry], metrics: Sequence[str] = LEADERBOARD) -> str:
     """The settings as a Markdown table, the best by validation of each dataset marked, and unfinished runs by name."""
     settings = group_runs(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
     head, rows = format_cells(settings, metrics)
@@ -34,7 +34,10 @@ READING = (
 
 
 def format_cells(
-    settings: Sequence[RunGroup], metrics: Sequence[str], columns: Sequence[str] = ()
+    settings: Sequence[RunGroup],
+    metrics: Sequence[str],
+    columns: Sequence[str] = (),
+    label: Callable[[str], str] = str,
 ) -> tuple[list[str], list[list[str]]]:
     """Head and rows of the table as text.
 
@@ -42,9 +45,10 @@ def format_cells(
         settings: in order.
         metrics: of test.
         columns: keys of the configuration to be shown.
+        label: returns what a metric is called; by default its name.
     """
     head = ["#", "dataset", "model", "differs in", *columns, "runs", "test images (patients)", "validation"]
-    head += [*(f"test {name}" for name in metrics), "training"]
+    head += [*(f"test {label(name)}" for name in metrics), "training"]
     rows = []
     for setting in settings:
         row = [str(setting.number), setting.dataset, setting.model + (" (best)" if setting.best else "")]
@@ -81,11 +85,11 @@ def _cell(value: Any) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-LONGEST // 2 + 1 :]}"
 
 
-def list_reasons(settings: Sequence[RunGroup]) -> list[str]:
-    """In sentences why a mean, or its interval, is not there."""
+def list_reasons(settings: Sequence[RunGroup], label: Callable[[str], str] = str) -> list[str]:
+    """Return in sentences why a mean, or its interval, is not there; ``label`` returns what a metric is called."""
     return [
-        f"{setting.label} of {setting.dataset}: {'' if math.isnan(mean.value) else 'the interval of '}test {name} is "
-        f"not defined: {mean.reason}."
+        f"{setting.label} of {setting.dataset}: {'' if math.isnan(mean.value) else 'the interval of '}test "
+        f"{label(name)} is not defined: {mean.reason}."
         for setting in settings
         for name, mean in setting.test.items()
         if mean.reason

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from medclf.comparison.conclusions import format_conclusion
 from medclf.evaluation.predictions import save_predictions
 from medclf.evaluation.summary import metrics_frame
+from medclf.metric_registry import metric_label, metric_phrase
 from medclf.overview.cross_validation import OutOfFold
 from medclf.overview.markdown import (
     FOLDS,
@@ -102,17 +103,21 @@ def render_page(result: Overview, pictures: Sequence[Plot], files: Mapping[str, 
     return environment.get_template("report.html.j2").render(
         title=format_title(result),
         summary=format_summary(result),
-        best=format_best_lines(result),
-        table=format_cells(result.settings, result.metrics, result.columns) if result.settings else None,
+        best=format_best_lines(result, metric_phrase),
+        table=format_cells(result.settings, result.metrics, result.columns, metric_phrase) if result.settings else None,
         marked=[setting.best for setting in result.settings],
         comparisons=[
-            (format_heading(pairs), format_difference_cells(pairs), format_conclusions(pairs))
+            (
+                format_heading(pairs),
+                format_difference_cells(pairs, metric_label),
+                format_conclusions(pairs, metric_phrase),
+            )
             for pairs in group_by_best(result)
         ],
-        folds=format_fold_cells(result) if result.joined else None,
+        folds=format_fold_cells(result, metric_label) if result.joined else None,
         folds_words=FOLDS,
         unfinished=select_unfinished(result.entries),
         pictures=[(p.name, p.caption, base64.b64encode(files[p.name]).decode()) for p in pictures],
-        notes=list_notes(result),
+        notes=list_notes(result, metric_phrase),
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medclf.comparison.conclusions import LOSSES, is_concluded
+from medclf.comparison.conclusions import is_concluded
 from medclf.comparison.paired_tests import Difference
+from medclf.metric_registry import metric_title
 from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label
 
 MAX_PAIRS = 40
@@ -15,10 +16,14 @@ LABEL = 60
 """Characters of a classifier's name."""
 
 
-def differences_plot(differences: Sequence[Difference]) -> Plot:
-    """A panel a metric: the difference of each pair with its interval, filled where a difference is concluded.
+def differences_plot(differences: Sequence[Difference], num_classes: int | None = None) -> Plot:
+    """Draw a panel a metric: the difference of each pair with its interval, filled where a difference is concluded.
 
     Of more than 40 pairs the first 40.
+
+    Args:
+        differences: of every pair and metric.
+        num_classes: number of classes, where it is known.
     """
     metrics = list(dict.fromkeys(row.metric for row in differences))
     every = len(differences) // len(metrics)
@@ -31,6 +36,7 @@ def differences_plot(differences: Sequence[Difference]) -> Plot:
     grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
     for axes, metric in zip(grid.flat, metrics, strict=False):
         _panel(axes, [row for row in differences if row.metric == metric][:MAX_PAIRS])
+        axes.set_title(metric_title(metric, num_classes), fontsize="medium")
     for axes in grid.flat[len(metrics) :]:
         axes.set_axis_off()
     caption = "Differences with 95 % intervals; filled and blue: a difference is concluded"
@@ -49,7 +55,6 @@ def _panel(axes: Axes, rows: Sequence[Difference]) -> None:
             axes.text(0.5, place, "not defined", transform=axes.get_yaxis_transform(), ha="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [_pair_label(row) for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_title(rows[0].metric + (" (less is better)" if rows[0].metric in LOSSES else ""), fontsize="medium")
     axes.tick_params(axis="x", labelsize=8)
     axes.locator_params(axis="x", nbins=5)
     axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)

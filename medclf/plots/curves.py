@@ -14,6 +14,7 @@ from medclf.evaluation.curves import (
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
+from medclf.metric_registry import metric_label
 from medclf.plots.style import (
     COLOURS,
     GREY,
@@ -44,7 +45,7 @@ def roc_plot(evaluation: Evaluation) -> Plot:
     shown, note = _most_frequent(evaluation.test, data)
     figure, axes = new_axes()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
-    _curves(axes, shown, "false_positive_rate", "sensitivity", evaluation.metrics["test"], "auroc", "AUROC")
+    _curves(axes, shown, "false_positive_rate", "sensitivity", evaluation.metrics["test"], "auroc")
     found = evaluation.metrics["test"].overall
     if "specificity" in found and len(data):
         at = (1 - found["specificity"].value, found["sensitivity"].value)
@@ -65,7 +66,7 @@ def precision_recall_plot(evaluation: Evaluation) -> Plot:
     for place, label in enumerate(shown["class"].unique()):
         share = float((test.target == test.classes.index(label)).mean())
         axes.axhline(share, color=COLOURS[place % len(COLOURS)], linewidth=0.8, linestyle=":")
-    _curves(axes, shown, "recall", "precision", evaluation.metrics["test"], "average_precision", "AP")
+    _curves(axes, shown, "recall", "precision", evaluation.metrics["test"], "average_precision")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axes.set_title(f"Precision-recall curve, test, n = {len(test)}", fontsize="medium")
     add_legend(figure, axes)
@@ -79,10 +80,10 @@ def _most_frequent(test: Predictions, data: pd.DataFrame) -> tuple[pd.DataFrame,
     return data[data["class"].isin([test.classes[place] for place in places])], note
 
 
-def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, name: str, shown: str) -> None:
+def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, name: str) -> None:
     for place, (label, rows) in enumerate(data.groupby("class", sort=False)):
         line = get_line_style(place)
-        text = f"{escape_label(str(label))}: {shown} {metrics.per_class[str(label)][name]}"
+        text = f"{escape_label(str(label))}: {metric_label(name)} {metrics.per_class[str(label)][name]}"
         axes.plot(rows[x], rows[y], label=text, linewidth=1.8, **line)
         if data["class"].nunique() <= BANDS:
             axes.fill_between(rows[x], rows["low"], rows["high"], color=line["color"], alpha=0.15, linewidth=0)

@@ -1,23 +1,23 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medclf.metric_registry import LEARNING_CURVES, metric_label
 from medclf.plots.style import DPI, Plot, get_line_style
 
 COLUMNS = 3
-SHOWN = (
-    "loss", "auroc_macro", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "precision_macro", "f1_macro",
-)  # fmt: skip
 PANELS = 6
 
 
-def learning_curves_plot(history: pd.DataFrame, best_epoch: int | None) -> Plot | None:
+def learning_curves_plot(history: pd.DataFrame, best_epoch: int | None, num_classes: int | None = None) -> Plot | None:
     """Loss and metrics of train and validation by epoch, a panel each; None where no epoch was logged.
 
     Args:
         history: a row an epoch, columns ``epoch`` and ``train/<metric>``, ``val/<metric>``.
         best_epoch: of the checkpoint that was tested.
+        num_classes: number of classes, where it is known.
     """
-    names = [name for name in SHOWN if any(f"{part}/{name}" in history for part in ("train", "val"))][:PANELS]
+    logged = [name for name in LEARNING_CURVES if any(f"{part}/{name}" in history for part in ("train", "val"))]
+    names = logged[:PANELS]
     if history.empty or not names:
         return None
     rows = -(-len(names) // COLUMNS)
@@ -34,7 +34,7 @@ def learning_curves_plot(history: pd.DataFrame, best_epoch: int | None) -> Plot 
                 )
         if best_epoch is not None:
             axes.axvline(best_epoch, color="black", linewidth=0.8, linestyle=":")
-        axes.set_title(name, fontsize="medium")
+        axes.set_title(metric_label(name, num_classes), fontsize="medium")
         axes.set_xlabel("epoch", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.xaxis.get_major_locator().set_params(integer=True)

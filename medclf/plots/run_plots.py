@@ -78,9 +78,9 @@ def draw_run_plots(
     test, config = evaluation.test, evaluation.config
     pictures = [confusion_plot(predictions, part) for part, predictions in reversed(evaluation.predictions.items())]
     pictures += draw_curve_plots(evaluation)
-    found = [subgroup_plot(evaluation.subgroups)]
+    found = [subgroup_plot(evaluation.subgroups, len(test.classes))]
     if history is not None:
-        found.append(learning_curves_plot(history, best_epoch))
+        found.append(learning_curves_plot(history, best_epoch, len(test.classes)))
     if seen is not None:
         found += [
             misclassified_gallery(test, seen, config.gallery),

@@ -1,15 +1,20 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medclf.metric_registry import metric_label
 from medclf.plots.style import COLOURS, DPI, Plot, escape_label
 
 MOST = 60
 
 
-def subgroup_plot(data: pd.DataFrame) -> Plot | None:
-    """Each metric of each subgroup with its interval, a panel a metric; None where there are no subgroups.
+def subgroup_plot(data: pd.DataFrame, num_classes: int | None = None) -> Plot | None:
+    """Draw each metric of each subgroup with its interval, a panel a metric; None where there are no subgroups.
 
     Where there are more than 60, as of a column that names each patient, the first 60 of those that can be judged.
+
+    Args:
+        data: table of subgroups and their metrics.
+        num_classes: number of classes, where it is known.
     """
     shown = _shown(data)
     if shown.empty:
@@ -30,7 +35,7 @@ def subgroup_plot(data: pd.DataFrame) -> Plot | None:
         for place in rows.index[rows["estimate"].isna()]:
             axes.text(0.5, place, "too few to judge", ha="center", va="center", fontsize=7, color="#555555")
         axes.set(xlim=(-0.02, 1.02), ylim=(len(labels) - 0.5, -0.5))
-        axes.set_title(metric, fontsize="medium")
+        axes.set_title(metric_label(metric, num_classes), fontsize="medium")
         axes.set_yticks(range(len(labels)), labels if panel == 0 else [""] * len(labels), fontsize=8)
         axes.grid(True, axis="x", color="#e4e4e4", linewidth=0.6)
     left_out = len(data) - len(shown)

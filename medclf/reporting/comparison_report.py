@@ -10,8 +10,8 @@ from medclf.comparison.compare import Comparison
 from medclf.comparison.conclusions import format_conclusion, format_conclusions, format_p_value, list_cautions
 from medclf.comparison.paired_tests import Difference
 from medclf.evaluation.estimates import Estimate
-from medclf.evaluation.predictions import Predictions
 from medclf.evaluation.summary import metrics_frame
+from medclf.metric_registry import published_rows
 from medclf.plots.comparison import differences_plot
 from medclf.utils.atomic_write import write_bytes, write_csv, write_text
 from medclf.utils.terminal import escape_control
@@ -36,25 +36,19 @@ def _overview(result: Comparison) -> str:
     numbers = {name: at for at, name in enumerate(test.classes)}
     rows = [
         (title, *(_estimate(metrics.overall[name]) for metrics in result.found.values()))
-        for title, name in _overview_rows(test)
+        for title, name in _overview_rows(result)
     ]
     head = f"- **Classes:** `{escape_markdown(str(numbers))}`\n- **Test Data Size:** `{len(test)}`\n\n"
     return head + markdown_table(("Metric", *result.found), rows) + _reasons(result)
 
 
-def _overview_rows(test: Predictions) -> list[tuple[str, str]]:
-    if test.positive is None:
-        of, names = "weighted", ("recall_weighted", "precision_weighted", "f1_weighted")
-    else:
-        of, names = test.classes[test.positive], ("sensitivity", "ppv", "f1_positive")
-    titles = [f"{title} ({of})" for title in ("Recall", "Precision", "F1 Score")]
-    auroc = "AUROC" if test.positive is not None else "AUROC (macro)"
-    ends = [(auroc, "auroc_macro"), ("Balanced accuracy", "balanced_accuracy")]
-    return [("Accuracy", "accuracy"), *zip(titles, names, strict=True), *ends]
+def _overview_rows(result: Comparison) -> list[tuple[str, str]]:
+    test = result.test
+    return published_rows(None if test.positive is None else test.classes[test.positive])
 
 
 def _reasons(result: Comparison) -> str:
-    shown = [(title, label, metrics.overall[name].reason) for title, name in _overview_rows(result.test)
+    shown = [(title, label, metrics.overall[name].reason) for title, name in _overview_rows(result)
              for label, metrics in result.found.items()]  # fmt: skip
     return "".join(
         "\n\n" + escape_markdown(f"{title} of {label}: {reason}") for title, label, reason in shown if reason
@@ -99,4 +93,4 @@ def save_comparison(result: Comparison, written: str, folder: Path) -> None:
     rows["conclusion"] = [format_conclusion(row, len(result.pairs)) for row in result.differences]
     write_csv(folder / "comparison.csv", rows)
     write_csv(folder / "table.csv", metrics_frame(result.found).rename(columns={"split": "run"}))
-    write_bytes(folder / "differences.png", differences_plot(result.differences).png())
+    write_bytes(folder / "differences.png", differences_plot(result.differences, len(result.test.classes)).png())

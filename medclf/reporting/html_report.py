@@ -15,7 +15,7 @@ from markupsafe import Markup
 from medclf.comparison.conclusions import format_conclusion, format_p_value
 from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
-from medclf.metric_registry import headline_names
+from medclf.metric_registry import METRICS, THRESHOLD_RATES, card_names, headline_names, metric_label, metric_phrase
 from medclf.plots.style import Plot
 from medclf.reporting.limitations import list_limitations
 from medclf.reporting.run_summary import RunSummary
@@ -91,10 +91,12 @@ def build_context(evaluation: Evaluation, about: RunSummary) -> dict[str, Any]:
         "classes": classes,
         "class_names": format_list(classes, MAX_NAMES),
         "headline": {name: test.overall[name] for name in shown},
+        "cards": {name: test.overall[name] for name in card_names(len(classes)) if name in test.overall},
         "overall": test.overall,
         "per_class": test.per_class,
         "class_metrics": list(next(iter(test.per_class.values()))),
         "counts": None if counts is None else _rows(counts),
+        "rates": THRESHOLD_RATES,
         "points": [{**row, "rule": WORDS.get(row["rule"], row["rule"])} for row in _records(evaluation.points)],
         "calibration": evaluation.calibration,
         "subgroups": _records(evaluation.subgroups[:MAX_SUBGROUPS]),
@@ -108,7 +110,9 @@ def build_context(evaluation: Evaluation, about: RunSummary) -> dict[str, Any]:
         "isnan": math.isnan,
         "number": _number,
         "p_value": lambda p: format_p_value(p).removeprefix("= "),
-        "conclusion": format_conclusion,
+        "conclusion": lambda row: format_conclusion(row, name=metric_phrase(row.metric)),
+        "label": lambda name: metric_label(name, len(classes)),
+        "description": lambda name: METRICS[name].description,
     }
 
 

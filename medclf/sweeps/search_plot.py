@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from medclf.metric_registry import monitor_label
 from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label
 
 COLUMNS = 4
@@ -40,7 +41,7 @@ def search_plot(searched: SearchTrials) -> Plot:
         axes = figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS])
         _draw_key(axes, searched, key)
         if place % COLUMNS == 0:
-            axes.set_ylabel(escape_label(searched.monitor), fontsize=8)
+            axes.set_ylabel(escape_label(monitor_label(searched.monitor)), fontsize=8)
     caption = "Each trial of the search and the best so far; below, the value by each setting that was searched."
     return Plot("search", figure, caption, searched.table)
 
@@ -64,7 +65,7 @@ def _draw_trials(axes: Axes, searched: SearchTrials) -> None:
         low = [0.03] * len(broken)
         axes.plot(broken["trial"], low, "x", color="black", transform=axes.get_xaxis_transform(), label="not finished")
     axes.set_xlabel("trial", fontsize=8)
-    axes.set_ylabel(escape_label(searched.monitor), fontsize=8)
+    axes.set_ylabel(escape_label(monitor_label(searched.monitor)), fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     _tidy(axes)

@@ -6,20 +6,14 @@ from typing import Any, NamedTuple
 
 from medclf.config.run_files import read_metrics
 from medclf.inference.metadata import ModelMetadata
+from medclf.metric_registry import demo_names, metric_label
 from medclf.utils.run_dir import Run
-
-SHOWN = {
-    "auroc_macro": "mean AUROC",
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-}
-SHOWN_BINARY = {"auroc_macro": "AUROC", "sensitivity": "sensitivity", "specificity": "specificity"}
 
 
 class HeadlineMetric(NamedTuple):
-    """A metric of the test split: its value, its 95 % interval or nothing, and of how many images it tells."""
+    """A metric of the test split: its label, its value, its 95 % interval or nothing, and the images that it counts."""
 
-    name: str
+    label: str
     value: str
     interval: str
     n: int
@@ -35,11 +29,12 @@ def get_headline_metrics(path: Path, facts: ModelMetadata) -> list[HeadlineMetri
     if not run.metrics.is_file():
         return []
     test: Mapping[str, Any] = read_metrics(run).get("test") or {}
-    names = SHOWN_BINARY if len(facts.classes) == 2 else SHOWN
-    return [_figure(test, name, shown) for name, shown in names.items() if test.get(name) is not None]
+    count = len(facts.classes)
+    names = [name for name in demo_names(count) if test.get(name) is not None]
+    return [_figure(test, name, metric_label(name, count)) for name in names]
 
 
-def _figure(test: Mapping[str, Any], name: str, shown: str) -> HeadlineMetric:
+def _figure(test: Mapping[str, Any], name: str, label: str) -> HeadlineMetric:
     low, high = test.get("interval_95", {}).get(name, (None, None))
     interval = "" if low is None else f"{low:.3f} to {high:.3f}"
-    return HeadlineMetric(shown, f"{test[name]:.3f}", interval, test.get("n_of", {}).get(name, 0))
+    return HeadlineMetric(label, f"{test[name]:.3f}", interval, test.get("n_of", {}).get(name, 0))

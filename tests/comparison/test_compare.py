@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 from helpers.run_folders import FOUR, make_run, predictions
 
-from medclf.comparison.compare import BINARY, MULTICLASS, select_metrics, select_predictions
+from medclf.comparison.compare import select_metrics, select_predictions
 from medclf.comparison.sources import read_sources
 from medclf.evaluation.estimates import estimate_metrics
 from medclf.evaluation.predictions import save_predictions, select_split
+from medclf.metric_registry import comparison_names
 from medclf.utils.errors import ConfigError, DataError, MedclfError
 
 
@@ -75,8 +76,8 @@ def test_the_metrics():
     two, four = (
         estimate_metrics(select_split(predictions(classes=names), "test"), 100) for names in (("a", "b"), FOUR)
     )
-    assert select_metrics(None, two) == list(BINARY)
-    assert select_metrics(None, four) == list(MULTICLASS)
+    assert select_metrics(None, two) == list(comparison_names(2))
+    assert select_metrics(None, four) == list(comparison_names(4))
     assert select_metrics(["mcc", "brier", "mcc"], two) == ["mcc", "brier"]
     with pytest.raises(ConfigError, match=r"metrics=acuracy: there is no such metric; did you mean 'accuracy'\?"):
         select_metrics(["acuracy"], two)

@@ -3,14 +3,18 @@ import math
 import pytest
 from helpers.run_folders import differences, table
 
-from medclf.comparison.compare import BINARY, MULTICLASS
 from medclf.comparison.conclusions import format_conclusion, format_p_value, is_concluded
 from medclf.comparison.paired_tests import DELONG, MCNEMAR, Difference
+from medclf.metric_registry import comparison_names
 
 
 @pytest.mark.parametrize(
     ("classes", "metrics", "images_each"),
-    [(("a", "b"), BINARY, 1), (("a", "b"), BINARY, 2), (("a", "b", "c", "d"), MULTICLASS, 1)],
+    [
+        (("a", "b"), comparison_names(2), 1),
+        (("a", "b"), comparison_names(2), 2),
+        (("a", "b", "c", "d"), comparison_names(4), 1),
+    ],
 )
 def test_the_same_predictions_do_not_differ(classes, metrics, images_each):
     same = table(classes=classes, images_each=images_each)
@@ -20,7 +24,8 @@ def test_the_same_predictions_do_not_differ(classes, metrics, images_each):
 
 
 @pytest.mark.parametrize(
-    ("classes", "metrics"), [(("NORMAL", "PNEUMONIA"), BINARY), (("a", "b", "c", "d"), MULTICLASS)]
+    ("classes", "metrics"),
+    [(("NORMAL", "PNEUMONIA"), comparison_names(2)), (("a", "b", "c", "d"), comparison_names(4))],
 )
 def test_the_better_one_is_concluded_better_in_either_order(classes, metrics):
     tables = {"poor": table(0.2, 1, 400, classes), "good": table(3.0, 2, 400, classes)}

@@ -6,8 +6,8 @@ import pytest
 from helpers.run_folders import differences, table
 from scipy.stats import norm
 
-from medclf.comparison.compare import BINARY
 from medclf.comparison.paired_tests import BOOTSTRAP, DELONG, MCNEMAR, bootstrap_p_value, holm_correction, mcnemar_test
+from medclf.metric_registry import comparison_names
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,9 @@ def test_each_metric_is_corrected_for_the_number_of_pairs():
 def test_rows_in_another_order_change_nothing():
     first, second = table(0.5, 1), table(1.0, 2)
     mixed = second.sample(frac=1, random_state=0)[["prob_PNEUMONIA", *second.columns.drop("prob_PNEUMONIA")]]
-    assert differences({"a": first, "b": mixed}, BINARY) == differences({"a": first, "b": second}, BINARY)
+    assert differences({"a": first, "b": mixed}, comparison_names(2)) == differences(
+        {"a": first, "b": second}, comparison_names(2)
+    )
 
 
 def test_names_of_patients_do_not_matter():

@@ -8,7 +8,8 @@ import pytest
 from helpers.prediction_samples import sample
 
 from medclf.evaluation.estimates import estimate_metrics
-from medclf.evaluation.subgroups import BINARY, COLUMNS, MULTICLASS, compute_subgroups, validate_subgroups
+from medclf.evaluation.subgroups import COLUMNS, compute_subgroups, validate_subgroups
+from medclf.metric_registry import subgroup_names
 from medclf.utils.errors import ConfigError
 
 N = 120
@@ -29,7 +30,7 @@ def test_the_same_as_the_estimates_of_a_part(classes, sexes):
     everything = made(classes, sex=sexes)
     found = compute_subgroups(everything, ["sex"], 200, seed=3)
     assert list(found) == COLUMNS
-    assert list(found["metric"]) == 2 * list(MULTICLASS if classes == 3 else BINARY)
+    assert list(found["metric"]) == 2 * list(subgroup_names(classes))
     for value in ("female", "male"):
         part = everything.subset(sexes == value)
         expected = estimate_metrics(part, 200, 3).overall

@@ -11,13 +11,12 @@ from helpers.prediction_samples import called, sample
 from medclf.evaluation.estimates import Estimate, Metrics, estimate_metrics
 from medclf.evaluation.summary import (
     COLUMNS,
-    PER_CLASS,
     metrics_frame,
     metrics_table,
     metrics_to_json,
     read_metrics_frame,
 )
-from medclf.metric_registry import HEADLINE, HEADLINE_BINARY, headline_names, metric_names, monitor_names
+from medclf.metric_registry import CLASS_SUMMARY, headline_names, metric_names, monitor_names
 from medclf.utils.atomic_write import write_csv
 from medclf.utils.errors import DataError
 
@@ -48,11 +47,11 @@ def test_table_for_a_person():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_table_shows_the_headline(classes):
     metrics = estimate_metrics(sample(classes, 50, 0, "skilled"), 100, prevalence=0.1 if classes == 2 else None)
-    names = list(HEADLINE_BINARY if classes == 2 else HEADLINE)
+    names = list(headline_names(classes))
     if classes == 2:
         names += ["ppv_at_prevalence", "npv_at_prevalence"]
     else:
-        names += [f"{name} of {label}" for label in "abc" for name in PER_CLASS]
+        names += [f"{name} of {label}" for label in "abc" for name in CLASS_SUMMARY]
     lines = metrics_table(metrics, "val").splitlines()[1 : 1 + len(names)]
     assert [line.split("   ")[0].strip() for line in lines] == names
 
@@ -113,8 +112,7 @@ def test_no_images():
 def test_names():
     assert metric_names(3) == metric_names(7) == metric_names(2)[: len(metric_names(3))]
     assert monitor_names(("accuracy",)) == ("val/loss", "val/accuracy")
-    assert headline_names(2) == HEADLINE_BINARY
-    assert headline_names(np.int64(4)) == HEADLINE
+    assert headline_names(np.int64(4)) == headline_names(3) != headline_names(2)
 
 
 def test_a_metrics_file_is_read_to_the_last_bit_and_a_damaged_one_named(tmp_path):

@@ -74,6 +74,8 @@ def test_the_best_is_chosen_on_validation_whatever_the_test_says(report):
     assert "The best of livers by validation (val/auroc_macro 0.900), of 2 settings: #1 cnn." in answer.out
     page = Path("out/report.html").read_text(encoding="utf-8")
     assert "Selected on validation, reported on test" in page
+    assert "<th>test balanced accuracy</th>" in page and "<td>Balanced accuracy</td>" in page
+    assert "test balanced_accuracy" in answer.out and "balanced_accuracy" not in page
     assert "The best is chosen by the mean on validation" in page
 
 

@@ -9,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from medclf.comparison.paired_tests import compute_differences, holm_correction
 from medclf.evaluation.bootstrap import bootstrap_metrics, draw_resamples
 from medclf.evaluation.estimates import estimate_metrics
+from medclf.metric_registry import BOOTSTRAP
 from medclf.overview.paired import compare_with_best
 from medclf.overview.pooling import Population, Resampler, compute_interval
 from medclf.overview.pooling import test_means as means_of
@@ -102,11 +103,11 @@ def test_other_patients_under_the_same_names_are_refused(tmp_path):
 
 def test_what_has_no_interval_says_why():
     assert (
-        compute_interval("accuracy", 1.0, np.ones(100))[2]
+        compute_interval(BOOTSTRAP, 1.0, np.ones(100))[2]
         == "the same in every resample, from which no interval can be told"
     )
     drawn = np.where(np.arange(100) < 10, np.nan, 0.5)
-    assert compute_interval("accuracy", 1.0, drawn)[2] == "not defined in 10% of the resamples"
+    assert compute_interval(BOOTSTRAP, 1.0, drawn)[2] == "not defined in 10% of the resamples"
 
 
 def test_single_runs_are_compared_as_medclf_compare_does(tmp_path):

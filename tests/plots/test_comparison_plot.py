@@ -8,7 +8,7 @@ def test_the_picture_has_a_panel_a_metric_and_a_row_a_pair():
     figure = differences_plot(differences(tables, ["accuracy", "brier", "mcc", "ppv"])).figure
     figure.canvas.draw()
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles == ["accuracy", "brier (less is better)", "mcc", "ppv", "", ""]
+    assert titles == ["Accuracy", "Brier score (lower is better)", "MCC", "PPV", "", ""]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [
         r"b\$x\$" "\n- a",
         "c\n- a",

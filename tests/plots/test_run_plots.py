@@ -200,13 +200,14 @@ def test_subgroups(long):
     value = "a hospital with a long name in " if long else ""
     sites = [f"{value}{'north' if at % 3 else 'south'}" for at in range(200)]
     evaluation = evaluated(["a", "b"], n=200, columns={"site": sites, "sex": ["f", "", "m", "m"] * 50})
-    picture = subgroup_plot(evaluation.subgroups)
+    picture = subgroup_plot(evaluation.subgroups, 2)
     box = picture.figure.get_tightbbox(drawn(picture))
     assert box.x0 > -0.01
     assert box.x1 < picture.figure.get_size_inches()[0] + 0.01
     shown = {text.get_text() for text in picture.figure.findobj(Text)}
     assert "sex = missing (n = 50)" in shown
     assert "too few to judge" in shown or evaluation.subgroups["estimate"].notna().all()
+    assert [axes.get_title() for axes in picture.figure.axes] == ["Accuracy", "Sensitivity", "Specificity", "AUROC"]
     assert picture.data.equals(evaluation.subgroups)
 
 
@@ -227,8 +228,8 @@ def test_learning_curves_draw_the_epochs_that_there_are():
     frame.loc[[0, 2], "val/loss"] = np.nan
     picture = learning_curves_plot(frame, 2)
     panels = {axes.get_title(): axes for axes in picture.figure.axes if axes.get_title()}
-    assert list(panels) == ["loss", "accuracy", "sensitivity"]
-    train, validation, best = panels["loss"].lines
+    assert list(panels) == ["Loss", "Accuracy", "Sensitivity"]
+    train, validation, best = panels["Loss"].lines
     assert train.get_xdata().tolist() == [0, 1, 2, 3]
     assert validation.get_xdata().tolist() == [1, 3]
     assert validation.get_ydata().tolist() == frame["val/loss"].dropna().tolist()

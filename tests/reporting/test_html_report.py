@@ -8,7 +8,7 @@ import pytest
 from helpers.evaluations import evaluated, history, seen
 
 from medclf.config.composition import Composer
-from medclf.metric_registry import headline_names
+from medclf.metric_registry import headline_names, metric_label
 from medclf.reporting.limitations import list_limitations
 from medclf.reporting.run_summary import RunSummary, summarize_table
 from medclf.reporting.write import write_outcome
@@ -105,10 +105,19 @@ def test_every_headline_value_stands_there_with_its_interval(run):
     page = Page(text(folder)).text
     for name in headline_names(2):
         found = evaluation.metrics["test"].overall[name]
-        assert f"{name} {found.value:.4f} {found.low:.3f} to {found.high:.3f} {found.n}" in page
+        assert f"{metric_label(name, 2)} {found.value:.4f} {found.low:.3f} to {found.high:.3f} {found.n}" in page
     for name in ("accuracy", "sensitivity"):
         found = evaluation.metrics["test"].overall[name]
-        assert f"{name} {found.value:.3f} {found.low:.3f} to {found.high:.3f} (n = {found.n})" in page
+        assert f"{metric_label(name, 2)} {found.value:.3f} {found.low:.3f} to {found.high:.3f} (n = {found.n})" in page
+
+
+def test_metrics_have_labels_on_the_page_and_in_the_model_card(run):
+    page, card = Page(text(run[1])).text, text(run[1], "model_card.md")
+    assert "class Sensitivity Specificity PPV NPV F1 AUROC Average precision" in page
+    assert "Log loss Brier score Calibration error before the temperature" in page
+    for name in headline_names(2):
+        assert f"| {metric_label(name, 2)} | " in card
+        assert "_" not in name or (name not in page and name not in card), name
 
 
 def test_limits_findings_and_the_line_that_repeats_it_stand_there(run):
@@ -171,7 +180,7 @@ def test_the_model_card_has_the_numbers_of_both_checklists_and_marks_what_only_t
     for item in ("3a", "5a", "6b", "12a", "12e", "18e", "20a", "23a", "26"):
         assert re.search(rf"\b{item}\b", card), item
     found = run[0].metrics["test"].overall["accuracy"]
-    assert f"| accuracy | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {found.n} | Wilson |" in card
+    assert f"| Accuracy | {found.value:.3f} [{found.low:.3f}, {found.high:.3f}] | {found.n} | Wilson |" in card
 
 
 def test_the_tables_of_the_model_card_have_as_many_cells_in_each_row(run):

@@ -84,13 +84,13 @@ def test_names_are_no_html(engine, content):
 def test_figures(finished, tmp_path):
     run = Run(finished[0])
     facts = read_metadata(run.best_facts)
-    figures = {figure.name: figure for figure in get_headline_metrics(run.best_facts, facts)}
+    figures = {figure.label: figure for figure in get_headline_metrics(run.best_facts, facts)}
     test = read_json(run.metrics)["test"]
-    assert list(figures) == ["AUROC", "sensitivity", "specificity"]
+    assert list(figures) == ["AUROC", "Sensitivity", "Specificity"]
     assert figures["AUROC"].value == f"{test['auroc_macro']:.3f}"
     low, high = test["interval_95"]["auroc_macro"]
     assert figures["AUROC"].interval == f"{low:.3f} to {high:.3f}"
-    assert figures["sensitivity"].n + figures["specificity"].n == test["n"]
+    assert figures["Sensitivity"].n + figures["Specificity"].n == test["n"]
     assert "0.5" in render_page(facts, list(figures.values()), 1)
     # a model that was copied out of its run brings none
     shutil.copy(run.best_facts, tmp_path / "best.json")
