@@ -22,6 +22,9 @@ MAX_SHOWN_CLASSES = 20
 """Classes whose metrics a table, a plot or a sentence shows; the CSV files have them all."""
 
 
+_PROPER_NOUNS = ("Brier", "Cohen")
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric and what has to be known to show, estimate and compare it.
@@ -73,9 +76,6 @@ class Metric:
         return self.label if keeps_capital else self.label[0].lower() + self.label[1:]
 
 
-_PROPER_NOUNS = ("Brier", "Cohen")
-
-
 def _rate(name: str, label: str, description: str, needs: Needed, test: str = BOOTSTRAP) -> Metric:
     """Return a proportion of the images or calls that ``needs`` names."""
     return Metric(
@@ -105,9 +105,9 @@ def _mean(
 ) -> Metric:  # fmt: skip
     """Return a mean over the classes, plain or weighted by their images, or the value of the positive class."""
     description = {
-        "macro": f"mean of each class's {of.label}",
-        "weighted": f"mean of each class's {of.label}, weighted by its images",
-        "positive class": f"{of.label} of the positive class",
+        "macro": f"mean of each class's {of.phrase}",
+        "weighted": f"mean of each class's {of.phrase}, weighted by its images",
+        "positive class": f"{of.phrase} of the positive class",
     }[average]
     return Metric(
         name, label, description, average, of.name, basis=of.basis, interval=interval, test=test, needs=of.needs,
@@ -322,6 +322,12 @@ def monitor_label(monitor: str) -> str:
     """Return the label of a monitor for people; one that is no known metric is shown as it is."""
     metric = METRICS.get(_logged_name(monitor))
     return monitor if metric is None else metric.label
+
+
+def monitor_phrase(monitor: str) -> str:
+    """Return what a monitor is called inside a sentence; one that is no known metric is shown as it is."""
+    metric = METRICS.get(_logged_name(monitor))
+    return monitor if metric is None else f"validation {metric.phrase}"
 
 
 def monitored_metric(monitor: str) -> str:

@@ -208,4 +208,5 @@ def test_monitors():
     assert registry.monitored_metric("val/loss") == "log_loss"
     assert registry.monitored_metric("val/f1_macro") == "f1_macro"
     assert registry.monitor_label("val/loss") == "Loss"
-    assert registry.monitor_label("val/mine") == "val/mine"
+    assert registry.monitor_phrase("val/balanced_accuracy") == "validation balanced accuracy"
+    assert registry.monitor_label("val/mine") == registry.monitor_phrase("val/mine") == "val/mine"

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medclf.metric_registry import METRICS, metric_title, monitor_label, monitored_metric
+from medclf.metric_registry import METRICS, metric_title, monitor_label, monitor_phrase, monitored_metric
 from medclf.overview.pooling import get_value
 from medclf.overview.run_groups import RunGroup
 from medclf.overview.tables import find_differing_keys
@@ -144,8 +144,9 @@ def scatter_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
     axes.set_ylabel(f"test: {METRICS[metric].label}")
     _legend(figure, axes)
     caption = (
-        f"{settings[0].dataset}: {monitor} of the chosen checkpoint against test {METRICS[metric].phrase}, a dot a "
-        "run, a diamond the mean of a setting" + ("; dotted: equal." if "loss" not in metric else ".")
+        f"{settings[0].dataset}: {monitor_phrase(monitor)} of the chosen checkpoint against test "
+        f"{METRICS[metric].phrase}, a dot a run, a diamond the mean of a setting"
+        + ("; dotted: equal." if "loss" not in metric else ".")
     )
     return Plot(f"validation_and_test_{name}", figure, caption, data)
 
@@ -176,7 +177,7 @@ def curves_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
     axes.locator_params(axis="x", integer=True)
     _legend(figure, axes)
     data = pd.concat([history.assign(number=settings[place].number, run=run) for place, run, history in known])
-    caption = f"{settings[0].dataset}: {monitor} of each epoch, a line a finished run."
+    caption = f"{settings[0].dataset}: {monitor_phrase(monitor)} of each epoch, a line a finished run."
     return Plot(f"validation_curves_{name}", figure, caption, data)
 
 
