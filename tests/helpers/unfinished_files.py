@@ -44,7 +44,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from medclf.utils.run_dir import lock_run
-with claimed(Path(sys.argv[1]), "hydra.run.dir"):
+with lock_run(Path(sys.argv[1]), "hydra.run.dir"):
     print("held", flush=True)
     sys.stdin.read()
 """
