@@ -15,7 +15,7 @@ from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import PARTS, ImageTable
-from medclf.data.scan import build_image_table, scan_dataset
+from medclf.data.scan import RunImages, load_run_images
 from medclf.data.training_overlap import save_fingerprints
 from medclf.evaluation.subgroups import validate_subgroups
 from medclf.inference.precision import choose_precision
@@ -39,8 +39,13 @@ TERMINATED = 143
 """Exit code after SIGTERM, as shells have it."""
 
 
-def train_and_test(config: TrainConfig, folder: Path) -> float:
+def train_and_test(config: TrainConfig, folder: Path, images: RunImages | None = None) -> float:
     """Train, choose the best checkpoint on validation, test it once, and leave everything in the run folder.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        images: of the run, where they are scanned already; None: they are scanned here.
 
     Returns:
         The best value of ``config.monitor``; NaN after ``trainer.fast_dev_run``, which keeps nothing.
@@ -57,9 +62,9 @@ def train_and_test(config: TrainConfig, folder: Path) -> float:
         config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
-        return _train_and_test(_with_precision(config, run), run, {})
+        return _train_and_test(_with_precision(config, run), run, {}, images)
     with run.at_work(resumed, run.resume_command(config.trust_code)) as facts, complete_events(run.folder):
-        return _train_and_test(_with_precision(config, run), run, facts)
+        return _train_and_test(_with_precision(config, run), run, facts, images)
 
 
 def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
@@ -74,7 +79,7 @@ def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"precision": precision})})
 
 
-def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object]) -> float:
+def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object], images: RunImages | None) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     augment = build_augmentation(config.augmentation, config.trust_code)
     reuse = plan_feature_reuse(config, augment)
@@ -82,13 +87,12 @@ def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object]) -> 
     _refuse_several_processes(config, trainer)
     if is_main_process() and config.resume is None:
         save_config(config, run)  # before images are read, so that a run that stops from here on can be resumed
-    examined = scan_dataset(config.dataset, is_main_process())
-    table = build_image_table(examined, config.dataset)
+    examined, table = images or load_run_images(config.dataset, is_main_process())
     validate_subgroups(config.evaluation.subgroups, table.attributes)
-    images = {part: len(table.part(part)) for part in PARTS}
-    validate_worker_shares(trainer.world_size, images)
+    counts = {part: len(table.part(part)) for part in PARTS}
+    validate_worker_shares(trainer.world_size, counts)
     if not config.tune.batch_size:
-        validate_batches(config.trainer, config.dataset.batch_size, images, trainer.world_size)
+        validate_batches(config.trainer, config.dataset.batch_size, counts, trainer.world_size)
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
