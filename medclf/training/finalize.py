@@ -15,30 +15,29 @@ import torch.distributed
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 
-from medclf.config.run_files import compute_run_digests
 from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import ImageTable
-from medclf.data.preprocessing import read_network_input
 from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.grad_cam import build_activation, save_grad_cam
 from medclf.inference.model_files import build_metadata
+from medclf.inference.ood import OODDetector
 from medclf.inference.ood_fitting import attach_feature_collector
 from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.state_dict import plain_state
-from medclf.reporting.run_summary import RunSummary, summarize_run
+from medclf.reporting.run_summary import RunSummary, build_run_summary
 from medclf.reporting.write import write_outcome
 from medclf.training.module import ClassifierModule
-from medclf.training.tensorboard import log_results, read_history
+from medclf.training.tensorboard import log_results
 from medclf.utils.atomic_write import atomic_file, write_csv
 from medclf.utils.errors import DataError
-from medclf.utils.file_digests import file_digest, model_digests
+from medclf.utils.file_digests import NOVELTY, WEIGHTS, file_digest
 from medclf.utils.plain_data import write_json
 from medclf.utils.process import Terminated
-from medclf.utils.run_dir import Run, is_main_process
+from medclf.utils.run_dir import Run, RunFacts, is_main_process
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def finalize_training(
     data: ImageDataModule,
     config: TrainConfig,
     run: Run,
-    facts: dict[str, object],
+    facts: RunFacts,
 ) -> float:
     """Predict validation and test with the best checkpoint, and leave in the run folder all that follows from it.
 
@@ -59,7 +58,7 @@ def finalize_training(
         data: of the run.
         config: of the run.
         run: whose folder it is.
-        facts: what will stand in the record of the run.
+        facts: of the run, for its record; the digests of its files are added.
 
     Returns:
         The value of ``config.monitor`` by which the checkpoint was chosen.
@@ -75,33 +74,28 @@ def finalize_training(
     monitored = _monitored(best, config.monitor)
     chosen = {"epoch": int(best["epoch"]), "monitor": config.monitor, "monitor_value": monitored}
     evaluation = evaluate(predictions, config.evaluation, config.dataset.positive)
-    save_predictions(evaluation.decided(predictions), run.predictions)
-    run.novelty.unlink(missing_ok=True)  # of an evaluation that broke off
-    if watch is not None:
-        watch.judged().save(run.novelty)
-    save_best(module, config, data.table, evaluation, chosen, run.best_model)
-    run.note(best_json_sha256=file_digest(run.best_facts))
+    digests = {run.predictions.name: save_predictions(evaluation.decided(predictions), run.predictions)}
+    ood = None if watch is None else watch.judged()
+    run.note(best_json_sha256=save_best(module, config, data.table, evaluation, chosen, ood, run))
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
-    about = summarize_run(run, {"checkpoint": checkpoint, **chosen}, facts)
-    history = _saved_history(trainer, run)
-    seen = read_network_input(data.table.root, config.dataset, config.dataset.max_megapixels)
+    about = build_run_summary(
+        config.model_dump(by_alias=True, mode="json"),
+        {**run.read_record(), **facts.known()},
+        data.table.frame,
+        {"checkpoint": checkpoint, **chosen},
+        ood,
+    )
+    history = module.history.table()
+    write_csv(run.history, history)
+    seen = data.read_image
     grad_cam = save_grad_cam(evaluation, seen, build_activation(module.network, seen), run.grad_cam)
     pictures = write_outcome(evaluation, about, run.folder, seen, history, grad_cam)
-    facts |= compute_run_digests(run)
+    digests[run.metrics.name] = file_digest(run.metrics)
+    facts.files_sha256 = {**(facts.files_sha256 or {}), **digests}
     if isinstance(trainer.logger, TensorBoardLogger):
         log_results(trainer.logger, config, evaluation.metrics, pictures, int(best["global_step"]))
     _report_results(evaluation.metrics["test"], evaluation, run, about)
     return monitored
-
-
-def _saved_history(trainer: lightning.Trainer, run: Run) -> pd.DataFrame | None:
-    if not isinstance(trainer.logger, TensorBoardLogger):
-        return None
-    trainer.logger.save()
-    history = read_history(Path(trainer.logger.log_dir))
-    if history is not None:
-        write_csv(run.history, history)
-    return history
 
 
 def _monitored(checkpoint: dict[str, object], monitor: str) -> float:
@@ -132,9 +126,10 @@ def save_best(
     table: ImageTable,
     evaluation: Evaluation,
     chosen: dict[str, Any],
-    path: Path,
-) -> None:
-    """Write ``best.pth``, a state dict with plain names and no code in it, and ``best.json`` beside it.
+    ood: OODDetector | None,
+    run: Run,
+) -> str:
+    """Write ``novelty.npz``, ``best.pth``, a state dict with plain names and no code in it, and ``best.json``.
 
     Args:
         module: with the weights of the best checkpoint.
@@ -142,13 +137,22 @@ def save_best(
         table: the images of the run.
         evaluation: with what was chosen on validation: threshold and temperature.
         chosen: how the checkpoint was chosen: ``epoch``, ``monitor`` and its value.
-        path: of ``best.pth``, next to which ``novelty.npz`` lies where there is one: ``best.json`` holds the SHA-256 of
-            both.
+        ood: out-of-distribution score of the network; None: it has none.
+        run: whose folder gets the files; ``best.json`` holds the SHA-256 of the others.
+
+    Returns:
+        The SHA-256 of ``best.json``.
     """
-    with atomic_file(path) as file:
+    digests = {}
+    if ood is None:
+        run.novelty.unlink(missing_ok=True)  # of an evaluation that broke off
+    else:
+        digests[NOVELTY] = ood.save(run.novelty)
+    with atomic_file(run.best_model) as file:
         torch.save(plain_state(module.network), file)
-    facts = path.with_suffix(".json")
-    write_json(facts, describe_model(module, config, table, evaluation) | chosen | {"sha256": model_digests(facts)})
+    digests[WEIGHTS] = file_digest(run.best_model)
+    facts = describe_model(module, config, table, evaluation) | chosen | {"sha256": digests}
+    return write_json(run.best_facts, facts)
 
 
 def describe_model(

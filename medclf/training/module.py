@@ -9,7 +9,7 @@ from torch import Tensor
 from medclf.data.augmentation import build_batch_mixing
 from medclf.data.datamodule import Batch
 from medclf.models.network import build_network
-from medclf.training.epoch_metrics import EpochOutputs, build_epoch_metrics, logits_to_probabilities
+from medclf.training.epoch_metrics import EpochHistory, EpochOutputs, build_epoch_metrics, logits_to_probabilities
 from medclf.training.losses import CrossEntropy
 from medclf.training.optimizers import build_optimizer
 from medclf.training.schedules import build_schedule
@@ -64,6 +64,7 @@ class ClassifierModule(lightning.LightningModule):
         self.mix = build_batch_mixing(**mixing, num_classes=len(classes))
         self.train_outputs = EpochOutputs(len(classes))
         self.val_outputs = EpochOutputs(len(classes))
+        self.history = EpochHistory()
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, channels, height, width), values 0 to 255, to logits (n, classes)."""
@@ -118,11 +119,25 @@ class ClassifierModule(lightning.LightningModule):
         )
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the metrics of the epochs so far in the checkpoint."""
+        checkpoint["history"] = self.history.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the metrics of the epochs so far from the checkpoint."""
+        self.history.load_state_dict(checkpoint["history"])
+
     def _log_epoch(self, stage: str, logits: Tensor, target: Tensor, loss: Tensor) -> None:
         self.log(f"{stage}/loss", loss, prog_bar=True)
+        self._remember({f"{stage}/loss": float(loss)})
         if not torch.isfinite(loss):
             return  # a diverged network has no metrics; callbacks.divergence ends its training
         metrics = build_epoch_metrics(logits_to_probabilities(logits), target.cpu(), self.classes, self.positive)
         shown = stage == "val"
         for name, value in metrics.items():
             self.log(f"{stage}/{name}", value, prog_bar=shown and name == "auroc_macro")
+        self._remember({f"{stage}/{name}": float(value) for name, value in metrics.items()})
+
+    def _remember(self, metrics: dict[str, float]) -> None:
+        if not self.trainer.sanity_checking:
+            self.history.add(self.current_epoch, metrics)

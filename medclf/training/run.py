@@ -28,9 +28,9 @@ from medclf.training.tensorboard import complete_events
 from medclf.training.trainer import build_module, build_trainer
 from medclf.training.tuner import run_tuner
 from medclf.utils.errors import ConfigError, DataError, MedclfError
-from medclf.utils.plain_data import read_json, read_yaml, write_yaml
+from medclf.utils.plain_data import read_yaml, write_yaml
 from medclf.utils.process import Terminated, keep_freed_memory
-from medclf.utils.run_dir import Run, is_main_process
+from medclf.utils.run_dir import Run, RunFacts, is_main_process
 
 log = logging.getLogger(__name__)
 RESTORING = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
@@ -62,7 +62,7 @@ def train_and_test(config: TrainConfig, folder: Path, images: RunImages | None =
         config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
-        return _train_and_test(_with_precision(config, run), run, {}, images)
+        return _train_and_test(_with_precision(config, run), run, RunFacts(), images)
     with run.at_work(resumed, run.resume_command(config.trust_code)) as facts, complete_events(run.folder):
         return _train_and_test(_with_precision(config, run), run, facts, images)
 
@@ -79,7 +79,7 @@ def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"precision": precision})})
 
 
-def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object], images: RunImages | None) -> float:
+def _train_and_test(config: TrainConfig, run: Run, facts: RunFacts, images: RunImages | None) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     augment = build_augmentation(config.augmentation, config.trust_code)
     reuse = plan_feature_reuse(config, augment)
@@ -104,11 +104,11 @@ def _train_and_test(config: TrainConfig, run: Run, facts: dict[str, object], ima
     module = build_module(config, data)
     if is_main_process():
         save_config(config, run)
-        table.save(run.splits)
+        facts.files_sha256 = {run.splits.name: table.save(run.splits)}
         save_fingerprints(examined.prints, table, run.fingerprints)
-    facts["device"] = str(trainer.strategy.root_device)
-    facts |= {"findings": audit_findings(examined, table, config.dataset)}
-    facts["training_seconds"] = _fit(trainer, module, data, config, run)
+    facts.device = str(trainer.strategy.root_device)
+    facts.findings = audit_findings(examined, table, config.dataset)
+    facts.training_seconds = _fit(trainer, module, data, config, run)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: a trial of the code, nothing is kept and nothing tested.")
         return float("nan")
@@ -125,7 +125,7 @@ def save_config(config: TrainConfig, run: Run) -> None:
 def _note_images(run: Run, table: ImageTable, config: TrainConfig) -> None:
     """Record which images and which split the run has; one that goes on must have them still."""
     facts = {"split_hash": table.digest(), "content_hash": table.content_digest()}
-    before = read_json(run.record)
+    before = run.read_record()
     for key, what in (("split_hash", "another split of the images, or other images"), ("content_hash", "other files")):
         if config.resume is not None and before.get(key, facts[key]) != facts[key]:
             raise DataError(
