@@ -2,10 +2,8 @@
 
 import logging
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -13,7 +11,7 @@ import pandas as pd
 import torch
 import torch.distributed
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
 from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
@@ -25,12 +23,12 @@ from medclf.evaluation.summary import metrics_table
 from medclf.inference.grad_cam import build_activation, save_grad_cam
 from medclf.inference.model_files import build_metadata
 from medclf.inference.ood import OODDetector
-from medclf.inference.ood_fitting import attach_feature_collector
+from medclf.inference.ood_fitting import fit_to_training_images
 from medclf.models.conv_fusion import fold_batchnorm
 from medclf.models.state_dict import plain_state
 from medclf.reporting.run_summary import RunSummary, build_run_summary
 from medclf.reporting.write import write_outcome
-from medclf.training.module import ClassifierModule
+from medclf.training.module import ClassifierModule, PredictedRows
 from medclf.training.tensorboard import log_results
 from medclf.utils.atomic_write import atomic_file, write_csv
 from medclf.utils.errors import DataError
@@ -65,17 +63,19 @@ def finalize_training(
     """
     best = torch.load(run.best_checkpoint, map_location="cpu", weights_only=True, mmap=True)
     module.load_state_dict(best["state_dict"])
-    watch = attach_feature_collector(trainer, module.network, data, config.seed) if is_main_process() else None
-    predictions = predict_splits(trainer, module, data, None if watch is None else watch.look)
+    if is_main_process():
+        module.ood = fit_to_training_images(trainer, module.network, data, config.seed)
+    predicted = predict_splits(trainer, module, data)
     if trainer.received_sigterm:  # Lightning only notes it while a network predicts
         raise Terminated(128 + signal.SIGTERM)
     if not is_main_process():
         return float("nan")
     monitored = _monitored(best, config.monitor)
     chosen = {"epoch": int(best["epoch"]), "monitor": config.monitor, "monitor_value": monitored}
+    predictions = predicted.table
     evaluation = evaluate(predictions, config.evaluation, config.dataset.positive)
     digests = {run.predictions.name: save_predictions(evaluation.decided(predictions), run.predictions)}
-    ood = None if watch is None else watch.judged()
+    ood = None if module.ood is None else module.ood.judged(*predicted.distances)
     run.note(best_json_sha256=save_best(module, config, data.table, evaluation, chosen, ood, run))
     checkpoint = run.best_checkpoint.relative_to(run.folder).as_posix()
     about = build_run_summary(
@@ -177,42 +177,46 @@ def describe_model(
     }
 
 
-Outputs = list[tuple[torch.Tensor, torch.Tensor]]
-Look = Callable[[str, Tensor], None]
-"""Takes the name of a split, and the features (n, f) that the network makes of a batch of it in this process."""
+class PredictedSplits(NamedTuple):
+    """The predictions table of validation and test, and the out-of-distribution scores of each of the two.
+
+    Scores are of the images that this process predicted; none where the module has no ``ood``.
+    """
+
+    table: pd.DataFrame
+    distances: list[NDArray[np.float64]]
 
 
-def predict_splits(
-    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, look: Look | None = None
-) -> pd.DataFrame:
-    """The predictions table of val and test; each image once, however many processes there are.
+def predict_splits(trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule) -> PredictedSplits:
+    """Predict val and test; each image once, however many processes there are.
 
     Args:
         trainer: that trained.
         module: whose network predicts.
         data: of the run.
-        look: is shown the features on the way.
     """
-    parts = [predict_split(trainer, module, data, part, look) for part in ("val", "test")]
-    return pd.concat(parts, ignore_index=True)
+    parts = [predict_split(trainer, module, data, part) for part in ("val", "test")]
+    return PredictedSplits(pd.concat([table for table, _ in parts], ignore_index=True), [found for _, found in parts])
 
 
 def predict_split(
-    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, part: str, look: Look | None = None
-) -> pd.DataFrame:
-    """The predictions table of one split; each BatchNorm is folded into its convolution, where images are looked at."""
+    trainer: lightning.Trainer, module: ClassifierModule, data: ImageDataModule, part: str
+) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """Return the predictions table of one split, and the out-of-distribution scores of this process's share.
+
+    Each BatchNorm is folded into its convolution, where images are looked at.
+    """
     loader = data.val_dataloader() if part == "val" else data.test_dataloader()
     network = module.network
     module.network = fold_batchnorm(network) if data.datasets[part].features is None else network
     try:
-        with _shown(module.network.head, part, look):
-            outputs: Any = trainer.predict(module, loader)
+        outputs: Any = trainer.predict(module, loader)
     finally:
         module.network = network
     by_row = {
         int(row): row_probabilities
-        for index, probabilities in _from_all_processes(outputs)
-        for row, row_probabilities in zip(index, probabilities.numpy(), strict=True)
+        for batch in _from_all_processes(outputs)
+        for row, row_probabilities in zip(batch.row, batch.probabilities.numpy(), strict=True)
     }
     table = data.table.part(part)
     if sorted(by_row) != list(range(len(table))):
@@ -223,16 +227,14 @@ def predict_split(
     splits = data.config.splits
     fold = None if splits.folds is None else splits.fold
     probabilities = np.stack([by_row[row] for row in range(len(table))])
-    return predictions_table(table, probabilities, module.classes, fold)
+    distances = [batch.distance for batch in outputs if batch.distance is not None]
+    scores = np.concatenate(distances) if distances else np.empty(0)
+    return predictions_table(table, probabilities, module.classes, fold), scores
 
 
-def _shown(head: nn.Module, part: str, look: Look | None) -> AbstractContextManager[object]:
-    return nullcontext() if look is None else head.register_forward_pre_hook(lambda _, given: look(part, given[0]))
-
-
-def _from_all_processes(batches: Outputs) -> Outputs:
+def _from_all_processes(batches: list[PredictedRows]) -> list[PredictedRows]:
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return batches
-    gathered: list[Outputs] = [[] for _ in range(torch.distributed.get_world_size())]
+    gathered: list[list[PredictedRows]] = [[] for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather_object(gathered, batches)
     return [batch for process in gathered for batch in process]
