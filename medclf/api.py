@@ -177,7 +177,7 @@ def _train(call: TrainingCall, progress: bool) -> None:
     with keep_process_state(), log_to_file(call.folder / "train.log"):
         try:
             callbacks = build_progress_callbacks(call.config, progress)
-            train_and_test(call.config, call.folder, call.command, callbacks, progress)
+            train_and_test(call.config, call.folder, command=call.command, callbacks=callbacks, progress=progress)
         except SystemExit as stop:
             if stop.code == TERMINATED:  # SIGTERM ends the process, as it does elsewhere
                 raise

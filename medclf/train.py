@@ -1,10 +1,14 @@
 """``python -m medclf.train``: train, test and log one classifier; with ``-m`` a sweep of them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medclf.cli import hydra_app
 from medclf.config.schema import TrainConfig
 from medclf.utils.process import exit_process, importing_libraries
+
+if TYPE_CHECKING:
+    from medclf.data.scan import RunImages  # pandas, which --help does not import
 
 
 def check(config: TrainConfig) -> None:
@@ -16,12 +20,21 @@ def check(config: TrainConfig) -> None:
     validate_image_files(config)
 
 
-def train(config: TrainConfig, folder: Path) -> float:
-    """Train into a run folder. Returns the best value of ``monitor``, which a sweep can optimise."""
+def train(config: TrainConfig, folder: Path, images: "RunImages | None" = None) -> float:
+    """Train into a run folder.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        images: of the run, where they are scanned already.
+
+    Returns:
+        The best value of ``monitor``, which a sweep can optimise.
+    """
     with importing_libraries():
         from medclf.training.run import train_and_test  # torch and lightning: once the config is known to be right
 
-    return train_and_test(config, folder)
+    return train_and_test(config, folder, images)
 
 
 def main() -> None:

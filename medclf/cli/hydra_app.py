@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -23,8 +23,9 @@ from medclf.cli.output_folders import (
     validate_outside_images,
 )
 from medclf.config import distributed
-from medclf.config.composition import Composer, conf_dir
+from medclf.config.composition import Composer
 from medclf.config.overrides import expand_jobs, get_key, parse_overrides
+from medclf.config.paths import conf_dir
 from medclf.config.resume import build_resumed_config, find_run_to_resume, load_first_process_config
 from medclf.config.schema import Checked, StrictModel, TrainConfig, validate_config
 from medclf.sweeps import jobs as sweep_jobs
@@ -35,11 +36,14 @@ from medclf.utils.quoting import format_override
 from medclf.utils.run_dir import Run, is_main_process, is_used, lock_run
 from medclf.utils.write_errors import find_write_error, format_unwritable
 
-Task = Callable[[Checked, Path], float | None]
-"""A command's work: takes the checked configuration and the run folder, returns the value a sweep optimises."""
+Task = Callable[..., float | None]
+"""A command's work: takes the checked configuration and the run folder, returns the value that a sweep optimises.
+
+That of training takes ``images`` too, where they have been scanned for the identity of a sweep's job.
+"""
 
 
-def run_hydra_command(task: Task[Checked], name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
+def run_hydra_command(task: Task, name: str, kind: type[Checked], check: Callable[[Checked], None]) -> None:
     """Run a command from ``sys.argv``. Every error that can be known beforehand comes before a folder is made.
 
     Args:
@@ -106,7 +110,7 @@ def get_typed_keys(group: str) -> frozenset[str]:
 
 
 def _as_hydra_task(
-    task: Task[Checked], kind: type[Checked], resumed: TrainConfig | None
+    task: Task, kind: type[Checked], resumed: TrainConfig | None
 ) -> Callable[[DictConfig], float | None]:
     @functools.wraps(task)
     def hydra_task(node: DictConfig) -> float | None:
@@ -115,11 +119,12 @@ def _as_hydra_task(
             return train(resumed or _resumed_with_parent(node), folder)
         config = validate_config(node, kind)
         if HydraConfig.get().mode is RunMode.MULTIRUN and isinstance(config, TrainConfig):
-            return sweep_jobs.run_job(train, config, folder, sweep_jobs.compute_job_identity(_root_=node))
+            identity, images = sweep_jobs.identify_job(node)
+            return sweep_jobs.run_job(functools.partial(train, images=images), config, folder, identity)
         return task(config, folder)
 
-    def train(config: TrainConfig, folder: Path) -> float | None:
-        return task(config, folder)  # type: ignore[arg-type]
+    def train(config: TrainConfig, folder: Path, **scanned: Any) -> float | None:
+        return task(config, folder, **scanned)
 
     return hydra_task
 

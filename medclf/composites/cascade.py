@@ -29,7 +29,7 @@ from medclf.inference.precision import choose_device
 from medclf.inference.predictor import Predictor
 from medclf.inference.run_images import find_run_images
 from medclf.reporting import comparison_report as comparison_report
-from medclf.reporting.run_summary import RunSummary, StageComparison, summarize_run
+from medclf.reporting.run_summary import RunSummary, StageComparison, build_run_summary
 from medclf.reporting.write import write_outcome
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.file_digests import file_digest
@@ -69,26 +69,28 @@ def build_cascade(stages: Stages, folder: Path, target: float, accelerator: str,
         ) from error
     run, config = Run(folder), _config(stages, target)
     with run.at_work(again=AGAIN) as facts:
-        facts |= _save_images(stages, judged, run)
+        facts.split_hash, facts.findings = _save_images(stages, judged, run), judged.notes
         write_yaml(run.config, config)
         name = config["dataset"]["name"]
         _save_model(stages, name, run)
         engine = Predictor(load_model(run.best_facts, trust_code), accelerator, max_megapixels=HIGHEST_MAX_MEGAPIXELS)
-        facts["device"] = str(engine.device)
+        facts.device = str(engine.device)
         table = _table(engine, root, judged.images, config)
         evaluation = evaluate(table, EvaluationConfig.model_validate(config["evaluation"]), gate=stages.gate)
         chosen = get_monitored_value(evaluation, config["monitor"])
-        said = {**read_json(run.best_facts), **build_metadata(evaluation, name, facts["split_hash"]), **chosen}
+        said = {**read_json(run.best_facts), **build_metadata(evaluation, name, facts.split_hash), **chosen}
         write_json(run.best_facts, said)
         run.note(best_json_sha256=file_digest(run.best_facts))
         save_predictions(evaluation.decided(table), run.predictions)
-        about = summarize_run(run, chosen, facts, compare_stages(stages, evaluation, judged.second))
+        record = {**run.read_record(), **facts.known()}
+        beside = compare_stages(stages, evaluation, judged.second)
+        about = build_run_summary(config, record, judged.images, chosen, beside=beside)
         dataset = find_run_images(about.config)[0]
         seen = read_network_input(root, dataset, dataset.max_megapixels)
         grad_cam = save_model_grad_cam(engine, root, evaluation, seen, run.grad_cam)
         write_outcome(evaluation, about, folder, seen, grad_cam=grad_cam)
         _save_beside(about, folder)
-        facts |= compute_run_digests(run)
+        facts.files_sha256 = compute_run_digests(run)
     _say(evaluation, about, judged.notes, run)
 
 
@@ -118,12 +120,12 @@ def _config(stages: Stages, target: float) -> dict[str, Any]:
     return {"monitor": own["monitor"], "seed": None, "dataset": dataset, "evaluation": evaluation, "model": model}
 
 
-def _save_images(stages: Stages, judged: CascadeCohort, run: Run) -> dict[str, Any]:
-    """Write the images judged, and the fingerprints of all that either stage has seen. Returns facts of the record."""
+def _save_images(stages: Stages, judged: CascadeCohort, run: Run) -> str:
+    """Write the images judged, and the fingerprints of all that either stage has seen. Returns the split's digest."""
     images = ImageTable(judged.images, stages.classes, judged.notes)
     images.save(run.splits)
     join_fingerprints([stage.run.fingerprints for stage in (stages.first, stages.second)], run.fingerprints)
-    return {"split_hash": images.digest(), "findings": judged.notes}
+    return images.digest()
 
 
 def _save_model(stages: Stages, dataset: str, run: Run) -> None:

@@ -13,6 +13,7 @@ from medclf.comparison.alignment import align_predictions
 from medclf.comparison.sources import Source, read_sources
 from medclf.config.run_files import compute_run_digests, read_config, read_record
 from medclf.config.schema import EvaluationConfig
+from medclf.data.image_table import COLUMNS
 from medclf.data.training_overlap import join_fingerprints
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import PROBABILITY, get_classes, save_predictions
@@ -20,8 +21,9 @@ from medclf.evaluation.summary import metrics_table
 from medclf.inference.model_files import build_metadata, validate_model, write_composite
 from medclf.metric_registry import monitored_metric
 from medclf.reporting.run_evaluation import build_image_reader
-from medclf.reporting.run_summary import summarize_run
+from medclf.reporting.run_summary import build_run_summary
 from medclf.reporting.write import write_outcome
+from medclf.utils.csv_tables import read_frame
 from medclf.utils.errors import ConfigError, DataError, format_list
 from medclf.utils.file_digests import file_digest
 from medclf.utils.plain_data import write_yaml
@@ -56,17 +58,19 @@ def build_ensemble(paths: Sequence[Path], folder: Path) -> None:
     run = Run(folder)
     with run.at_work(again=AGAIN) as facts:
         first = read_record(members[0])
-        facts |= {key: first[key] for key in ("split_hash", "content_hash", "findings") if key in first}
+        facts.split_hash, facts.content_hash = first.get("split_hash"), first.get("content_hash")
+        facts.findings = first.get("findings")
         write_yaml(run.config, config)
         shutil.copyfile(members[0].splits, run.splits)
         join_fingerprints([member.fingerprints for member in members], run.fingerprints)
         save_predictions(evaluation.decided(table), run.predictions)
         chosen = get_monitored_value(evaluation, config["monitor"])
-        about_model = build_metadata(evaluation, config["dataset"]["name"], facts.get("split_hash"))
+        about_model = build_metadata(evaluation, config["dataset"]["name"], facts.split_hash)
         model = _save_model(members, run, {**about_model, **chosen})
-        about = summarize_run(run, chosen, facts)
+        images = read_frame(members[0].splits, COLUMNS)
+        about = build_run_summary(config, {**run.read_record(), **facts.known()}, images, chosen)
         write_outcome(evaluation, about, folder, build_image_reader(about))
-        facts |= compute_run_digests(run)
+        facts.files_sha256 = compute_run_digests(run)
     report = f"Report:  {run.shown}/report.html\n" if evaluation.config.plots else ""
     print_message(f"{metrics_table(evaluation.metrics['test'], 'test')}\n\nFolder:  {run.shown}\n{report}{model}\n")
 

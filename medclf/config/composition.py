@@ -12,12 +12,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-import medclf
 from medclf.config.config_files import format_yaml_error, list_options, validate_config_folder, validate_readable
 from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.limits import MAX_NAME
 from medclf.config.messages import format_value
 from medclf.config.overrides import parse_overrides
+from medclf.config.paths import conf_dir
 from medclf.config.trainer_schema import TrainerConfig
 from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.quoting import quote_value
@@ -189,10 +189,3 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
         yield name
         if OmegaConf.is_dict(node._get_node(key)) and not OmegaConf.is_missing(node, key) and node[key] is not None:
             yield from _keys(node[key], f"{name}.")
-
-
-def conf_dir() -> Path:
-    """The folder of configurations: inside the package when installed from a wheel, else at the top of the checkout."""
-    package = Path(medclf.__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"

@@ -216,10 +216,10 @@ def validate_keys(path: Path, flat: dict[str, Any]) -> None:
     _check(path, flat, StoredKeys)
 
 
-def compute_run_digests(run: Run) -> dict[str, dict[str, str]]:
-    """Return the entry of run.json by which a file of the run that was changed or swapped is found later."""
+def compute_run_digests(run: Run) -> dict[str, str]:
+    """Return the SHA-256 by name of the files of a run, by which one that was changed or swapped is found later."""
     files = (run.predictions, run.splits, run.metrics, run.metrics_table)
-    return {DIGESTS: {file.name: file_digest(file) for file in files if file.is_file()}}
+    return {file.name: file_digest(file) for file in files if file.is_file()}
 
 
 def verify_run_file(run: Run, file: Path) -> None:

@@ -2,6 +2,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import lightning
@@ -126,6 +127,18 @@ class ImageDataModule(lightning.LightningDataModule):
         for part in PARTS:
             rows = np.flatnonzero(frame["split"] == part).tolist()
             self.datasets[part] = ImageDataset(store, rows, target[rows], self.augment if part == "train" else None)
+
+    def read_image(self, path: str) -> NDArray[np.uint8]:
+        """Return an image of the table from the image cache, as the network sees it, (channels, size, size).
+
+        Args:
+            path: of the image, as the table has it.
+        """
+        return np.asarray(self.datasets["train"].store[self._row_of[path]])
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {str(path): row for row, path in enumerate(self.table.frame["path"])}
 
     def normalization(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of each channel as the config says: ImageNet's, or of the training split."""

@@ -49,9 +49,9 @@ class ImageTable:
         table = pd.concat([table, table.sum().to_frame("all").T])  # no margins: a class may be called all
         return table.assign(all=table.sum(axis=1)).rename_axis(index="class", columns="split").to_string()
 
-    def save(self, path: Path) -> None:
-        """Write the table as CSV."""
-        write_csv(path, self.frame)
+    def save(self, path: Path) -> str:
+        """Write the table as CSV. Returns the SHA-256 of the file."""
+        return write_csv(path, self.frame)
 
     def digest(self) -> str:
         """Twelve hex digits that tell whether two runs had the same images in the same splits."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -49,6 +50,27 @@ class DatasetScan:
     conflicts: list[list[str]]
 
 
+class RunImages(NamedTuple):
+    """The images of a run: what the scan of the dataset found, and the image table that was made from it."""
+
+    scan: DatasetScan
+    table: ImageTable
+
+
+def load_run_images(config: DatasetConfig, progress: bool = True) -> RunImages:
+    """Scan a dataset and split its images.
+
+    Args:
+        config: the dataset.
+        progress: whether to show a progress bar.
+
+    Raises:
+        DataError, ConfigError: as ``load_image_table``.
+    """
+    scan = scan_dataset(config, progress)
+    return RunImages(scan, build_image_table(scan, config))
+
+
 def load_image_table(config: DatasetConfig, progress: bool = True) -> ImageTable:
     """Find the images of a dataset, look into each, and split them.
 
@@ -58,7 +80,7 @@ def load_image_table(config: DatasetConfig, progress: bool = True) -> ImageTable
     Raises:
         DataError, ConfigError: for what a user should mend.
     """
-    return build_image_table(scan_dataset(config, progress), config)
+    return load_run_images(config, progress).table
 
 
 def build_image_table(examined: DatasetScan, config: DatasetConfig) -> ImageTable:

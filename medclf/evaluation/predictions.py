@@ -106,9 +106,13 @@ def predictions_table(
     return pd.concat([table, numbers, images[others].reset_index(drop=True)], axis=1)
 
 
-def save_predictions(table: pd.DataFrame, path: Path) -> None:
-    """Write the table as CSV with every digit that a float64 has, so that reading it back gives the same numbers."""
-    write_csv(path, table)
+def save_predictions(table: pd.DataFrame, path: Path) -> str:
+    """Write the table as CSV with every digit that a float64 has, so that reading it back gives the same numbers.
+
+    Returns:
+        The SHA-256 of the file.
+    """
+    return write_csv(path, table)
 
 
 def get_classes(table: pd.DataFrame) -> list[str]:

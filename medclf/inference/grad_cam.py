@@ -56,7 +56,7 @@ def save_grad_cam(evaluation: Evaluation, seen: ImageReader, activation: Activat
     if found is None:
         return None
     found.save(file)
-    return GradCam.load(file)
+    return found.rounded()
 
 
 def compute_grad_cam(

@@ -40,8 +40,7 @@ class CalibratedNetwork(ProbabilityModel):
 
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
         """The softmax of the logits."""
-        features = self.network.features(images[self.at])
-        logits = self.network(features)
+        logits, features = self.network.logits_and_features(images[self.at])
         logits = logits.double() if self.wide and logits.device.type != "mps" else logits.float()
         return logits.softmax(1), features.float()
 

@@ -1,12 +1,13 @@
 """Out-of-distribution score: whether an image is unlike the training images. Imports no torch."""
 
+import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medclf.utils.atomic_write import atomic_file
+from medclf.utils.atomic_write import write_bytes
 from medclf.utils.errors import DataError
 from medclf.utils.npz_arrays import read_arrays
 
@@ -77,10 +78,11 @@ class OODDetector:
             test=len(test),
         )
 
-    def save(self, path: Path) -> None:
-        """Write it as an .npz file."""
-        with atomic_file(path) as file:
-            np.savez_compressed(file, **vars(self))
+    def save(self, path: Path) -> str:
+        """Write it as an .npz file. Returns the SHA-256 of the file."""
+        content = io.BytesIO()
+        np.savez_compressed(content, **vars(self))
+        return write_bytes(path, content.getvalue())
 
     @classmethod
     def load(cls, path: Path) -> "OODDetector":

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.covariance import ledoit_wolf_shrinkage
-from torch import Tensor
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.inference.ood import OODDetector, average_maps
@@ -25,29 +24,9 @@ BATCH = 32
 """Images at a time, as many as training took where that is fewer."""
 
 
-class FeatureCollector:
-    """Measures the distance of images while they are predicted, from features that prediction makes anyway.
-
-    Args:
-        novelty: without a threshold.
-    """
-
-    def __init__(self, novelty: OODDetector) -> None:
-        self.novelty = novelty
-        self._found: dict[str, list[NDArray[np.float64]]] = {"val": [], "test": []}
-
-    def look(self, part: str, features: Tensor) -> None:
-        """Take the features of a batch of a split, (n, f)."""
-        self._found[part].append(self.novelty.distance(features.float().cpu().numpy()))
-
-    def judged(self) -> OODDetector:
-        """With the threshold that the validation images seen give."""
-        return self.novelty.judged(*(np.concatenate(self._found[part]) for part in ("val", "test")))
-
-
-def attach_feature_collector(
+def fit_to_training_images(
     trainer: lightning.Trainer, network: Network, data: ImageDataModule, seed: int
-) -> FeatureCollector | None:
+) -> OODDetector | None:
     """Fit to at most ``FITTED`` training images, drawn; None where they are too few or their features not finite.
 
     Args:
@@ -62,7 +41,7 @@ def attach_feature_collector(
     if len(features) < 2 or not np.isfinite(features).all():
         log.warning("Images unlike the training images cannot be told: no two of these, or features not finite.")
         return None
-    return FeatureCollector(fit_ood_detector(features, getattr(network.backbone, "map_values", 1)))
+    return fit_ood_detector(features, getattr(network.backbone, "map_values", 1))
 
 
 def fit_ood_detector(features: NDArray[np.float32], map_values: int) -> OODDetector:

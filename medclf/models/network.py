@@ -38,10 +38,18 @@ class Network(nn.Module):
         With one output z the logits are (0, z): their softmax is (1 - sigmoid(z), sigmoid(z)), and their cross-entropy
         is the binary cross-entropy of z.
         """
+        return self.logits_and_features(images)[0]
+
+    def logits_and_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits (n, classes) of images or of their features, as ``forward`` takes them, and the features.
+
+        Features (n, f) are returned as the backbone gives them, or as they were passed.
+        """
         features = self.features(images) if images.ndim == 4 else images
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 logits would make ties
             logits = torch.as_tensor(self.head(features.to(self.mean.dtype)))
-        return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+        logits = torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+        return logits, features
 
     def features(self, images: Tensor) -> Tensor:
         """Images (n, channels, height, width), values 0 to 255, to features (n, f)."""

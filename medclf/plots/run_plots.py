@@ -1,6 +1,6 @@
 """All pictures of an evaluation, in the order in which one looks at them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,16 @@ class GradCam:
     def save(self, path: Path) -> None:
         """Write it as an .npz file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        maps = (self.maps * 255).round().astype(np.uint8)
+        paths, right = np.asarray(self.paths), np.asarray(self.right)
         with atomic_file(path) as file:
-            np.savez_compressed(file, paths=np.asarray(self.paths), right=np.asarray(self.right), maps=maps)
+            np.savez_compressed(file, paths=paths, right=right, maps=self._to_bytes())
+
+    def rounded(self) -> "GradCam":
+        """Return the maps as ``load`` gives them once they are saved."""
+        return replace(self, maps=(self._to_bytes() / np.float32(255)).astype(np.float32))
+
+    def _to_bytes(self) -> NDArray[np.uint8]:
+        return (self.maps * 255).round().astype(np.uint8)
 
     @classmethod
     def load(cls, path: Path) -> "GradCam":

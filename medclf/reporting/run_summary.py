@@ -99,36 +99,55 @@ class RunSummary:
         return table.astype(int)
 
 
-def summarize_run(
-    run: Run, chosen: dict[str, Any], facts: dict[str, Any] | None = None, beside: Sequence[StageComparison] = ()
-) -> RunSummary:
-    """What the folder of a run tells.
+def summarize_run(run: Run, chosen: dict[str, Any]) -> RunSummary:
+    """Read the summary of a run from its folder.
 
     Args:
         run: with its configuration, splits and record.
         chosen: how its checkpoint was chosen.
-        facts: what its record will hold once it has finished.
-        beside: comparisons of a cascade with its stages.
 
     Raises:
         DataError: for files that are not there or damaged.
     """
-    config = read_config(run)
-    record = read_record(run)
+    config, record = read_config(run), read_record(run)
+    ood = OODDetector.load(run.novelty) if run.novelty.is_file() else None
+    about = build_run_summary(config, record, read_frame(run.splits, COLUMNS), chosen, ood)
+    if record["status"] == "finished":
+        return about
+    note = f"This run did not finish ({record['status']}): its figures are of what it had done."
+    return replace(about, notes=[note, *about.notes])
+
+
+def build_run_summary(
+    config: dict[str, Any],
+    record: dict[str, Any],
+    images: pd.DataFrame,
+    chosen: dict[str, Any],
+    ood: OODDetector | None = None,
+    beside: Sequence[StageComparison] = (),
+) -> RunSummary:
+    """Summarize a run from what this process knows of it.
+
+    Args:
+        config: whole configuration of the run as plain data.
+        record: what ``run.json`` holds, or will hold.
+        images: image table of the run.
+        chosen: how its checkpoint was chosen.
+        ood: out-of-distribution score of its model; None: it has none.
+        beside: comparisons of a cascade with its stages.
+    """
     notes = []
-    if facts is None and record["status"] != "finished":
-        notes.append(f"This run did not finish ({record['status']}): its figures are of what it had done.")
     if members := config["model"].get("members"):
         notes.append(_composed(members, config["model"].get("gate")))
     return RunSummary(
         title=f"{config['dataset']['name']}, {config['model']['name']}",
         positive=config["dataset"].get("positive"),
         config=config,
-        record={**record, **(facts or {})},
+        record=record,
         chosen={name: chosen[name] for name in CHOSEN if name in chosen},
-        images=read_frame(run.splits, COLUMNS),
+        images=images,
         notes=notes,
-        novelty=format_false_alarms(OODDetector.load(run.novelty)) if run.novelty.is_file() else None,
+        novelty=None if ood is None else format_false_alarms(ood),
         beside=list(beside),
     )
 

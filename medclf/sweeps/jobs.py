@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -21,6 +22,9 @@ from medclf.utils.plain_data import read_json
 from medclf.utils.run_dir import Run, lock_run
 from medclf.utils.terminal import escape_control, print_message
 from medclf.utils.write_errors import format_unwritable
+
+if TYPE_CHECKING:
+    from medclf.data.scan import RunImages  # pandas, which --help does not import
 
 log = logging.getLogger(__name__)
 JOBS = "MEDCLF_SWEEP"
@@ -34,18 +38,53 @@ ELSEWHERE = {
 """By group, what does not change a job's outcome."""
 
 
+class _ImageSlot:
+    """Holds the images of the job that starts next: Hydra asks for a job's identity before it calls the job."""
+
+    def __init__(self) -> None:
+        self._held: tuple[DatasetConfig, RunImages] | None = None
+
+    def load(self, dataset: DatasetConfig) -> "RunImages":
+        """Return the images of a dataset, which are scanned if they are not held."""
+        from medclf.data.scan import load_run_images
+
+        if self._held is None or self._held[0] != dataset:
+            self._held = dataset, load_run_images(dataset, progress=False)
+        return self._held[1]
+
+    def clear(self) -> None:
+        """Hold nothing, so that the next job scans its images again: they may have changed meanwhile."""
+        self._held = None
+
+
+_slot = _ImageSlot()
+
+
+def identify_job(node: DictConfig) -> tuple[str, "RunImages"]:
+    """Return the identity of the job that starts now, and its images, which are scanned once for both.
+
+    Raises:
+        DataError, ConfigError: for images that cannot be used.
+    """
+    try:
+        return _identify(node)
+    finally:
+        _slot.clear()
+
+
 def compute_job_identity(*, _root_: DictConfig) -> str:
     """Eight hex digits of all that a job's outcome depends on: its configuration, its images and their split."""
-    from medclf.data.scan import build_image_table, scan_dataset
+    return _identify(_root_)[0]
 
-    content = to_plain_data(_root_, without=ELSEWHERE[""])
-    dataset = DatasetConfig.model_validate(content["dataset"])
-    table = build_image_table(scan_dataset(dataset, progress=False), dataset)
+
+def _identify(node: DictConfig) -> tuple[str, "RunImages"]:
+    content = to_plain_data(node, without=ELSEWHERE[""])
+    images = _slot.load(DatasetConfig.model_validate(content["dataset"]))
     for group, keys in ELSEWHERE.items():
         for key in keys:
             content.get(group, {}).pop(key, None)
-    facts = json.dumps([content, table.digest(), table.content_digest()], sort_keys=True)
-    return hashlib.sha256(facts.encode()).hexdigest()[:8]
+    facts = json.dumps([content, images.table.digest(), images.table.content_digest()], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:8], images
 
 
 def is_sweep(folder: Path) -> bool:

@@ -1,5 +1,8 @@
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torchmetrics import CatMetric, MeanMetric
@@ -97,6 +100,42 @@ class EpochOutputs(torch.nn.Module):
         for metric in (self._logits, self._target, self._loss):
             metric.reset()
         return logits.reshape(-1, self.num_classes), target.long(), loss
+
+
+class EpochHistory:
+    """The metrics of each epoch, in float32 as loggers store them; checkpoints keep them for a resumed run."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[str, float]] = {}
+
+    def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add metrics to an epoch, or replace them.
+
+        Args:
+            epoch: number of the epoch, the first being 0.
+            metrics: values by name, ``train/…`` or ``val/…``.
+        """
+        self._rows.setdefault(epoch, {}).update({name: float(np.float32(value)) for name, value in metrics.items()})
+
+    def table(self) -> pd.DataFrame:
+        """Return a row an epoch: ``epoch``, and a column for each metric, NaN where it was not computed."""
+        names = sorted({name for row in self._rows.values() for name in row})
+        frame = pd.DataFrame.from_dict(self._rows, orient="index", columns=names).sort_index()
+        return frame.rename_axis("epoch").reset_index()
+
+    def state_dict(self) -> dict[int, dict[str, float]]:
+        """Return the metrics by epoch and name."""
+        return {epoch: dict(row) for epoch, row in self._rows.items()}
+
+    def load_state_dict(self, state: Mapping[int, Mapping[str, float]]) -> None:
+        """Take the place of what was added.
+
+        Raises:
+            TypeError, ValueError, AttributeError: for a state that ``state_dict`` did not return.
+        """
+        self._rows = {}
+        for epoch, row in state.items():
+            self.add(int(epoch), {str(name): float(value) for name, value in row.items()})
 
 
 def logits_to_probabilities(logits: Tensor) -> Tensor:

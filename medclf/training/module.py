@@ -1,20 +1,34 @@
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medclf.data.augmentation import build_batch_mixing
 from medclf.data.datamodule import Batch
+from medclf.inference.ood import OODDetector
 from medclf.models.network import build_network
-from medclf.training.epoch_metrics import EpochOutputs, build_epoch_metrics, logits_to_probabilities
+from medclf.training.epoch_metrics import EpochHistory, EpochOutputs, build_epoch_metrics, logits_to_probabilities
 from medclf.training.losses import CrossEntropy
 from medclf.training.optimizers import build_optimizer
 from medclf.training.schedules import build_schedule
 
 log = logging.getLogger(__name__)
+
+
+class PredictedRows(NamedTuple):
+    """Predictions of a batch: rows in the split (n,), class probabilities (n, classes) in float64, both on the CPU.
+
+    ``distance`` (n,) is the out-of-distribution score; None where none was asked for.
+    """
+
+    row: Tensor
+    probabilities: Tensor
+    distance: NDArray[np.float64] | None
 
 
 class ClassifierModule(lightning.LightningModule):
@@ -64,6 +78,8 @@ class ClassifierModule(lightning.LightningModule):
         self.mix = build_batch_mixing(**mixing, num_classes=len(classes))
         self.train_outputs = EpochOutputs(len(classes))
         self.val_outputs = EpochOutputs(len(classes))
+        self.history = EpochHistory()
+        self.ood: OODDetector | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, channels, height, width), values 0 to 255, to logits (n, classes)."""
@@ -96,9 +112,11 @@ class ClassifierModule(lightning.LightningModule):
         logits = self(batch.images)
         self.val_outputs.update(logits, batch.target, self.loss(logits, batch.target))
 
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Rows in the split (n,) and class probabilities (n, classes) in float64, both on the CPU."""
-        return batch.row.cpu(), logits_to_probabilities(self(batch.images))
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> PredictedRows:
+        """Predict a batch; distances are computed where ``ood`` is set."""
+        logits, features = self.network.logits_and_features(batch.images)
+        distance = None if self.ood is None else self.ood.distance(features.float().cpu().numpy())
+        return PredictedRows(batch.row.cpu(), logits_to_probabilities(logits), distance)
 
     def on_train_epoch_end(self) -> None:
         """Logs what the epoch's training batches gave."""
@@ -118,11 +136,25 @@ class ClassifierModule(lightning.LightningModule):
         )
         return optimizer if schedule is None else {"optimizer": optimizer, "lr_scheduler": schedule}  # type: ignore[return-value]
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the metrics of the epochs so far in the checkpoint."""
+        checkpoint["history"] = self.history.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the metrics of the epochs so far from the checkpoint."""
+        self.history.load_state_dict(checkpoint["history"])
+
     def _log_epoch(self, stage: str, logits: Tensor, target: Tensor, loss: Tensor) -> None:
         self.log(f"{stage}/loss", loss, prog_bar=True)
+        self._remember({f"{stage}/loss": float(loss)})
         if not torch.isfinite(loss):
             return  # a diverged network has no metrics; callbacks.divergence ends its training
         metrics = build_epoch_metrics(logits_to_probabilities(logits), target.cpu(), self.classes, self.positive)
         shown = stage == "val"
         for name, value in metrics.items():
             self.log(f"{stage}/{name}", value, prog_bar=shown and name == "auroc_macro")
+        self._remember({f"{stage}/{name}": float(value) for name, value in metrics.items()})
+
+    def _remember(self, metrics: dict[str, float]) -> None:
+        if not self.trainer.sanity_checking:
+            self.history.add(self.current_epoch, metrics)

@@ -17,7 +17,7 @@ from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import PARTS, ImageTable
-from medclf.data.scan import build_image_table, scan_dataset
+from medclf.data.scan import RunImages, load_run_images
 from medclf.data.training_overlap import save_fingerprints
 from medclf.evaluation.subgroups import validate_subgroups
 from medclf.inference.precision import choose_precision
@@ -30,9 +30,9 @@ from medclf.training.tensorboard import complete_events
 from medclf.training.trainer import build_module, build_trainer
 from medclf.training.tuner import run_tuner
 from medclf.utils.errors import ConfigError, DataError, MedclfError
-from medclf.utils.plain_data import read_json, read_yaml, write_yaml
+from medclf.utils.plain_data import read_yaml, write_yaml
 from medclf.utils.process import Terminated, keep_freed_memory
-from medclf.utils.run_dir import Run, is_main_process
+from medclf.utils.run_dir import Run, RunFacts, is_main_process
 
 log = logging.getLogger(__name__)
 RESTORING = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
@@ -44,6 +44,7 @@ TERMINATED = 143
 def train_and_test(
     config: TrainConfig,
     folder: Path,
+    images: RunImages | None = None,
     command: Sequence[str] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
@@ -53,6 +54,7 @@ def train_and_test(
     Args:
         config: checked configuration of the run.
         folder: run folder, new or of the run that is resumed.
+        images: scanned images of the run; None: they are scanned here.
         command: overrides that repeat the run, for its record; None: those of ``sys.argv``.
         callbacks: Lightning callbacks in addition to those of the configuration.
         progress: whether bars are shown while images are read.
@@ -72,10 +74,10 @@ def train_and_test(
         config = config.model_copy(update={"resume": None})
     if not is_main_process():
         log.setLevel(logging.WARNING)
-        return _train_and_test(_with_precision(config, run), run, {}, callbacks, False)
+        return _train_and_test(_with_precision(config, run), run, RunFacts(), images, callbacks, False)
     again = run.resume_command(config.trust_code)
     with run.at_work(resumed, again, command) as facts, complete_events(run.folder):
-        return _train_and_test(_with_precision(config, run), run, facts, callbacks, progress)
+        return _train_and_test(_with_precision(config, run), run, facts, images, callbacks, progress)
 
 
 def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
@@ -91,7 +93,12 @@ def _with_precision(config: TrainConfig, run: Run) -> TrainConfig:
 
 
 def _train_and_test(
-    config: TrainConfig, run: Run, facts: dict[str, object], callbacks: Sequence[Callback], progress: bool
+    config: TrainConfig,
+    run: Run,
+    facts: RunFacts,
+    images: RunImages | None,
+    callbacks: Sequence[Callback],
+    progress: bool,
 ) -> float:
     lightning.seed_everything(config.seed, workers=True, verbose=False)
     augment = build_augmentation(config.augmentation, config.trust_code)
@@ -100,13 +107,12 @@ def _train_and_test(
     _refuse_several_processes(config, trainer)
     if is_main_process() and config.resume is None:
         save_config(config, run)  # before images are read, so that a run that stops from here on can be resumed
-    examined = scan_dataset(config.dataset, progress)
-    table = build_image_table(examined, config.dataset)
+    examined, table = images or load_run_images(config.dataset, progress)
     validate_subgroups(config.evaluation.subgroups, table.attributes)
-    images = {part: len(table.part(part)) for part in PARTS}
-    validate_worker_shares(trainer.world_size, images)
+    counts = {part: len(table.part(part)) for part in PARTS}
+    validate_worker_shares(trainer.world_size, counts)
     if not config.tune.batch_size:
-        validate_batches(config.trainer, config.dataset.batch_size, images, trainer.world_size)
+        validate_batches(config.trainer, config.dataset.batch_size, counts, trainer.world_size)
     if is_main_process():
         _note_images(run, table, config)
     _report_images(config, table)
@@ -118,11 +124,11 @@ def _train_and_test(
     module = build_module(config, data)
     if is_main_process():
         save_config(config, run)
-        table.save(run.splits)
+        facts.files_sha256 = {run.splits.name: table.save(run.splits)}
         save_fingerprints(examined.prints, table, run.fingerprints)
-    facts["device"] = str(trainer.strategy.root_device)
-    facts |= {"findings": audit_findings(examined, table, config.dataset)}
-    facts["training_seconds"] = _fit(trainer, module, data, config, run)
+    facts.device = str(trainer.strategy.root_device)
+    facts.findings = audit_findings(examined, table, config.dataset)
+    facts.training_seconds = _fit(trainer, module, data, config, run)
     if config.trainer.fast_dev_run:
         log.info("fast_dev_run: a trial of the code, nothing is kept and nothing tested.")
         return float("nan")
@@ -139,7 +145,7 @@ def save_config(config: TrainConfig, run: Run) -> None:
 def _note_images(run: Run, table: ImageTable, config: TrainConfig) -> None:
     """Record which images and which split the run has; one that goes on must have them still."""
     facts = {"split_hash": table.digest(), "content_hash": table.content_digest()}
-    before = read_json(run.record)
+    before = run.read_record()
     for key, what in (("split_hash", "another split of the images, or other images"), ("content_hash", "other files")):
         if config.resume is not None and before.get(key, facts[key]) != facts[key]:
             raise DataError(

@@ -1,7 +1,6 @@
 """TensorBoard: what it shows of a finished run besides the curves, and event files that were cut off."""
 
 import io
-import logging
 import os
 import struct
 from collections.abc import Iterator
@@ -9,10 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from medclf.config.schema import TrainConfig
@@ -117,29 +114,3 @@ def collect_hyperparameters(config: TrainConfig) -> dict[str, Any]:
         "split_seed": config.dataset.splits.seed,
         "seed": config.seed,
     }
-
-
-def read_history(folder: Path) -> pd.DataFrame | None:
-    """What TensorBoard was told of each epoch: ``epoch`` and a column ``train/…`` or ``val/…`` for each metric.
-
-    Args:
-        folder: of the run; a run that was resumed has several event files.
-
-    Returns:
-        A row an epoch; None where TensorBoard was told nothing.
-    """
-    logging.getLogger("tensorboard").setLevel(logging.WARNING)  # it tells where it looks
-    # images are not read, of scalars all
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
-    events.Reload()
-    tags = events.Tags()["scalars"]
-    if "epoch" not in tags:
-        return None
-    epoch_of = {event.step: int(event.value) for event in events.Scalars("epoch")}
-    rows: dict[int, dict[str, float]] = {}
-    for tag in sorted(tag for tag in tags if tag.startswith(("train/", "val/"))):
-        for event in events.Scalars(tag):
-            if event.step in epoch_of:
-                rows.setdefault(epoch_of[event.step], {})[tag] = float(event.value)
-    frame = pd.DataFrame.from_dict(rows, orient="index").sort_index()
-    return frame.rename_axis("epoch").reset_index()

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 import platform
 import re
@@ -21,6 +22,7 @@ except ImportError:  # Windows, which does not remove a file that is open
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+    from typing_extensions import Buffer
 
 ABANDONED_SECONDS = 24 * 3600
 """An unfinished file of another machine is removed once nothing has been written to it for this long."""
@@ -81,22 +83,47 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     _sync_folder(folder.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str) -> str:
+    """Write a UTF-8 text file whole or not at all. Returns its SHA-256 as 64 hexadecimal digits."""
+    return write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+def write_bytes(path: Path, content: bytes) -> str:
+    """Write a file whole or not at all. Returns its SHA-256 as 64 hexadecimal digits."""
     with atomic_file(path) as file:
         file.write(content)
+    return hashlib.sha256(content).hexdigest()
 
 
-def write_csv(path: Path, table: "DataFrame", index: bool = False) -> None:
-    """Write a table as a CSV file, whole or not at all; every float with all its digits."""
+def write_csv(path: Path, table: "DataFrame", index: bool = False) -> str:
+    """Write a table as a CSV file, whole or not at all; every float with all its digits.
+
+    Returns:
+        The SHA-256 of the file as 64 hexadecimal digits.
+    """
     # pandas would write wide tables in chunks of a few rows, each of which takes as long as the whole
     with atomic_file(path) as file:
-        table.to_csv(file, index=index, mode="wb", chunksize=ROWS)
+        hashing = _HashingFile(file)
+        table.to_csv(hashing, index=index, mode="wb", chunksize=ROWS)
+    return hashing.digest.hexdigest()
+
+
+class _HashingFile(io.RawIOBase):
+    """Passes what is written on to another file, and hashes it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, content: "Buffer") -> int:
+        """Write bytes, and return how many."""
+        self.digest.update(content)
+        return self._file.write(content)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from medclf.utils.atomic_write import atomic_file
+from medclf.utils.atomic_write import write_text
 from medclf.utils.errors import DataError
 from medclf.utils.regular_files import open_regular
 
@@ -59,18 +59,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return _mapping(path, content)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> str:
     """Write a JSON file whole or not at all.
+
+    Returns:
+        The SHA-256 of the file as 64 hexadecimal digits.
 
     Raises:
         ValueError: for NaN and infinity, which JSON does not have.
     """
-    _write(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_yaml(path: Path, content: dict[str, Any]) -> None:
     """Write a YAML file whole or not at all, its keys in their order."""
-    _write(path, yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -87,11 +90,6 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
-
-
-def _write(path: Path, text: str) -> None:
-    with atomic_file(path) as file:
-        file.write(text.encode())
 
 
 def _text(path: Path) -> str:

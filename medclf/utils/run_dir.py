@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
@@ -25,6 +26,26 @@ LOCK = ".lock"
 RESERVED_BYTES = 2**16
 """Kept free for the record of a run, so that it can tell how the run ended although the disk is full."""
 PACKAGES = ("medclf", "torch", "torchvision", "lightning", "hydra-core", "torchmetrics", "scikit-learn", "numpy")
+
+
+@dataclass
+class RunFacts:
+    """Facts that the record of a finished run holds; each is set where it becomes known, None until then.
+
+    ``split_hash`` and ``content_hash`` identify the split and the files of its images, ``findings`` are sentences about
+    these images, ``device`` is what computed, ``files_sha256`` has the SHA-256 of files of the run by name.
+    """
+
+    split_hash: str | None = None
+    content_hash: str | None = None
+    findings: list[str] | None = None
+    device: str | None = None
+    training_seconds: float | None = None
+    files_sha256: dict[str, str] | None = None
+
+    def known(self) -> dict[str, Any]:
+        """Return the facts that are known, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Run:
@@ -54,6 +75,7 @@ class Run:
         self.grad_cam = folder / "figures" / "data" / "grad_cam.npz"
         self.record = folder / "run.json"
         self._reserve = folder / ".reserve"
+        self._content: dict[str, Any] | None = None
 
     @property
     def status(self) -> str | None:
@@ -85,7 +107,7 @@ class Run:
     @contextmanager
     def at_work(
         self, resumed: bool = False, again: str | None = None, command: Sequence[str] | None = None
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[RunFacts]:
         """Lock the folder, and record how the work in this block ends.
 
         Args:
@@ -94,21 +116,21 @@ class Run:
             command: overrides that repeat the run, for its record; None: those of ``sys.argv``.
 
         Yields:
-            A dict; what is put into it goes into the record of a finished run.
+            Facts that go into the record of a finished run, once they are set.
 
         Raises:
             ConfigError: if another process works in the folder, or the run to be resumed has finished.
             DataError: if the folder cannot be written or the disk is full.
         """
         with lock_run(self.folder, "resume" if resumed else "output"):
-            facts: dict[str, Any] = {}
+            facts = RunFacts()
             begun = False
             try:
                 self._begin(resumed, sys.argv[1:] if command is None else command)
                 begun = True
                 self._reserve.write_bytes(os.urandom(RESERVED_BYTES))  # no file system compresses that
                 yield facts
-                self._update(status="finished", **facts)
+                self._update(status="finished", **facts.known())
             except BaseException as error:
                 explained = self._explained(error, again)
                 if begun:
@@ -118,6 +140,7 @@ class Run:
                 raise explained from error
             finally:
                 self._free_reserve()
+                self._content = None
 
     def _explained(self, error: BaseException, again: str | None) -> BaseException:
         """Return the error itself, or the message about the failed write that it comes from."""
@@ -144,7 +167,19 @@ class Run:
 
     def note(self, **facts: Any) -> None:
         """Put facts into the record while the run goes on."""
-        write_json(self.record, {**read_json(self.record), **facts})
+        self._write({**self.read_record(), **facts})
+
+    def read_record(self) -> dict[str, Any]:
+        """Return what ``run.json`` holds; it is not read from disk while this object has the folder locked.
+
+        Raises:
+            DataError: for a file that is missing or damaged.
+        """
+        return dict(self._content) if self._content is not None else read_json(self.record)
+
+    def _write(self, content: dict[str, Any]) -> None:
+        write_json(self.record, content)
+        self._content = content
 
     def _begin(self, resumed: bool, command: Sequence[str]) -> None:
         if resumed:
@@ -156,12 +191,12 @@ class Run:
         elif self.record.exists():
             raise ConfigError(f"output={self.shown}: another run has this folder; name a new one")
         else:
-            write_json(self.record, _beginning(command))
+            self._write(_beginning(command))
 
     def _update(self, **facts: Any) -> None:
-        record = read_json(self.record)
+        record = self.read_record()
         record.pop("error", None)
-        write_json(self.record, {**record, **facts, "ended": None if facts["status"] == "running" else utc_now()})
+        self._write({**record, **facts, "ended": None if facts["status"] == "running" else utc_now()})
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from helpers import dataset_layouts as layouts
 from torch import nn
 
 from medclf.cli import resolvers
-from medclf.config.composition import Composer, conf_dir
+from medclf.config.composition import Composer
+from medclf.config.paths import conf_dir
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.config.validation import validate_train_config
 from medclf.data.augmentation import build_augmentation

@@ -89,7 +89,7 @@ def test_a_file_that_is_none_is_refused_and_not_waited_for(run, how):
 def test_another_runs_predictions_are_not_evaluated_as_its_own(run, tmp_path):
     own = run.predictions.read_bytes()
     record = json.loads(run.record.read_text())
-    assert record["files_sha256"] == compute_run_digests(run)["files_sha256"]
+    assert record["files_sha256"] == compute_run_digests(run)
     verify_run_file(run, run.predictions)
     run.predictions.write_bytes(own.replace(b"organ_present", b"organ_absent", 1))
     with pytest.raises(DataError, match=f"python -m medclf.evaluate predictions={run.predictions}"):

@@ -24,4 +24,4 @@ def sign_run(folder):
     if run.best_facts.is_file():
         sign_model(run.best_facts)
         change(run.record, best_json_sha256=file_digest(run.best_facts))
-    change(run.record, **compute_run_digests(run))
+    change(run.record, files_sha256=compute_run_digests(run))

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from helpers.commands import TINY_PHANTOM, train_process
 
+from medclf.data import scan
+
 ONE_EPOCH = [*TINY_PHANTOM, "trainer.max_epochs=1"]
 DIVERGES = "optimizer.lr=1e30"
 
@@ -85,6 +87,34 @@ def test_a_changed_image_makes_another_job(train, tmp_path):
     answer = train("-m", *words, "seed=0")
     assert answer.code == 0, answer.text
     assert "Finished before" not in answer.out
+
+
+@pytest.fixture
+def scans(monkeypatch):
+    """The number of images in each scan that looks into images."""
+    counts = []
+    compute = scan.compute_fingerprints
+
+    def counted(root, paths, *rest):
+        counts.append(len(paths))
+        return compute(root, paths, *rest)
+
+    monkeypatch.setattr(scan, "compute_fingerprints", counted)
+    return counts
+
+
+def test_a_run_scans_its_images_once(train, scans):
+    answer = train(*ONE_EPOCH)
+    assert answer.code == 0, answer.text
+    assert len(scans) == 1
+
+
+def test_each_job_of_a_sweep_scans_the_images_of_its_own_dataset_once(train, scans, tmp_path):
+    answer = train("-m", *ONE_EPOCH, "seed=0", "dataset.splits.seed=0,1")
+    assert answer.code == 0, answer.text
+    assert len(scans) == 2
+    assert len({record["split_hash"] for record in records(tmp_path).values()}) == 2
+    assert len({record["content_hash"] for record in records(tmp_path).values()}) == 1
 
 
 def test_a_broken_job_is_shown_at_once_and_does_not_stop_the_others(train, tmp_path):

@@ -4,10 +4,11 @@ import pytest
 from helpers.commands import TINY_PHANTOM
 
 from medclf.cli import resolvers
-from medclf.config.composition import Composer, conf_dir
+from medclf.config.composition import Composer
 from medclf.config.config_files import list_options
 from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.overrides import expand_jobs
+from medclf.config.paths import conf_dir
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.config.validation import validate_train_config
 from medclf.sweeps.search_space import add_search_space, list_grid_values

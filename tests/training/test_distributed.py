@@ -138,7 +138,7 @@ def test_probabilities_and_metrics_are_those_of_one_process(name, request, monke
     data.setup()
     module = ClassifierModule.load_from_checkpoint(run / "checkpoints/best.ckpt", weights_only=True)
     trainer = lightning.Trainer(accelerator="cpu", devices=1, logger=False, enable_progress_bar=False)
-    alone, together = predict_splits(trainer, module, data), pd.read_csv(run / "predictions.csv")
+    alone, together = predict_splits(trainer, module, data).table, pd.read_csv(run / "predictions.csv")
     assert alone["path"].tolist() == together["path"].tolist()
     np.testing.assert_allclose(alone[["prob_cat", "prob_dog"]], together[["prob_cat", "prob_dog"]], atol=1e-6)
     written = json.loads((run / "metrics.json").read_text(encoding="utf-8"))["test"]

@@ -2,11 +2,33 @@
 
 import hashlib
 import json
+import os
+import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.commands import TINY_PHANTOM
 
+from medclf.config.run_files import compute_run_digests
 from medclf.data.image_table import COLUMNS
+from medclf.training import run as training
+from medclf.utils.run_dir import Run
+
+READ: list[Path] | None = None
+"""Files opened for reading while this is a list."""
+
+
+def note_read(event, arguments):
+    if READ is None or event != "open" or not isinstance(arguments[0], str | bytes | os.PathLike):
+        return
+    path, mode, flags = arguments
+    writes = set(mode) & set("wax") if mode else flags & os.O_ACCMODE == os.O_WRONLY
+    if not writes:
+        READ.append(Path(os.fsdecode(path)))
+
+
+sys.addaudithook(note_read)  # stays for as long as the process lives
 
 
 def read(path):
@@ -67,3 +89,27 @@ def test_subgroups_are_in_a_table_a_picture_and_the_report(tabled):
     assert "missing" in set(groups.loc[groups["column"] == "age", "value"])
     assert (tabled / "figures/subgroups.png").is_file()
     assert "<td>sex</td><td>f</td>" in (tabled / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_end_of_a_run_reads_nothing_that_this_process_has_written_or_decoded_already(train, tmp_path, monkeypatch):
+    finalize = training.finalize_training
+
+    def watched(*arguments):
+        monkeypatch.setattr(sys.modules[__name__], "READ", [])
+        return finalize(*arguments)
+
+    monkeypatch.setattr(training, "finalize_training", watched)
+    words = ["evaluation.pictures=true", "evaluation.grad_cam=2", "evaluation.gallery=2", "hydra.run.dir=run"]
+    answer = train(*TINY_PHANTOM, "trainer.max_epochs=1", *words)
+    read = [path.relative_to(tmp_path) if path.is_relative_to(tmp_path) else path for path in READ]
+    assert answer.code == 0, answer.text
+    assert Path("run/checkpoints/best.ckpt") in read
+    names = {path.name for path in read}
+    written = {"config.yaml", "run.json", "splits.csv", "novelty.npz", "history.csv", "predictions.csv", "grad_cam.npz"}
+    assert not names & written
+    assert not [path for path in read if "tfevents" in path.name]
+    assert not [path for path in read if path.is_relative_to("data/phantom")]
+    run = Run(tmp_path / "run")
+    assert run.read_record()["files_sha256"] == compute_run_digests(run)
+    assert (run.figures / "learning_curves.png").is_file()
+    assert run.grad_cam.is_file()

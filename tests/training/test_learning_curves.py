@@ -1,15 +1,17 @@
 """The metrics of each epoch as a table."""
 
 import logging
+import math
 
 import numpy as np
 import pandas as pd
+import pytest
 from helpers.commands import TINY_PHANTOM
 from lightning.pytorch.callbacks import Callback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from medclf.metric_registry import metric_names
-from medclf.training.tensorboard import read_history
+from medclf.training.epoch_metrics import EpochHistory
 
 
 def events_of(folder):
@@ -38,11 +40,24 @@ def test_a_row_an_epoch_with_what_tensorboard_was_told(finished):
     for name in names:
         told = [event.value for event in accumulator.Scalars(name)]
         assert np.array_equal(frame[name], told, equal_nan=True)
-    pd.testing.assert_frame_equal(read_history(finished[0]), frame)
 
 
-def test_a_folder_without_events_has_none(tmp_path):
-    assert read_history(tmp_path) is None
+def test_metrics_are_kept_as_loggers_store_them_and_the_last_value_of_an_epoch_counts():
+    history = EpochHistory()
+    history.add(1, {"val/loss": 0.1})
+    history.add(0, {"val/loss": 0.3, "train/loss": math.nan})
+    history.add(1, {"val/loss": 0.2})
+    resumed = EpochHistory()
+    resumed.add(7, {"val/loss": 1.0})
+    resumed.load_state_dict(history.state_dict())
+    expected = {"epoch": [0, 1], "train/loss": [math.nan] * 2, "val/loss": [float(np.float32(v)) for v in (0.3, 0.2)]}
+    pd.testing.assert_frame_equal(resumed.table(), pd.DataFrame(expected))
+
+
+@pytest.mark.parametrize("state", [None, [1], {0: 1.0}, {"first": {}}, {0: {"val/loss": "low"}}])
+def test_a_state_that_is_no_history_is_refused(state):
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        EpochHistory().load_state_dict(state)
 
 
 def test_a_resumed_run_has_every_epoch_once(train, tmp_path, monkeypatch):
@@ -59,11 +74,11 @@ def test_a_resumed_run_has_every_epoch_once(train, tmp_path, monkeypatch):
     assert len(list((tmp_path / "run").glob("events*"))) > 1
 
 
-def test_a_run_without_tensorboard_has_no_history_and_all_else(train, tmp_path):
+def test_a_run_without_tensorboard_has_its_history_too(train, tmp_path):
     words = ["hydra.run.dir=run", "evaluation.plots=true", "evaluation.grad_cam=1", "evaluation.gallery=2"]
     answer = train(*TINY_PHANTOM, "logger=csv", *words)
     assert answer.code == 0, answer.text
-    assert not (tmp_path / "run" / "history.csv").exists()
-    assert not (tmp_path / "run" / "figures" / "learning_curves.png").exists()
+    assert pd.read_csv(tmp_path / "run" / "history.csv")["epoch"].tolist() == [0, 1]
+    assert (tmp_path / "run" / "figures" / "learning_curves.png").is_file()
     assert (tmp_path / "run" / "report.html").is_file()
     assert list(pd.read_csv(tmp_path / "run" / "metrics.csv"))[:2] == ["split", "metric"]

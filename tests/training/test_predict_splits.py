@@ -81,7 +81,7 @@ def predicted(module, data):
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        table = predict_split(trainer, module, data, "test")
+        table, _ = predict_split(trainer, module, data, "test")
         return table[[f"prob_{name}" for name in module.classes]].to_numpy(), watch.networks
 
     return predicted
@@ -118,7 +118,7 @@ def test_features_need_no_folding(module, data, predicted, monkeypatch):
     with torch.inference_mode():
         features = module.network.eval().features(torch.stack([images.image(row) for row in range(len(images))]))
     images.features = Features(features[None].numpy())
-    monkeypatch.delattr(finalize, "folded")
+    monkeypatch.delattr(finalize, "fold_batchnorm")
     probabilities, networks = predicted()
     assert all(used is module.network for used in networks)
     np.testing.assert_allclose(probabilities, expected, rtol=0, atol=1e-5)

@@ -24,9 +24,9 @@ def test_a_folder_has_one_run(tmp_path):
 def test_record_of_a_finished_run(tmp_path):
     run = Run(tmp_path)
     with run.at_work() as facts:
-        facts["images"] = 7
+        facts.device = "cpu"
     record = json.loads(run.record.read_text(encoding="utf-8"))
-    assert (record["status"], record["images"]) == ("finished", 7)
+    assert (record["status"], record["device"]) == ("finished", "cpu")
     assert record["started"] <= record["ended"]
     with pytest.raises(ConfigError, match="has finished"), run.at_work(resumed=True):
         pass
