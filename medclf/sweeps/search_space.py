@@ -1,6 +1,6 @@
 """A search as it was typed: its space among the overrides that are checked, and what cannot be a search. No Optuna."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
@@ -53,14 +53,15 @@ def add_search_space(composer: Composer, overrides: list[str], multirun: bool) -
     return [*map(_listable, space), *map(_listable, parsed)]
 
 
-def list_grid_values(space: Mapping[str, str]) -> dict[str, str]:
+def list_grid_values(space: Mapping[str, str], left_out: Collection[str] = ()) -> dict[str, str]:
     """Replace each interval of a search space by three values: at a quarter, half and three quarters of it.
 
     Args:
         space: values or interval of each key, as Hydra's sweeper reads them; an interval tagged ``log`` is divided on
-            a logarithmic scale, and one between whole numbers gives whole numbers.
+            a logarithmic scale, and one of whole numbers, ``int(interval(1,9))``, gives whole numbers.
+        left_out: keys that are not searched.
     """
-    return {key: _grid_values(f"{key}={value}", str(value)) for key, value in space.items()}
+    return {key: _grid_values(f"{key}={value}", str(value)) for key, value in space.items() if key not in left_out}
 
 
 def _grid_values(override: str, value: str) -> str:

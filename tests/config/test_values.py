@@ -69,7 +69,7 @@ VALID = {
     "trainer.overfit_batches": "0",
     "trainer.num_sanity_val_steps": "-1 None",
     "trainer.log_every_n_steps": "0 None",
-    "trainer.enable_checkpointing": "None",
+    "trainer.enable_checkpointing": "True",
     "trainer.fast_dev_run": "5",
     "trainer.benchmark": "True",
     "trainer.deterministic": "True",

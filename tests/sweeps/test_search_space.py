@@ -48,12 +48,14 @@ def test_every_model_has_a_space(hpo, model):
 def test_a_grid_has_three_values_of_an_interval():
     space = {
         "optimizer.lr": "tag(log,interval(0.0001,0.01))", "model.head.dropout": "interval(0.0,0.6)",
-        "trainer.max_epochs": "interval(2,4)", "dataset.batch_size": "interval(10,50)", "scheduler": "none,cosine",
+        "trainer.max_epochs": "int(interval(2,4))", "dataset.batch_size": "int(interval(10,50))",
+        "scheduler": "none,cosine",
     }  # fmt: skip
     assert list_grid_values(space) == {
         "optimizer.lr": "0.00032,0.001,0.0032", "model.head.dropout": "0.15,0.3,0.45", "trainer.max_epochs": "2,3,4",
         "dataset.batch_size": "20,30,40", "scheduler": "none,cosine",
     }  # fmt: skip
+    assert list_grid_values({"seed": "0,1", "augmentation.mixup": "0.0,0.2"}, ["augmentation.mixup"]) == {"seed": "0,1"}
 
 
 def test_a_space_without_a_search_changes_nothing():
