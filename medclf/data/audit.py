@@ -66,7 +66,7 @@ def compute_audit(examined: DatasetScan, table: ImageTable, config: DatasetConfi
         "images": f"{len(frame)} used, {examined.found.excluded} left out by dataset.exclude, {skipped} skipped",
         "patients": f"{frame['group'].nunique()} groups (patients, or pictures that look alike)",
         "sizes": f"{len(sizes)} different, commonest "
-        "{format_list(f'{size} ({n})' for size, n in sizes.most_common(3))}",
+        f"{format_list(f'{size} ({n})' for size, n in sizes.most_common(3))}",
         "modes": format_list(f"{mode} ({n})" for mode, n in Counter(image.mode for image in prints).most_common()),
         "colour": _colour(table, config),
         "split hash": table.digest(),
