@@ -64,12 +64,12 @@ def test_the_list_is_no_error(command, words):
 def test_a_command_is_the_same_as_its_module(tmp_path):
     write_classes(tmp_path / "images", {"a": 20, "b": 20})
     words = ("dataset=folder", "dataset.root=images", "dataset.batch_size=4")
-    one = typed("-m", "medclf", "audit", *words, "output=one", cwd=tmp_path)
-    other = typed("-m", "medclf.audit", *words, "output=other", cwd=tmp_path)
+    one = typed("-m", "medclf", "audit", *words, "output=short", cwd=tmp_path)
+    other = typed("-m", "medclf.audit", *words, "output=module", cwd=tmp_path)
     assert (one.returncode, other.returncode) == (0, 0), one.stderr
-    texts = [re.sub(r"\[[\d:]+\]", "", text) for text in (one.stdout.replace("one", "other"), other.stdout)]
+    texts = [re.sub(r"\[[\d:]+\]", "", text) for text in (one.stdout.replace("short", "module"), other.stdout)]
     assert texts[0] == texts[1]
-    files = [sorted(path.name for path in Path(tmp_path, name).iterdir()) for name in ("one", "other")]
+    files = [sorted(path.name for path in Path(tmp_path, name).iterdir()) for name in ("short", "module")]
     assert files[0] == files[1]
 
 

@@ -237,7 +237,7 @@ def test_wrong_members_and_folders(average, members):
         (["member0", "nowhere"], "nowhere: there is no such run folder"),
         (["member0", "member1/predictions.csv"], "is a table; an ensemble is of run folders"),
         (["member0", "member1", "output=member1"], "output=member1: already holds something"),
-        ([], "the following arguments are required: RUN"),
+        (["output=both"], "runs: none is named; type one or more RUN"),
     ):
         answer = average(*typed)
         assert (answer.code, answer.err[:7]) == (2, "error: ")
