@@ -73,7 +73,7 @@ def start(root: Path, store: Path) -> dict[str, float]:
 
     from medclf.data.augmentation import build_augmentation
     from medclf.data.datamodule import ImageDataModule
-    from medclf.data.scan import load_image_table
+    from medclf.data.scan_images import load_image_table
 
     config = _config(root, store)
     before = _peak()

@@ -26,7 +26,7 @@ import numpy as np
 from bench_data import make_jpegs
 from PIL import Image
 
-from medclf.utils.run_dir import processor_name
+from medclf.utils.run_folder import processor_name
 
 HERE = Path(__file__).parent
 Ways = dict[str, Callable[[], float]]

@@ -27,7 +27,7 @@ from medclf.inference.loading import load_model
 from medclf.inference.ood import average_maps
 from medclf.inference.ood_fitting import FITTED, fit_ood_detector
 from medclf.inference.predictor import NetworkInputs, Predictor
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 MOST, BATCH, COMPONENTS = 200, 32, 64
 SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -8,9 +8,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from medclf.models.backbones import ResNet
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.models.network import Network
-from medclf.utils.process import keep_freed_memory
+from medclf.utils.process_lifecycle import keep_freed_memory
 
 BATCH = 32
 

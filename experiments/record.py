@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from medclf.config.paths import conf_dir
 from medclf.evaluation.curves import confusion_matrix
-from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.predictions import Predictions, select_split
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.plots.confusion import confusion_matrix_figure

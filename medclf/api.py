@@ -30,7 +30,7 @@ from medclf.config.validation import validate_dataset_config, validate_run_folde
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.utils.quoting import format_override
-from medclf.utils.run_dir import Run, lock_run
+from medclf.utils.run_folder import Run, lock_run
 
 if TYPE_CHECKING:
     from medclf.inference.predictor import NetworkInputs, Predictor
@@ -163,7 +163,7 @@ def train_model(
 
 
 def _check_training(config: TrainConfig) -> None:
-    from medclf.data.dataset_validation import validate_image_files
+    from medclf.data.quick_checks import validate_image_files
 
     validate_train_config(config)
     validate_image_files(config)
@@ -194,9 +194,9 @@ def load_run(path: PathLike) -> TrainedRun:
         ConfigError: for a folder that is not a run, or a run that has not finished.
         DataError: for files that are damaged or not those that the run wrote.
     """
-    from medclf.config.run_files import verify_run_file
+    from medclf.config.run_file_schemas import verify_run_file
     from medclf.evaluation.summary import read_metrics_frame
-    from medclf.reporting.validation import is_own_predictions
+    from medclf.reporting.evaluate_input_validation import is_own_predictions
 
     run = Run(_check_path("run", path).absolute())
     validate_run_folder(run, needs_model=False)
@@ -232,8 +232,8 @@ def load_model(
         ConfigError: for a path without a model, a device that is not there, code that is not trusted.
         DataError: for a model that is damaged.
     """
-    from medclf.inference.metadata import find_model_file
     from medclf.inference.model_files import validate_model
+    from medclf.inference.model_metadata import find_model_file
 
     place = _check_path("model", path)
     options = {"accelerator": accelerator, "precision": precision, "tta": tta, "max_megapixels": max_megapixels}

@@ -1,13 +1,13 @@
 """``python -m medclf.cascade stage1=RUN stage2=RUN``: healthy or ill, and then which disease. Imports no torch."""
 
-from medclf.cli import key_value
+from medclf.cli import key_value_arguments
 from medclf.cli.common import choose_output_folder
 from medclf.config.command_schemas import CascadeConfig
 
 
 def main() -> None:
     """Run the command line."""
-    key_value.run_key_value_command(CascadeConfig, cascade)
+    key_value_arguments.run_key_value_command(CascadeConfig, cascade)
 
 
 def cascade(config: CascadeConfig) -> None:

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from medclf.cli import key_value
+from medclf.cli import key_value_arguments
 from medclf.cli.common import choose_output_folder, write_results
 from medclf.config.command_schemas import CompareConfig
 
 
 def main() -> None:
     """Run the command line."""
-    key_value.run_key_value_command(CompareConfig, compare, positional="runs")
+    key_value_arguments.run_key_value_command(CompareConfig, compare, positional="runs")
 
 
 def compare(config: CompareConfig) -> None:

@@ -4,12 +4,12 @@ import sys
 from functools import partial
 from importlib.util import find_spec
 
-from medclf.cli import key_value
+from medclf.cli import key_value_arguments
 from medclf.config.command_schemas import DemoConfig
-from medclf.inference.metadata import find_model_file
 from medclf.inference.model_files import validate_model
+from medclf.inference.model_metadata import find_model_file
 from medclf.utils.errors import ConfigError
-from medclf.utils.process import importing_libraries
+from medclf.utils.process_lifecycle import importing_libraries
 
 
 def work(config: DemoConfig) -> None:
@@ -25,9 +25,9 @@ def work(config: DemoConfig) -> None:
     figures = get_headline_metrics(path, facts)
     with listen(config.port) as listening:
         with importing_libraries():
-            from medclf.web_demo.answer import answer_image, load_warm_predictor
             from medclf.web_demo.app import build_app  # torch: once the port is known to be free
             from medclf.web_demo.page import render_page
+            from medclf.web_demo.prediction_answer import answer_image, load_warm_predictor
 
         engine = load_warm_predictor(path, config.accelerator, config.trust_code, config.max_megapixels)
         app = build_app(partial(answer_image, engine), render_page(facts, figures, config.max_mb), config.max_mb)
@@ -38,7 +38,7 @@ def work(config: DemoConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    key_value.run_key_value_command(DemoConfig, work)
+    key_value_arguments.run_key_value_command(DemoConfig, work)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from medclf.cli import key_value
+from medclf.cli import key_value_arguments
 from medclf.cli.common import choose_output_folder
 from medclf.config.command_schemas import EnsembleConfig
 
 
 def main() -> None:
     """Run the command line."""
-    key_value.run_key_value_command(EnsembleConfig, ensemble, positional="runs")
+    key_value_arguments.run_key_value_command(EnsembleConfig, ensemble, positional="runs")
 
 
 def ensemble(config: EnsembleConfig) -> None:

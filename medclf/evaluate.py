@@ -15,7 +15,7 @@ def check(config: EvaluateConfig) -> None:
         from medclf.data.sources.discovery import validate_root  # NumPy, which --help does not pay
 
         validate_root(config.dataset)
-    from medclf.reporting.validation import (  # pandas likewise
+    from medclf.reporting.evaluate_input_validation import (  # pandas likewise
         validate_images,
         validate_predicting,
         validate_predictions,
@@ -28,7 +28,7 @@ def check(config: EvaluateConfig) -> None:
 
 def evaluate(config: EvaluateConfig, folder: Path) -> None:
     """Leave figures, pictures and a report in a folder."""
-    from medclf.reporting.run_evaluation import (
+    from medclf.reporting.evaluate_command import (
         evaluate_run,  # pandas and Matplotlib: once the config is known to be right
     )
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from medclf.cli import key_value
+from medclf.cli import key_value_arguments
 from medclf.cli.common import validate_writable
 from medclf.config.command_schemas import ExportConfig
 from medclf.exporting.formats import check_installed, list_files
 from medclf.exporting.samples import list_images
-from medclf.inference.metadata import find_model_file
 from medclf.inference.model_files import validate_model
-from medclf.utils.process import importing_libraries
+from medclf.inference.model_metadata import find_model_file
+from medclf.utils.process_lifecycle import importing_libraries
 
 
 def export(config: ExportConfig) -> None:
@@ -38,7 +38,7 @@ def export(config: ExportConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    key_value.run_key_value_command(ExportConfig, export)
+    key_value_arguments.run_key_value_command(ExportConfig, export)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from medclf.cli import key_value
+from medclf.cli import key_value_arguments
 from medclf.cli.common import default_output_folder, validate_writable
 from medclf.config.command_schemas import PredictConfig
-from medclf.inference.metadata import find_model_file
 from medclf.inference.model_files import validate_model
-from medclf.utils.process import exit_process, importing_libraries
+from medclf.inference.model_metadata import find_model_file
+from medclf.utils.process_lifecycle import exit_process, importing_libraries
 
 
 def predict(config: PredictConfig) -> None:
@@ -31,7 +31,7 @@ def predict(config: PredictConfig) -> None:
 
 def main() -> None:
     """Run the command line."""
-    key_value.run_key_value_command(PredictConfig, predict)
+    key_value_arguments.run_key_value_command(PredictConfig, predict)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def check(config: PrepareConfig) -> None:
 
     Raises ConfigError or DataError.
     """
-    from medclf.data.dataset_validation import validate_export_folder  # pandas, which --help does not pay
+    from medclf.data.quick_checks import validate_export_folder  # pandas, which --help does not pay
     from medclf.data.sources.discovery import validate_root
 
     validate_dataset_config(config.dataset)

@@ -10,7 +10,7 @@ import pytest
 from helpers.prediction_samples import sample
 
 from medclf import metric_registry as registry
-from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.metrics import compute_metrics
 from medclf.metric_registry import METRICS
 

@@ -11,7 +11,7 @@ from medclf.cli import resolvers
 from medclf.config.composition import Composer
 from medclf.config.schema import DatasetConfig, TrainConfig, validate_config
 from medclf.data.image_cache import open_image_cache
-from medclf.data.scan import load_image_table
+from medclf.data.scan_images import load_image_table
 from medclf.data.sources.discovery import find_images
 
 resolvers.register_resolvers()

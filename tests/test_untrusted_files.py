@@ -26,16 +26,16 @@ from medclf.config.resume import build_resumed_config, find_run_to_resume, valid
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.inference.loading import load_model
-from medclf.inference.metadata import find_model_file, read_metadata
 from medclf.inference.model_files import validate_model
-from medclf.inference.run_images import load_run_dataset
+from medclf.inference.model_metadata import find_model_file, read_metadata
+from medclf.inference.training_run_images import load_run_dataset
 from medclf.overview.runs import read_runs
 from medclf.reporting.run_summary import summarize_run
 from medclf.training.checkpointing import find_whole_checkpoint
 from medclf.training.trainer import build_trainer
 from medclf.utils.errors import MedclfError
-from medclf.utils.plain_data import read_json, write_json
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import read_json, write_json
+from medclf.utils.run_folder import Run
 from medclf.web_demo.headline_metrics import get_headline_metrics
 
 SENTINEL = "medclf_attack"

@@ -9,7 +9,7 @@ from secrets import token_hex
 
 from medclf.utils import terminal
 from medclf.utils.errors import ConfigError, format_list, suggest_word
-from medclf.utils.run_dir import is_used
+from medclf.utils.run_folder import is_used
 from medclf.utils.write_errors import write_failure
 
 
@@ -68,7 +68,7 @@ def write_results(folder: Path, text: str, save: Callable[[Path], None]) -> None
 
 
 def default_output_folder(command: str) -> Path:
-    """A folder of its own below ``runs/COMMAND``."""
+    """Return the path of a new folder below ``runs/COMMAND``."""
     return Path("runs", command, f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
 
 

@@ -28,12 +28,12 @@ from medclf.config.overrides import expand_jobs, get_key, parse_overrides
 from medclf.config.paths import conf_dir
 from medclf.config.resume import build_resumed_config, find_run_to_resume, load_first_process_config
 from medclf.config.schema import Checked, StrictModel, TrainConfig, validate_config
-from medclf.sweeps import jobs as sweep_jobs
+from medclf.sweeps import sweep_jobs as sweep_jobs
 from medclf.sweeps.search_space import add_search_space
 from medclf.utils import terminal
 from medclf.utils.errors import ConfigError
 from medclf.utils.quoting import format_override
-from medclf.utils.run_dir import Run, is_main_process, is_used, lock_run
+from medclf.utils.run_folder import Run, is_main_process, is_used, lock_run
 from medclf.utils.write_errors import find_write_error, format_unwritable
 
 Task = Callable[..., float | None]
@@ -104,7 +104,7 @@ def _claimed(line: "CommandLine") -> Iterator[None]:
 
 
 def get_typed_keys(group: str) -> frozenset[str]:
-    """The keys of a group that were typed for this job; ``GROUP`` itself where it was chosen as a whole."""
+    """Return the keys of a group that were typed for this job; ``GROUP`` itself if it was chosen as a whole."""
     names = [get_key(item) for item in parse_overrides(list(HydraConfig.get().overrides.task))]
     return frozenset(name.removeprefix(f"{group}.") for name in names if name == group or name.startswith(f"{group}."))
 

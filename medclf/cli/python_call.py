@@ -23,7 +23,7 @@ from medclf.config.resume import build_resumed_config, find_run_to_resume
 from medclf.config.schema import Checked, TrainConfig, validate_config
 from medclf.utils.errors import ConfigError
 from medclf.utils.quoting import format_override
-from medclf.utils.run_dir import Run, is_used
+from medclf.utils.run_folder import Run, is_used
 from medclf.utils.write_errors import format_unwritable
 
 SWEEPS = ("hpo", "hpo/space", "launcher", "sweep")

@@ -13,7 +13,7 @@ def _mode(monitor: Any) -> Literal["min", "max"]:
 
 
 def _identity(*, _root_: DictConfig) -> str:
-    from medclf.sweeps.jobs import compute_job_identity  # pandas and more, which only a sweep's jobs pay
+    from medclf.sweeps.sweep_jobs import compute_job_identity  # pandas and more, which only a sweep's jobs pay
 
     return compute_job_identity(_root_=_root_)
 

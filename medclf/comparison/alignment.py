@@ -11,7 +11,7 @@ from medclf.utils.errors import DataError, format_list
 
 
 def align_predictions(tables: Mapping[str, pd.DataFrame], split: str = "test") -> dict[str, pd.DataFrame]:
-    """The rows of one split of each table, in the first's order of images and classes and with its names of patients.
+    """Return the rows of one split of each table, with the images, classes and patient names of the first.
 
     Raises:
         DataError: where they are not the same images of the same patients under the same classes, each once: how

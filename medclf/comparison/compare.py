@@ -13,7 +13,7 @@ from medclf.comparison.sources import Source, has_several_seeds, read_sources
 from medclf.config.paths import conf_dir
 from medclf.config.schema import EvaluationConfig, validate_config
 from medclf.evaluation.bootstrap import validate_resamples
-from medclf.evaluation.estimates import Metrics, estimate_metrics
+from medclf.evaluation.metric_intervals import Metrics, estimate_metrics
 from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point
 from medclf.evaluation.predictions import Predictions, get_classes, select_split
 from medclf.metric_registry import comparison_names, suggest_metric
@@ -38,12 +38,12 @@ class Comparison:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """The labels of each pair."""
+        """Return the labels of each pair."""
         return list(combinations(self.runs, 2))
 
     @property
     def test(self) -> Predictions:
-        """The first classifier's predictions: the images are the same for all."""
+        """Return the first classifier's predictions; the images are the same for all."""
         return next(iter(self.runs.values()))
 
 
@@ -106,7 +106,7 @@ def compare_predictions(
 def select_predictions(
     sources: Mapping[str, Source], positive: str | None, rule: str | None
 ) -> tuple[dict[str, Predictions], dict[str, str]]:
-    """The predictions of the same test images at each one's operating point, and in words where they come from.
+    """Return predictions of the same test images at each operating point, and a description of their origin.
 
     Args:
         sources: by label.
@@ -160,7 +160,7 @@ def _point(source: Source, positive: str | None, rule: str) -> OperatingPoint:
 
 
 def select_metrics(typed: Sequence[str] | None, found: Metrics) -> list[str]:
-    """The metrics typed, or those for the number of classes.
+    """Return the metrics typed, or the default ones for the number of classes.
 
     Raises:
         ConfigError: where there is no such metric.

@@ -11,7 +11,7 @@ ALPHA = 0.05
 
 
 def format_conclusions(rows: Sequence[Difference], pairs: int) -> Iterator[str]:
-    """The conclusion of each metric of a pair, as items of a list; ``pairs`` is the number of all pairs."""
+    """Return the conclusion for each metric of a pair as list items; ``pairs`` is the number of all pairs."""
     for row in rows:
         yield f"- {row.metric}: {format_conclusion(row, pairs)}"
 
@@ -42,7 +42,7 @@ def format_conclusion(row: Difference, pairs: int = 1, name: str | None = None) 
 
 
 def is_concluded(row: Difference) -> bool:
-    """Whether the test and the interval both say that there is a difference."""
+    """Return whether both the test and the interval show a difference."""
     return row.p_holm < ALPHA and _leaves_out_0(row)
 
 
@@ -77,7 +77,7 @@ def _range(row: Difference) -> str:
 
 
 def list_cautions(result: Comparison) -> Iterator[str]:
-    """What was done, and what does not follow from it."""
+    """Return how the comparison was made and what does not follow from it."""
     test = result.test
     yield f"All are of the same {len(test)} test images of {test.patients} patients."
     yield (
@@ -107,7 +107,7 @@ def list_cautions(result: Comparison) -> Iterator[str]:
 
 
 def format_p_value(p: float) -> str:
-    """With its sign: ``= 0.0123``, ``< 0.0001``."""
+    """Return a p value with its sign: ``= 0.0123``, ``< 0.0001``."""
     return "= NaN" if math.isnan(p) else "< 0.0001" if p < 0.0001 else f"= {p:.4f}"
 
 

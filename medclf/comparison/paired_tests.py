@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from medclf.evaluation.bootstrap import bootstrap_metrics
 from medclf.evaluation.delong import delong_test
-from medclf.evaluation.estimates import UNDEFINED, Metrics
+from medclf.evaluation.metric_intervals import UNDEFINED, Metrics
 from medclf.evaluation.predictions import Predictions
 from medclf.metric_registry import BOOTSTRAP, DELONG, MCNEMAR, METRICS
 
@@ -48,7 +48,7 @@ class Difference:
 def compute_differences(
     runs: Mapping[str, Predictions], found: Mapping[str, Metrics], metrics: Sequence[str], resamples: int, seed: int
 ) -> list[Difference]:
-    """The differences of every pair of classifiers, metric by metric.
+    """Return the differences of every pair of classifiers, metric by metric.
 
     Intervals are the percentiles of a paired bootstrap: the same patients are drawn for all classifiers. Where every
     patient has one image, accuracy, sensitivity and specificity are tested by McNemar's exact test and the AUROC of two

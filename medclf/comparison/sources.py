@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medclf.config.run_files import read_metrics, validate_keys, verify_run_file
+from medclf.config.run_file_schemas import read_metrics, validate_keys, verify_run_file
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.utils.errors import DataError
-from medclf.utils.plain_data import flatten, read_yaml
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import flatten, read_yaml
+from medclf.utils.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _settings(path: Path) -> _Settings:
 
 
 def assign_labels(names: Sequence[tuple[str, ...]]) -> list[str]:
-    """For each the shortest of its names that no other has; the last ones must differ."""
+    """Return for each the shortest of its names that no other has; the last ones must differ."""
     length = [0] * len(names)
     while True:
         chosen = [own[at] for own, at in zip(names, length, strict=True)]
@@ -116,7 +116,7 @@ def assign_labels(names: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def has_several_seeds(sources: Iterable[Source]) -> bool:
-    """Whether every model is there with two seeds or more."""
+    """Return whether every model occurs with at least two seeds."""
     seeds: dict[str, set[int]] = {}
     for source in sources:
         seeds.setdefault(source.model, set()).update([] if source.seed is None else [source.seed])

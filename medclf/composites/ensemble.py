@@ -11,7 +11,7 @@ import pandas as pd
 
 from medclf.comparison.alignment import align_predictions
 from medclf.comparison.sources import Source, read_sources
-from medclf.config.run_files import compute_run_digests, read_config, read_record
+from medclf.config.run_file_schemas import compute_run_digests, read_config, read_record
 from medclf.config.schema import EvaluationConfig
 from medclf.data.image_table import COLUMNS
 from medclf.data.training_overlap import join_fingerprints
@@ -20,14 +20,14 @@ from medclf.evaluation.predictions import PROBABILITY, get_classes, save_predict
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.model_files import build_metadata, validate_model, write_composite
 from medclf.metric_registry import monitored_metric
-from medclf.reporting.run_evaluation import build_image_reader
+from medclf.reporting.evaluate_command import build_image_reader
 from medclf.reporting.run_summary import build_run_summary
-from medclf.reporting.write import write_outcome
+from medclf.reporting.write_results import write_outcome
 from medclf.utils.csv_tables import read_frame
 from medclf.utils.errors import ConfigError, DataError, format_list
 from medclf.utils.file_digests import file_digest
-from medclf.utils.plain_data import write_yaml
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import write_yaml
+from medclf.utils.run_folder import Run
 from medclf.utils.terminal import print_message
 from medclf.utils.write_errors import write_failure
 
@@ -107,7 +107,7 @@ def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
 
 
 def get_monitored_value(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
-    """The value, on validation, of the metric that chose the members' checkpoints."""
+    """Return the validation value of the metric that chose the members' checkpoints."""
     found = evaluation.metrics["val"].overall.get(monitored_metric(monitor)) if "val" in evaluation.metrics else None
     if found is None or math.isnan(found.value):
         return {}
@@ -115,7 +115,7 @@ def get_monitored_value(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
 
 
 def average_predictions(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The predictions table of an ensemble: of each image the mean of its members' probabilities.
+    """Return the predictions table of an ensemble: the mean of its members' probabilities for each image.
 
     Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles, NeurIPS 2017.
 

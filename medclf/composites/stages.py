@@ -5,11 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medclf.config.run_files import read_config
-from medclf.inference.metadata import ModelMetadata, find_model_file
+from medclf.config.run_file_schemas import read_config
 from medclf.inference.model_files import validate_model
+from medclf.inference.model_metadata import ModelMetadata, find_model_file
 from medclf.utils.errors import ConfigError, format_list
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Stage:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The configuration of the run."""
+        """Return the configuration of the run."""
         return read_config(self.run)
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class Stages:
 
     @property
     def classes(self) -> list[str]:
-        """Of the cascade, in the order of its probabilities."""
+        """Return the classes of the cascade, in the order of its probabilities."""
         return [self.gate, *self.diseases]
 
 

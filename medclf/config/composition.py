@@ -68,7 +68,7 @@ class Composer:
 
     @property
     def folders(self) -> list[Path]:
-        """The folders that hold configuration files: ours, and the user's."""
+        """Return the folders that hold configuration files: ours and the user's."""
         return [conf_dir(), *([] if self.config_dir is None else [Path(self.config_dir)])]
 
     def _compose(self, overrides: list[str]) -> DictConfig:
@@ -157,7 +157,7 @@ class Composer:
 
 
 def suggest_key(key: str, known: Iterable[str]) -> str:
-    """As did_you_mean; a key that lacks only its first parts (``batch_size``) is found by its last one."""
+    """Return a "did you mean" question; a key without its first parts (``batch_size``) is found by its last."""
     known = list(known)
     ends_alike = [name for name in known if name.endswith(f".{key}")]
     return f"did you mean '{ends_alike[0]}'? " if ends_alike else suggest(key, known)

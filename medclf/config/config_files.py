@@ -8,7 +8,7 @@ import yaml
 from medclf.config.limits import MAX_FILE_BYTES, MAX_FILE_DEPTH, MAX_FILE_VALUES, MAX_FILES
 from medclf.config.messages import format_value
 from medclf.utils.errors import ConfigError
-from medclf.utils.plain_data import LOADER
+from medclf.utils.json_yaml import LOADER
 
 
 def validate_config_folder(folder: Path) -> None:

@@ -63,13 +63,13 @@ def validate_devices(trainer: Mapping[str, Any], multirun: bool = False, folder:
 
 
 def count_processes(trainer: Mapping[str, Any]) -> int | None:
-    """The processes of a run on all machines; None where it depends on the GPUs that are there."""
+    """Return the number of processes of a run on all machines; None if it depends on the GPUs found."""
     each = _device_count(trainer.get("devices", "auto"), str(trainer.get("accelerator", "auto")))
     return None if each is None else each * int(trainer.get("num_nodes", 1))
 
 
 def detect_launcher() -> Launcher | None:
-    """Who has started this process: torchrun, SLURM, or None: a person, or Lightning.
+    """Return what started this process: torchrun, SLURM, or None for a person or Lightning.
 
     SLURM is where Lightning sees it: in a job that is no interactive shell.
     """
@@ -83,7 +83,7 @@ def detect_launcher() -> Launcher | None:
 
 
 def is_started_by_lightning() -> bool:
-    """Whether Lightning started this process, whose parent has been checked."""
+    """Return whether Lightning started this process, whose parent has made the checks."""
     return "LOCAL_RANK" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ
 
 

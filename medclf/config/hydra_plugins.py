@@ -82,7 +82,7 @@ class SweeperConfig(_Settings):
 
 
 def explain_missing_plugin(config: str) -> str | None:
-    """What to say where Hydra does not find a config because a plugin is not installed; None for any other config."""
+    """Return a message if a config is missing because a plugin is not installed, else None."""
     extra = EXTRAS.get(config)
     return extra and f"{config}: its plugin is not installed; pip install 'medclf[{extra}]'"
 

@@ -60,7 +60,7 @@ def _check_path(item: Override) -> None:
 
 
 def expand_jobs(overrides: list[str], multirun: bool) -> Iterator[list[str]]:
-    """The overrides of the jobs to check: each value of each swept key once, the first value for the other keys.
+    """Yield the overrides of the jobs to check: each value of each swept key once, first values elsewhere.
 
     Keys swept over what cannot be listed here (an interval, a glob) are left at their default.
 

@@ -11,8 +11,8 @@ from medclf.config.composition import Composer, suggest_key
 from medclf.config.overrides import get_key, parse_overrides
 from medclf.config.schema import TrainConfig, to_plain_data, validate_content
 from medclf.utils.errors import ConfigError, DataError
-from medclf.utils.plain_data import read_json, read_yaml
-from medclf.utils.run_dir import Run, find_unfinished_runs, validate_not_finished
+from medclf.utils.json_yaml import read_json, read_yaml
+from medclf.utils.run_folder import Run, find_unfinished_runs, validate_not_finished
 
 SAME = {
     "dataset": ("image_size", "channels", "resize", "clahe", "normalization", "batch_size", "balanced_sampling"),

@@ -15,7 +15,7 @@ from medclf.config.schema import DatasetConfig, LossConfig, ModelConfig, TrainCo
 from medclf.config.trainer_validation import validate_trainer
 from medclf.metric_registry import metric_names, monitor_names, suggest_metric
 from medclf.utils.errors import ConfigError, format_list, suggest
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 def validate_train_config(config: TrainConfig) -> None:

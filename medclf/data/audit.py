@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from medclf.config.schema import DatasetConfig
 from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan import DatasetScan, build_image_table, scan_dataset
+from medclf.data.scan_images import DatasetScan, build_image_table, scan_dataset
 from medclf.utils.errors import format_list
 
 SENSITIVITIES = (0.8, 0.9, 0.95)
@@ -35,7 +35,7 @@ class Audit:
     images: pd.DataFrame
 
     def text(self) -> str:
-        """The audit as lines."""
+        """Return the audit as lines of text."""
         width = max(map(len, self.facts))
         facts = [f"{name:<{width}}  {value}" for name, value in self.facts.items()]
         found = [f"- {line}" for line in self.findings] or ["- nothing that stands out"]
@@ -93,7 +93,7 @@ def compute_audit(examined: DatasetScan, table: ImageTable, config: DatasetConfi
 
 
 def audit_findings(examined: DatasetScan, table: ImageTable, config: DatasetConfig) -> list[str]:
-    """What should be looked at, a line each: what the log of a run says too, and what is known beforehand of the test.
+    """Return what needs attention, one line each, including what can be expected of the test split.
 
     Args: as ``audit`` takes them.
     """
@@ -116,7 +116,7 @@ def _colour(table: ImageTable, config: DatasetConfig) -> str:
 
 
 def expected_intervals(frame: pd.DataFrame, classes: list[str]) -> list[str]:
-    """How wide the 95 % interval (Wilson 1927) of each class's sensitivity will be with the test images there are."""
+    """Return the expected width of the 95 % interval (Wilson 1927) of each class's sensitivity on the test split."""
     lines = []
     test = frame[frame["split"] == "test"]
     for label in classes:

@@ -19,11 +19,11 @@ class ResumableLoader(DataLoader[Any]):
     _resumed: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """How many batches of the epoch were given, and the random numbers' state when it began."""
+        """Return the number of batches given in this epoch and the random state at its start."""
         return {"given": self._given, "began": self._began}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next epoch is the rest of that one."""
+        """Make the next epoch the rest of the saved one."""
         self._resumed = state if state["given"] else None
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medclf.config.distributed import validate_workers
 from medclf.config.schema import DatasetConfig
-from medclf.data.augmentation_views import Views
+from medclf.data.cacheable_augmentations import Views
 from medclf.data.dataloader import BalancedSampler, ResumableLoader
 from medclf.data.image_cache import ImageCache, open_image_cache
 from medclf.data.image_table import PARTS, ImageTable
@@ -78,7 +78,7 @@ class ImageDataset(Dataset[Batch]):
         return Batch(seen, self.target[index], torch.tensor(index))
 
     def image(self, index: int) -> Tensor:
-        """An image as it is seen now, augmented."""
+        """Return an augmented image."""
         image = self.store[self.rows[index]]
         return image if self.augment is None else self.augment(image)
 
@@ -164,7 +164,7 @@ class ImageDataModule(lightning.LightningDataModule):
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        """Where in an epoch training is. Lightning's own record of it is read too late where steps are counted."""
+        """Return the position within the epoch; Lightning's own record is read too late when steps are counted."""
         if self.trainer is None:
             return {}
         loader: Any = self.trainer.train_dataloader

@@ -27,17 +27,17 @@ class DuplicateGroups:
 
     @property
     def pairs(self) -> Pairs:
-        """All pairs."""
+        """Return all pairs."""
         return np.concatenate([self.exact, self.near])
 
     def among(self, kept: Sequence[bool]) -> "DuplicateGroups":
-        """The pairs of images that are kept, by their rows among those."""
+        """Return the pairs of images that are kept, by their rows among the kept ones."""
         row = np.where(kept, np.cumsum(kept) - 1, -1)
         exact, near = (row[pairs] for pairs in (self.exact, self.near))
         return DuplicateGroups(exact[(exact >= 0).all(1)], near[(near >= 0).all(1)])
 
     def exact_and(self, others: list[list[int]]) -> Pairs:
-        """The exact pairs, and others."""
+        """Return the exact pairs together with others."""
         return np.concatenate([self.exact, np.array(others, dtype=np.int64).reshape(-1, 2)])
 
 

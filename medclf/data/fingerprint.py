@@ -52,7 +52,7 @@ class Fingerprint:
 def compute_fingerprints(
     root: Path, paths: Sequence[str], store: Path, progress: bool = True, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> list[Fingerprint]:
-    """The fingerprints of images, in order; files that have not changed since the last time are not read again.
+    """Return the fingerprints of images, in order; unchanged files are not read again.
 
     Args:
         root: folder that the paths are below.

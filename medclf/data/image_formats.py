@@ -22,7 +22,7 @@ NO_IMAGE = "DICOMDIR"
 
 
 def is_image(name: PurePath, beginning: Callable[[int], bytes]) -> bool:
-    """Whether a file is read as an image.
+    """Return whether a file is read as an image.
 
     Args:
         name: of the file.
@@ -41,12 +41,12 @@ def is_image_file(path: Path) -> bool:
 
 
 def is_dicom(path: str, content: bytes) -> bool:
-    """Whether a file's bytes are to be read as DICOM."""
+    """Return whether a file's bytes are to be read as DICOM."""
     return Path(path).suffix.lower() in DICOM or has_dicom(content)
 
 
 def has_dicom(content: bytes) -> bool:
-    """Whether bytes begin as a DICOM file does."""
+    """Return whether bytes begin like a DICOM file."""
     return content[PREAMBLE : PREAMBLE + len(DICM)] == DICM
 
 

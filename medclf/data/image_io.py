@@ -98,7 +98,7 @@ def decode_image(
     """Decode an image to 8 bits, ``L`` or ``RGB``.
 
     Turned as its EXIF orientation says; transparency is dropped; 16-bit and floating values are scaled from their own
-    smallest and largest to 0 to 255; grey from colour is ITU-R 601 luma. DICOM as ``medclf.data.dicom`` says.
+    smallest and largest to 0 to 255; grey from colour is ITU-R 601 luma. DICOM as ``medclf.data.dicom_pixels`` says.
 
     Args:
         root: folder that the path is below.
@@ -180,7 +180,7 @@ def _from_array(pixels: NDArray[np.uint8], modes: Modes) -> DecodedImage:
 
 
 def _from_dicom(content: bytes, modes: Modes, max_megapixels: float) -> DecodedImage:
-    from medclf.data.dicom import decode_dicom  # needs the extra "dicom"
+    from medclf.data.dicom_pixels import decode_dicom  # needs the extra "dicom"
 
     pixels, note = decode_dicom(content, max_megapixels)
     image = _converted(Image.fromarray(pixels), modes)

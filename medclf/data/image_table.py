@@ -32,11 +32,11 @@ class ImageTable:
 
     @property
     def attributes(self) -> list[str]:
-        """The columns beside path, class, group and split."""
+        """Return the columns other than path, class, group and split."""
         return [str(name) for name in self.frame if name not in COLUMNS]
 
     def part(self, split: str) -> pd.DataFrame:
-        """The rows of one split, in order."""
+        """Return the rows of one split, in order."""
         return self.frame[self.frame["split"] == split].reset_index(drop=True)
 
     def class_counts(self) -> pd.DataFrame:
@@ -44,7 +44,7 @@ class ImageTable:
         return pd.crosstab(self.frame["class"], self.frame["split"]).reindex(self.classes, columns=PARTS, fill_value=0)
 
     def counts(self) -> str:
-        """Images per class and split as aligned lines."""
+        """Return the number of images per class and split as aligned lines."""
         table = self.class_counts()
         table = pd.concat([table, table.sum().to_frame("all").T])  # no margins: a class may be called all
         return table.assign(all=table.sum(axis=1)).rename_axis(index="class", columns="split").to_string()

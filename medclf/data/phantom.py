@@ -23,7 +23,7 @@ from scipy.ndimage import gaussian_filter
 from medclf.config.schema import PhantomConfig
 from medclf.utils.atomic_write import atomic_folder, remove_abandoned, write_text
 from medclf.utils.errors import DataError
-from medclf.utils.plain_data import read_json
+from medclf.utils.json_yaml import read_json
 from medclf.utils.write_errors import format_unwritable
 
 SETTINGS = "phantom.json"
@@ -60,7 +60,7 @@ def ensure_phantom(root: Path, config: PhantomConfig) -> bool:
 
 
 def draw(present: bool, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """One image of shape (size, size), values 0 to 255, with or without the organ."""
+    """Return one image of shape (size, size), values 0 to 255, with or without the organ."""
     depth = np.linspace(0, 1, size)[:, None]
     echo = 0.25 + 0.08 * _smooth_noise(size, size / 10, rng)
     echo = echo + _fascia(size, rng)

@@ -88,7 +88,7 @@ def _with_channels(image: Image.Image, config: ImageSpecConfig) -> NDArray[np.ui
 
 
 def smallest_sufficient_side(form: ImageSpecConfig) -> int | None:
-    """The pixels a side to which a JPEG may be decoded smaller: twice the square; None: its contrast is equalised at
+    """Return the side to which a JPEG may be decoded: twice the square; None: its contrast is equalised at
     full size."""
     return None if form.clahe else 2 * form.image_size
 
@@ -106,7 +106,7 @@ def equalise_contrast(pixels: NDArray[np.uint8], config: ClaheConfig) -> NDArray
 def read_network_input(
     root: Path, config: ImageSpecConfig, max_megapixels: float = DEFAULT_MAX_MEGAPIXELS
 ) -> Callable[[str], NDArray[np.uint8] | None]:
-    """A function from the path of an image to what the network sees of it, (channels, size, size), before augmentation.
+    """Return a function from an image's path to the network's input, (channels, size, size), not augmented.
 
     It gives None where the image is no longer there, or cannot be read.
     """

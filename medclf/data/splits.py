@@ -50,7 +50,7 @@ def split_images(found: FoundImages, config: DatasetConfig) -> ImageTable:
 
 
 def read_given_splits(found: FoundImages, config: DatasetConfig) -> set[str]:
-    """The parts that the source gives: none, or train and others.
+    """Return the splits that the source gives: none, or train and others.
 
     Raises:
         DataError: when there are others without train.
@@ -62,7 +62,7 @@ def read_given_splits(found: FoundImages, config: DatasetConfig) -> set[str]:
 
 
 def split_by_shares(given: set[str], splits: SplitsConfig) -> dict[str, float]:
-    """The parts to be cut, each as a share of the images that the source gives to no other part."""
+    """Return the splits to create, each as a share of the images without a given split."""
     shares = {} if given & {"val", "test"} else {"test": splits.test}
     return shares if {"val", "test"} <= given else {**shares, "val": splits.val}
 

@@ -44,12 +44,12 @@ def read_fingerprints(path: Path) -> pd.DataFrame:
 
 
 def get_fingerprints(table: pd.DataFrame) -> list[Fingerprint]:
-    """The hashes of each row of such a table."""
+    """Return the hashes in each row of a fingerprints table."""
     return [Fingerprint(sha, perceptual=hashed) for sha, hashed in table[["sha256", "perceptual_hash"]].to_numpy()]
 
 
 def find_training_overlap(prints: Sequence[Fingerprint], known: pd.DataFrame, near: int | None) -> NDArray[np.bool_]:
-    """Whether each image equals, or looks like, one that is known.
+    """Return whether each image equals, or looks like, a known one.
 
     Args:
         prints: of the images, readable ones.

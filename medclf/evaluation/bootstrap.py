@@ -115,7 +115,7 @@ PATIENCE = 5
 
 
 def draw_resamples(predictions: Predictions, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each image was drawn, in chunks of shape (some resamples, images).
+    """Yield how often each image was drawn, in chunks of shape (some resamples, images).
 
     Whole patients are drawn with replacement (Field and Welsh 2007), since the images of one are no independent
     evidence, and within each class, so that its share stays as it is: a patient counts for the class that most of his

@@ -23,7 +23,7 @@ class Temperature:
 
 
 def fit_temperature(validation: Predictions) -> Temperature:
-    """The temperature with the smallest log loss on validation (Guo et al., ICML 2017), between 0.05 and 20.
+    """Fit the temperature with the lowest log loss on validation, 0.05 to 20 (Guo et al., ICML 2017).
 
     It is 1, and ``words`` say so, where nothing can be fitted: validation has one class only, or no image of it is
     misclassified, for which no temperature is too low.
@@ -47,11 +47,11 @@ def fit_temperature(validation: Predictions) -> Temperature:
 
 
 def apply_temperature(probabilities: Floats, temperature: float) -> Floats:
-    """The softmax of logits divided by the temperature, from the softmax of the logits, shape (n, classes)."""
+    """Return the softmax of logits / temperature, from the softmax of the logits, shape (n, classes)."""
     logits = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return np.asarray(softmax(logits / temperature, axis=1))
 
 
 def calibrate(predictions: Predictions, temperature: float) -> Predictions:
-    """The same predictions with calibrated probabilities; the predicted classes stay."""
+    """Return predictions with calibrated probabilities; the predicted classes stay."""
     return replace(predictions, probabilities=apply_temperature(predictions.probabilities, temperature))

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.evaluation.bootstrap import draw_resamples
-from medclf.evaluation.estimates import wilson_interval
+from medclf.evaluation.metric_intervals import wilson_interval
 from medclf.evaluation.metrics import cumulative_counts, safe_ratio
 from medclf.evaluation.predictions import Predictions
 
@@ -80,7 +80,7 @@ def _resampled(
 
 
 def reliability_curve(predictions: Predictions) -> pd.DataFrame:
-    """How often what is predicted comes true, in ten bins of the probability, with Wilson's 95 % interval.
+    """Return observed frequencies in ten bins of predicted probability, with Wilson's 95 % interval.
 
     For two classes of the positive one's probability, for more of the most probable class's. Columns: probability (the
     mean in the bin), share (how often true), low, high, n.
@@ -101,7 +101,7 @@ def reliability_curve(predictions: Predictions) -> pd.DataFrame:
 
 
 def score_histogram(predictions: Predictions) -> pd.DataFrame:
-    """Images of each class by probability in 20 bins: columns class, from, to, images.
+    """Return images of each class by probability in 20 bins: columns class, from, to, images.
 
     For two classes the probability of the positive one; for more, that of the true class.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 from medclf.config.schema import EvaluationConfig
 from medclf.config.validation import validate_positive
 from medclf.evaluation.calibration import Temperature, calibrate, fit_temperature
-from medclf.evaluation.estimates import Estimate, Metrics, estimate_metrics
+from medclf.evaluation.metric_intervals import Estimate, Metrics, estimate_metrics
 from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point, list_rules
 from medclf.evaluation.predictions import Predictions, decide_class, get_classes, select_split
 from medclf.evaluation.predictions_io import list_remarks
@@ -40,11 +40,11 @@ class Evaluation:
 
     @property
     def test(self) -> Predictions:
-        """The predictions of the test split."""
+        """Return the predictions of the test split."""
         return self.predictions["test"]
 
     def decided(self, table: pd.DataFrame) -> pd.DataFrame:
-        """The table that was evaluated, with the classes that are predicted at the operating point."""
+        """Return the evaluated table with the classes predicted at the operating point."""
         table = table.copy()
         for part, judged in self.predictions.items():
             table.loc[table["split"] == part, "predicted_class"] = np.asarray(judged.classes)[judged.predicted]

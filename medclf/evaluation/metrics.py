@@ -31,7 +31,7 @@ class MetricValues:
 def compute_metrics(
     predictions: Predictions, weights: Floats, prevalence: float | None = None, ranks: bool = True
 ) -> MetricValues:
-    """All metrics of each weighting.
+    """Return all metrics for each weighting.
 
     Per class, one against the rest: ``sensitivity`` TP / (TP + FN), which is the class's recall; ``specificity``
     TN / (TN + FP); ``ppv`` TP / (TP + FP), which is its precision; ``npv`` TN / (TN + FN); ``f1``
@@ -173,7 +173,7 @@ def _of_probabilities(predictions: Predictions, weights: Floats) -> dict[str, Fl
 
 
 def image_losses(probabilities: Floats, target: NDArray[np.int64]) -> Floats:
-    """The log loss of each image, shape (n,)."""
+    """Return the log loss of each image, shape (n,)."""
     own = probabilities[np.arange(len(target)), target] / probabilities.sum(1)
     return np.asarray(-np.log(np.clip(own, SMALLEST, 1)))
 

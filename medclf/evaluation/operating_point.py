@@ -70,7 +70,7 @@ def _chosen(validation: Predictions, config: EvaluationConfig, rule: str) -> Ope
 
 
 def list_rules(config: EvaluationConfig) -> list[str]:
-    """The rules that are shown beside each other: the chosen one first."""
+    """Return the rules to show, the chosen one first."""
     return [config.operating_point, *(rule for rule in RULES if rule != config.operating_point)]
 
 

@@ -39,32 +39,32 @@ class Predictions:
 
     @property
     def patients(self) -> int:
-        """How many patients there are."""
+        """Return the number of patients."""
         return len(np.unique(self.groups))
 
     @property
     def one_image_each(self) -> bool:
-        """Whether every patient has one image, so that images are independent."""
+        """Return whether every patient has one image, so that images are independent."""
         return self.patients == len(self)
 
     @property
     def shown_classes(self) -> list[int]:
-        """The classes that curves are drawn of: the positive one of two, else all."""
+        """Return the classes that curves are drawn for: the positive one of two, else all."""
         return list(range(len(self.classes))) if self.positive is None else [self.positive]
 
     @property
     def gate(self) -> int | None:
-        """The class that a threshold holds back: of two the negative one."""
+        """Return the class that a threshold holds back: of two the negative one."""
         return self.held if self.positive is None else 1 - self.positive
 
     def subset(self, rows: NDArray[np.bool_]) -> "Predictions":
-        """The predictions for some of the images."""
+        """Return the predictions for some of the images."""
         table = self.table[rows].reset_index(drop=True)
         arrays = (self.groups[rows], self.target[rows], self.probabilities[rows], self.predicted[rows])
         return Predictions(table, self.classes, self.positive, *arrays, self.held)
 
     def as_detector(self) -> "Predictions":
-        """The same as two classes: the one that the threshold holds back, and all others together, the positive one.
+        """Return predictions of two classes: the negative one, and all others together as the positive one.
 
         Of two classes they are themselves.
         """
@@ -85,7 +85,7 @@ class Predictions:
 def predictions_table(
     images: pd.DataFrame, probabilities: NDArray[np.float64], classes: list[str], fold: int | None = None
 ) -> pd.DataFrame:
-    """One row an image: ``COLUMNS``, ``prob_<class>`` for each class, and the image table's other columns.
+    """Return a row per image: ``COLUMNS``, ``prob_<class>`` for each class, and the image table's other columns.
 
     A column of the image table that has the name of one of ours is left out.
 
@@ -116,12 +116,12 @@ def save_predictions(table: pd.DataFrame, path: Path) -> str:
 
 
 def get_classes(table: pd.DataFrame) -> list[str]:
-    """The classes in the order of the table's columns."""
+    """Return the classes in the order of the table's columns."""
     return [str(name).removeprefix(PROBABILITY) for name in table if str(name).startswith(PROBABILITY)]
 
 
 def get_attributes(table: pd.DataFrame) -> list[str]:
-    """The columns that tell of patients and images, such as sex, age or site."""
+    """Return the columns that describe patients and images, such as sex, age or site."""
     return [str(name) for name in table if name not in COLUMNS and not str(name).startswith((PROBABILITY, LOGIT))]
 
 
@@ -132,7 +132,7 @@ def select_split(
     threshold: float | None = None,
     gate: str | None = None,
 ) -> Predictions:
-    """The predictions of one split.
+    """Return the predictions of one split.
 
     Args:
         table: of all.
@@ -161,7 +161,7 @@ def select_split(
 def decide_class(
     probabilities: NDArray[np.float64], positive: int | None, threshold: float | None, held: int | None = None
 ) -> NDArray[np.int64]:
-    """The predicted class of each row: the most probable one, where there is no threshold.
+    """Return the predicted class of each row; without a threshold, the most probable one.
 
     Else the class that it holds back (of two the negative one), where all others together are less probable than the
     threshold, and the most probable of the others where they are not.
@@ -175,5 +175,5 @@ def decide_class(
 
 
 def called(probabilities: NDArray[np.float64], gate: int) -> NDArray[np.float64]:
-    """The probability of all classes but one together, shape (n,); of two it is the other's own, to the last bit."""
+    """Return the probability of all classes but one, shape (n,); of two classes the other's, to the last bit."""
     return probabilities[:, 1 - gate] if probabilities.shape[1] == 2 else 1 - probabilities[:, gate]

@@ -79,7 +79,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def list_remarks(table: pd.DataFrame, chosen: bool = False) -> list[str]:
-    """What a reader of the figures should know of the table: nothing is wrong, but something is wanting.
+    """Return limitations of a valid table that its reader should know.
 
     Args:
         table: of predictions.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.predictions import Predictions, get_attributes
 from medclf.metric_registry import subgroup_names
 from medclf.utils.errors import ConfigError, format_list, suggest
@@ -34,7 +34,7 @@ def validate_subgroups(columns: Sequence[str] | None, known: Sequence[str]) -> N
 def compute_subgroups(
     predictions: Predictions, columns: Sequence[str] | None, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """A row for each column, value and metric; ``note`` says what is too few to judge, whose estimates are NaN.
+    """Return a row per column, value and metric; ``note`` says where images are too few, with NaN estimates.
 
     Numbers of more than 12 values are cut into bands at their quartiles. A missing value is the group ``missing``.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from medclf.evaluation.estimates import Estimate, Metrics
+from medclf.evaluation.metric_intervals import Estimate, Metrics
 from medclf.metric_registry import CLASS_SUMMARY, MAX_SHOWN_CLASSES, METRICS, headline_names
 from medclf.utils.csv_tables import read_frame
 from medclf.utils.errors import DataError
@@ -17,7 +17,7 @@ NUMBERS = ("value", "low", "high")
 
 
 def metrics_table(metrics: Metrics, split: str) -> str:
-    """Lines of name, value, 95 % interval and n; with three classes or more those of each class; under them reasons.
+    """Return lines of name, value, 95 % interval and n, per class for three or more, with reasons below.
 
     ``n`` counts the images that a value is about: for sensitivity the positive ones, for PPV those called so.
     """
@@ -46,7 +46,7 @@ def _line(name: str, estimate: Estimate, width: int) -> str:
 
 
 def metrics_frame(parts: Mapping[str, Metrics]) -> pd.DataFrame:
-    """Every metric of every split, a row each, with the columns ``COLUMNS``; ``class`` is empty for those over all."""
+    """Return a row per metric and split with the columns ``COLUMNS``; ``class`` is empty for overall metrics."""
     rows = []
     for split, metrics in parts.items():
         named = [("", metrics.overall), *metrics.per_class.items()]
@@ -72,7 +72,7 @@ def read_metrics_frame(path: Path) -> pd.DataFrame:
 
 
 def metrics_to_json(metrics: Metrics) -> dict[str, Any]:
-    """The same for a JSON file: values by name, and beside them intervals, their methods, n and reasons.
+    """Return metrics for a JSON file: values by name, with intervals, their methods, n and reasons.
 
     What is not defined is null and has its reason in ``not_defined``.
     """
@@ -92,5 +92,5 @@ def _named(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
 
 
 def format_number(value: float) -> float | None:
-    """A number for a JSON file, which has no NaN."""
+    """Return a number for a JSON file, which has no NaN."""
     return None if math.isnan(value) else value

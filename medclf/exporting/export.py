@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from medclf.config.command_schemas import FormatName
+from medclf.exporting.export_metadata import describe_export, describe_inputs
 from medclf.exporting.graph import capture_graph
-from medclf.exporting.metadata import describe_export, describe_inputs
 from medclf.exporting.samples import NOISE, collect_samples
 from medclf.exporting.verify import Verified, verify_export
 from medclf.inference.loading import Model
 from medclf.inference.predictor import Predictor
 from medclf.utils.errors import ConfigError, MedclfError
-from medclf.utils.plain_data import write_json
+from medclf.utils.json_yaml import write_json
 from medclf.utils.terminal import print_message
 
 SHOWN = 300

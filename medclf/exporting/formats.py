@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medclf.config.command_schemas import FormatName
-from medclf.inference.metadata import ModelMetadata
+from medclf.inference.model_metadata import ModelMetadata
 from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.file_names import safe_file_name
 
@@ -39,7 +39,7 @@ def check_installed(name: FormatName) -> None:
 
 
 def list_files(name: FormatName, folder: Path, facts: ModelMetadata) -> list[Path]:
-    """The files to be written, none of which is there: the one to load, those that belong to it, and the .json.
+    """Return the files to write, none of which exists: the one to load, its companions, and the .json.
 
     Args:
         name: of the format.

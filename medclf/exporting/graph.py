@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from medclf.inference.loading import Model
-from medclf.inference.modules import Classifier, ProbabilityModel
+from medclf.inference.probability_models import Classifier, ProbabilityModel
 
 Runner = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.float32], NDArray[np.int64]]]
 """A loaded file at work: a batch in each form of the images, (n, channels, size, size), to its outputs."""
@@ -34,7 +34,7 @@ class Graph(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, *images: Tensor) -> tuple[Tensor, Tensor]:
-        """From images in each form of the model, uint8 (n, channels, size, size)."""
+        """Map images in each form of the model, uint8 (n, channels, size, size), to the outputs."""
         outputs = self.classifier(*images)
         return outputs.probabilities, outputs.predicted
 
@@ -51,7 +51,7 @@ class MaxWindows(nn.Module):
         self.size = size if isinstance(size, tuple) else (size, size)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps (n, f, height, width) to (n, f, *size)."""
+        """Map maps (n, f, height, width) to (n, f, *size)."""
         for dim, count in zip((2, 3), self.size, strict=True):
             length = maps.shape[dim]
             parts = [maps.narrow(dim, *_window(at, length, count or length)) for at in range(count or length)]

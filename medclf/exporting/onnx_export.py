@@ -17,8 +17,8 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch.export import ExportedProgram
 
 from medclf.config.schema import ImageSpecConfig
+from medclf.exporting.export_metadata import OUTPUTS, to_text
 from medclf.exporting.graph import Runner
-from medclf.exporting.metadata import OUTPUTS, to_text
 
 OPSET = 18
 """The exporter's own, so that nothing is converted, and of 2022: ONNX Runtime reads it from 1.14 on."""
@@ -52,7 +52,7 @@ def write(
 
 
 def load(path: Path) -> Runner:
-    """The file in ONNX Runtime."""
+    """Load the file in ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from medclf.config.schema import ImageSpecConfig
+from medclf.exporting.export_metadata import OUTPUTS, to_text
 from medclf.exporting.graph import Runner
-from medclf.exporting.metadata import OUTPUTS, to_text
 
 FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -49,7 +49,7 @@ def write(
 
 
 def load(path: Path) -> Runner:
-    """The file in OpenVINO."""
+    """Load the file in OpenVINO."""
     compiled = _openvino().Core().compile_model(path, "CPU", FLOAT32)
 
     def run(images: Sequence[NDArray[Any]]) -> Any:

@@ -14,10 +14,10 @@ from medclf.data.sources.folders import image_paths
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.inference.batch_predict import max_batch_size
 from medclf.inference.predictor import NetworkInputs, Predictor
-from medclf.inference.run_images import find_run_images
+from medclf.inference.training_run_images import find_run_images
 from medclf.utils.errors import ConfigError, MedclfError
-from medclf.utils.plain_data import read_yaml
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import read_yaml
+from medclf.utils.run_folder import Run
 
 MOST = 32
 NOISE = "pictures of noise"
@@ -32,7 +32,7 @@ class Samples:
 
 
 def collect_samples(engine: Predictor, folder: str | None) -> Samples:
-    """At most 32 images: of a folder, else of the run's validation and test, else noise where these have gone.
+    """Return at most 32 images: of a folder, else of the run's validation and test, else noise if these are gone.
 
     Raises:
         ConfigError: for a folder in which none can be read.
@@ -87,7 +87,7 @@ def _most(engine: Predictor) -> int:
 
 
 def list_images(folder: str) -> list[str]:
-    """The images of a folder and those below, sorted, by their paths below it.
+    """Return the images in and below a folder, sorted, by their relative paths.
 
     Raises:
         ConfigError: when there is none.

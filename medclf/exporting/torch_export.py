@@ -38,7 +38,7 @@ def write(
 
 
 def load(path: Path) -> Runner:
-    """The file in torch."""
+    """Load the file in torch."""
     network = torch.export.load(path).module()
 
     def run(images: Sequence[NDArray[Any]]) -> Any:

@@ -16,16 +16,16 @@ from tqdm import tqdm
 from medclf.config.command_schemas import EvaluateConfig
 from medclf.data.decoding_budget import decoding_memory
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.inference.file_stamps import FileStamps, stamp_file
 from medclf.inference.inputs import InputImages
 from medclf.inference.loading import Model, load_model
-from medclf.inference.metadata import ModelMetadata
+from medclf.inference.model_metadata import ModelMetadata
 from medclf.inference.output import UNLIKE, UNREADABLE, PredictionFolder, PredictionRows, Row, Settings, build_header
 from medclf.inference.predictor import NetworkInputs, PredictedBatch, Predictor
+from medclf.inference.replaced_images import FileStamps, stamp_file
 from medclf.utils.errors import DataError
 from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
-from medclf.utils.process import keep_freed_memory
-from medclf.utils.run_dir import Run
+from medclf.utils.process_lifecycle import keep_freed_memory
+from medclf.utils.run_folder import Run
 from medclf.utils.terminal import print_message
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class BatchPrediction:
     seen_as: dict[int, str] = field(default_factory=dict)
 
     def see(self, row: int) -> NetworkInputs:
-        """What the model sees of an image. Raises UnreadableImageError."""
+        """Return the network inputs of an image. Raises UnreadableImageError."""
         if row not in self.seen_as:  # before it is read, so that a file that replaces it has another stamp
             self.seen_as[row] = stamp_file(self.images, row)
         with decoding_memory():
@@ -251,7 +251,7 @@ def _summary(rows: PredictionRows, classes: Sequence[str]) -> str:
 
 
 def build_predictor(run: Run, config: EvaluateConfig) -> Predictor:
-    """The model of a run, at work as the config says.
+    """Return a run's model on the device and in the precision of the configuration.
 
     Raises:
         DataError, ConfigError: for a model that cannot be read, or is of code that is not trusted; a device that is not
@@ -265,7 +265,7 @@ def build_predictor(run: Run, config: EvaluateConfig) -> Predictor:
 
 
 def predict_probabilities(engine: Predictor, root: Path, paths: Sequence[str]) -> NDArray[np.float64]:
-    """The network's own probabilities, which the threshold is for, shape (images, classes).
+    """Return the network's uncalibrated probabilities, shape (images, classes).
 
     Args:
         engine: predicts.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medclf.config.schema import DatasetConfig
-from medclf.inference.run_images import load_run_dataset
+from medclf.inference.training_run_images import load_run_dataset
 from medclf.utils.errors import ConfigError, format_list, suggest
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 def validate_not_own_images(run: Run, dataset: DatasetConfig) -> None:
@@ -26,7 +26,7 @@ def validate_not_own_images(run: Run, dataset: DatasetConfig) -> None:
 
 
 def match_classes(found: list[str], known: list[str], class_map: Mapping[str, str | None]) -> dict[str, str | None]:
-    """The model's name of each class found, or None where its images are left out.
+    """Return the model's name of each class found, or None where its images are left out.
 
     Raises:
         ConfigError: for a class that matches none, and entries of the map that name nothing.

@@ -18,8 +18,14 @@ from torch import Tensor, nn
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
 from medclf.inference.loading import Model
-from medclf.inference.modules import CalibratedNetwork, CascadeModel, EnsembleModel, FlipAveraging, ProbabilityModel
 from medclf.inference.predictor import NetworkInputs, Predictor
+from medclf.inference.probability_models import (
+    CalibratedNetwork,
+    CascadeModel,
+    EnsembleModel,
+    FlipAveraging,
+    ProbabilityModel,
+)
 from medclf.models.network import Network
 from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam
@@ -83,7 +89,7 @@ def compute_grad_cam(
 
 
 def build_activation(network: Network, seen: ImageReader) -> Activation:
-    """The maps of one network, for images that ``seen`` gives."""
+    """Return a function that computes the maps of one network, for images that ``seen`` gives."""
 
     def activation(paths: Sequence[str], classes: Sequence[int]) -> NDArray[np.float32] | None:
         images = torch.from_numpy(np.stack([_image(seen, path) for path in paths]))
@@ -93,7 +99,7 @@ def build_activation(network: Network, seen: ImageReader) -> Activation:
 
 
 def class_activation(network: Network, images: Tensor, classes: Sequence[int]) -> NDArray[np.float32] | None:
-    """Maps of shape (n, size, size), values 0 to 1, of what in each image speaks for its class.
+    """Return maps of the evidence for a class in each image, shape (n, size, size), values 0 to 1.
 
     Args:
         network: left in the mode that it was in.
@@ -116,7 +122,7 @@ def class_activation(network: Network, images: Tensor, classes: Sequence[int]) -
 
 
 def last_feature_maps(network: Network, image: Tensor) -> nn.Module | None:
-    """The last module of the backbone whose output is maps of more than one value, (1, f, height, width)."""
+    """Return the last module of the backbone that outputs maps of more than one value, (1, f, height, width)."""
     found: list[nn.Module] = []
 
     def look(module: nn.Module, _: object, output: object) -> None:
@@ -167,7 +173,7 @@ OPACITY = 0.5
 
 
 def overlay_grad_cam(model: Model, seen: NetworkInputs, predicted: int) -> NDArray[np.uint8] | None:
-    """An image under its Grad-CAM (Selvaraju et al., ICCV 2017) for the predicted class.
+    """Return an image under its Grad-CAM (Selvaraju et al., ICCV 2017) for the predicted class.
 
     It is that of the network that decided: of a cascade the first stage's where that found the image healthy, else the
     second's, of an ensemble the first member's.
@@ -191,7 +197,7 @@ def overlay_grad_cam(model: Model, seen: NetworkInputs, predicted: int) -> NDArr
 def compute_heat_map(
     model: Model, seen: NetworkInputs, predicted: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
-    """The image as the network that decided sees it, and what spoke for the class there, (size, size), if it tells."""
+    """Return the input of the network that decided, and its Grad-CAM, (size, size), or None without maps."""
     part, place = _decided(model.classifier.joint, predicted)
     image = seen[part.at]
     maps = class_activation(part.network, torch.from_numpy(image[None]), [place])
@@ -217,7 +223,7 @@ def _decided(joint: ProbabilityModel, predicted: int) -> tuple[CalibratedNetwork
 def save_model_grad_cam(
     engine: Predictor, root: Path, evaluation: Evaluation, shown: ImageReader, file: Path
 ) -> GradCam | None:
-    """Maps of some of the images that a model was judged on.
+    """Compute and save Grad-CAM maps of some of the evaluated images.
 
     Args:
         engine: the model, for whose classes the evaluation is.
@@ -233,7 +239,7 @@ def save_model_grad_cam(
 
 
 def build_model_activation(model: Model, see: Callable[[str], NetworkInputs]) -> Activation:
-    """The maps of a model for the pages of its report, all in the size of its first form.
+    """Return a function that computes a model's maps, in the size of its first form.
 
     Args:
         model: as it was loaded.

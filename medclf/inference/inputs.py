@@ -57,7 +57,7 @@ class ZipImages:
         return images
 
     def content(self, row: int, most: int) -> bytes:
-        """The bytes of a member.
+        """Return the bytes of a member.
 
         Args:
             row: of ``members``.
@@ -124,7 +124,7 @@ class InputImages:
         return len(self.paths)
 
     def content(self, row: int) -> bytes | None:
-        """The bytes of an image; None for one of ``ARRAYS.npy#INDEX``.
+        """Return the bytes of an image; None for one of ``ARRAYS.npy#INDEX``.
 
         Raises:
             UnreadableImageError: with the reason.
@@ -134,15 +134,15 @@ class InputImages:
         return None if is_array_item(self.paths[row]) else _content(self.file(row))
 
     def file(self, row: int) -> Path:
-        """Where an image is that lies in no archive; tables of Windows have backslashes."""
+        """Return the path of an image outside archives; tables from Windows have backslashes."""
         return self.root / self.paths[row].strip().replace("\\", "/") if self.paths[row] else self.root
 
     def shown(self, row: int) -> str:
-        """The path as text that any file can hold: a name need not be Unicode."""
+        """Return the path as text for any file; names need not be Unicode."""
         return self.paths[row].encode("utf-8", "backslashreplace").decode()
 
     def digest(self) -> str:
-        """A hash of the paths in their order."""
+        """Return a hash of the paths in their order."""
         content = hashlib.sha256()
         for row in range(len(self)):
             content.update(self.shown(row).encode() + b"\0")

@@ -9,10 +9,16 @@ from pathlib import Path
 import torch
 
 from medclf.config.schema import ImageSpecConfig
-from medclf.inference.metadata import ModelMetadata, get_network_config, is_builtin, read_metadata
 from medclf.inference.model_files import validate_model
-from medclf.inference.modules import CalibratedNetwork, CascadeModel, Classifier, EnsembleModel, ProbabilityModel
+from medclf.inference.model_metadata import ModelMetadata, get_network_config, is_builtin, read_metadata
 from medclf.inference.ood import OODDetector
+from medclf.inference.probability_models import (
+    CalibratedNetwork,
+    CascadeModel,
+    Classifier,
+    EnsembleModel,
+    ProbabilityModel,
+)
 from medclf.models.network import Network, build_network
 from medclf.models.weights import fill_meta, fill_weights
 from medclf.utils.errors import DataError, MedclfError
@@ -37,7 +43,7 @@ class Model:
 
     @property
     def classes(self) -> list[str]:
-        """In the order of the probabilities."""
+        """Return the classes in the order of the probabilities."""
         return self.facts.classes
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from medclf.inference.metadata import FORMAT, ModelMetadata, get_network_config, read_metadata
+from medclf.inference.model_metadata import FORMAT, ModelMetadata, get_network_config, read_metadata
 from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import DataError
 from medclf.utils.file_digests import NOVELTY, model_digests, model_files, verify_digests
-from medclf.utils.plain_data import write_json
-from medclf.utils.run_dir import PACKAGES, package_versions
+from medclf.utils.json_yaml import write_json
+from medclf.utils.run_folder import PACKAGES, package_versions
 
 if TYPE_CHECKING:
     from medclf.evaluation.evaluate import Evaluation  # pandas, for which a mistake on the command line need not wait
@@ -102,7 +102,7 @@ def write_composite(
 
 
 def build_metadata(evaluation: "Evaluation", dataset: str, split_hash: str | None) -> dict[str, Any]:
-    """What every model says of itself: its classes, and what was chosen on validation.
+    """Return the metadata of every kind of model: its classes, and the choices made on validation.
 
     ``threshold`` is that of the positive class's probability as the network gives it; with more classes the most
     probable one is taken, and it is None. Logits divided by ``temperature`` give calibrated probabilities.

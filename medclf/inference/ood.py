@@ -55,7 +55,7 @@ class OODDetector:
     test: int = 0
 
     def distance(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of each image, shape (n,), from its features, (n, f * map_values); infinite where these are no numbers."""
+        """Return the distance of each image, shape (n,), from features (n, f * map_values); infinite if not finite."""
         apart = average_maps(features, self.map_values).astype(np.float64) - self.mean
         along = apart @ self.components
         beside = apart - along @ self.components.T
@@ -63,7 +63,7 @@ class OODDetector:
         return np.asarray(np.nan_to_num(np.sqrt(squares), nan=np.inf))
 
     def judged(self, validation: NDArray[np.float64], test: NDArray[np.float64]) -> "OODDetector":
-        """With a threshold that as many validation distances are above as ``FALSE_ALARMS`` allows.
+        """Return a detector whose threshold exceeds as many validation distances as ``FALSE_ALARMS`` allows.
 
         Halfway between two of them, or a hundredth above all, so that rounding decides nothing.
         """
@@ -106,5 +106,5 @@ class OODDetector:
 
 
 def average_maps(features: NDArray[np.float32], map_values: int) -> NDArray[np.float32]:
-    """The mean of each map, from features of shape (n, f * map_values) to (n, f)."""
+    """Return the mean of each map, from features of shape (n, f * map_values) to (n, f)."""
     return np.asarray(features.reshape(len(features), -1, map_values).mean(2))

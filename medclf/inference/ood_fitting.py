@@ -13,7 +13,7 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 
 from medclf.data.datamodule import ImageDataModule
 from medclf.inference.ood import OODDetector, average_maps
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.models.network import Network
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def fit_to_training_images(
 
 
 def fit_ood_detector(features: NDArray[np.float32], map_values: int) -> OODDetector:
-    """The Mahalanobis distance from features of training images, without a threshold.
+    """Fit the Mahalanobis distance to features of training images, without a threshold.
 
     With the shrunk covariance of Ledoit and Wolf (Journal of Multivariate Analysis 2004).
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from medclf.inference.file_stamps import FileStamps
 from medclf.inference.inputs import InputImages
+from medclf.inference.replaced_images import FileStamps
 from medclf.utils.atomic_write import remove_leftovers
 from medclf.utils.errors import ConfigError
 from medclf.utils.file_digests import file_digest
-from medclf.utils.plain_data import read_json, write_json
-from medclf.utils.run_dir import is_used, package_versions, utc_now
+from medclf.utils.json_yaml import read_json, write_json
+from medclf.utils.run_folder import is_used, package_versions, utc_now
 from medclf.utils.terminal import INTERRUPTED
 from medclf.utils.write_errors import suggest_remedy, write_failure
 
@@ -92,7 +92,7 @@ class PredictionRows:
 
 
 def build_header(classes: Sequence[str], with_distance: bool) -> list[str]:
-    """The columns of a predictions table; ``distance`` where the model can tell it."""
+    """Return the columns of a predictions table; with ``distance`` if the model has an OOD score."""
     distance = ["distance"] if with_distance else []
     return ["path", "predicted_class", *(f"prob_{name}" for name in classes), *distance, "flag", "reason"]
 
@@ -255,7 +255,7 @@ class PredictionFolder:
 
 
 def build_settings(config: "PredictConfig", path: Path, images: InputImages) -> Settings:
-    """What is known of a prediction before its model is loaded, on which its numbers depend.
+    """Return the facts on which the numbers of a prediction depend, known before the model is loaded.
 
     Args:
         config: as it was typed.

@@ -10,7 +10,7 @@ FLOAT32: Precision = "32-true"
 
 
 def choose_precision(accelerator: str) -> tuple[Precision, str]:
-    """The precision for an accelerator as Lightning names it, and in words why.
+    """Return the precision for an accelerator by Lightning's name, and the reason.
 
     bfloat16 with weights in float32 where the processor or the GPU has instructions for it; the machine is asked.
     Everywhere else, on Apple's GPUs too, float32.
@@ -29,7 +29,7 @@ def choose_precision(accelerator: str) -> tuple[Precision, str]:
 
 
 def choose_device(accelerator: str) -> torch.device:
-    """The device that Lightning would take for an accelerator.
+    """Return the device that Lightning would use for an accelerator.
 
     Raises:
         ConfigError: where the machine has none.
@@ -43,7 +43,7 @@ def choose_device(accelerator: str) -> torch.device:
 
 
 def match_precision(own: Precision | None, accelerator: str) -> tuple[Precision, str]:
-    """The precision to use a trained model with, and in words why: float32 where it was trained in it.
+    """Return the precision for a trained model and the reason: float32 if it was trained in float32.
 
     Args:
         own: in which it was trained.

@@ -15,9 +15,9 @@ from medclf.config.schema import ImageSpecConfig, TestTime
 from medclf.config.trainer_schema import Precision
 from medclf.data.preprocessing import preprocess_image, read_preprocessed, smallest_sufficient_side
 from medclf.inference.loading import Model
-from medclf.inference.modules import Classifier, FlipAveraging, list_networks
 from medclf.inference.precision import choose_device, match_precision
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.inference.probability_models import Classifier, FlipAveraging, list_networks
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Predictor:
         return tuple(preprocess_image(image, form, self.max_megapixels) for form in self.model.forms)
 
     def see(self, root: Path, path: str, content: bytes | None = None) -> NetworkInputs:
-        """What the model sees of a file, read to the last bit as training reads it.
+        """Return the network inputs for a file, bit-identical to those of training.
 
         Args:
             root: folder that the path is below.

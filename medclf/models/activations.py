@@ -15,7 +15,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 def build_activation(name: str) -> nn.Module:
-    """A new layer of an activation function.
+    """Return a new layer of an activation function.
 
     Raises:
         ValueError: for a name that is not in ``ACTIVATIONS``.

@@ -33,7 +33,7 @@ class Network(nn.Module):
         self.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast so, on a CPU too
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, height, width), values 0 to 255, or their features (n, f), to logits (n, classes).
+        """Map images (n, channels, height, width), values 0 to 255, or features (n, f), to logits (n, classes).
 
         With one output z the logits are (0, z): their softmax is (1 - sigmoid(z), sigmoid(z)), and their cross-entropy
         is the binary cross-entropy of z.
@@ -52,7 +52,7 @@ class Network(nn.Module):
         return logits, features
 
     def features(self, images: Tensor) -> Tensor:
-        """Images (n, channels, height, width), values 0 to 255, to features (n, f)."""
+        """Map images (n, channels, height, width), values 0 to 255, to features (n, f)."""
         normalised = (images.to(self.mean.dtype) / 255 - self.mean) / self.sd
         features = torch.as_tensor(self.backbone(normalised.contiguous(memory_format=torch.channels_last)))
         return features.mean((2, 3)) if features.ndim == 4 else features

@@ -19,7 +19,7 @@ WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+|^network\.(?:_orig_mod\.)?(?=b
 
 
 def plain_state(network: Network) -> State:
-    """The weights of a network on the CPU, by plain names."""
+    """Return the weights of a network on the CPU, by plain names."""
     own = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
     if not isinstance(network.backbone, ResNet):
         return own
@@ -27,7 +27,7 @@ def plain_state(network: Network) -> State:
 
 
 def own_state(state: Mapping[str, Tensor], network: Network) -> State:
-    """The same back: plain names, those of a checkpoint, or of a wrapped network, to the names of a network."""
+    """Return weights by a network's own names, given plain, checkpoint or wrapped names."""
     plain = {WRAPPED.sub("", name): value for name, value in state.items()}
     if any(name.startswith(("backbone.", "head.")) for name in plain):
         return plain

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from medclf.evaluation.estimates import Metrics, estimate_metrics
+from medclf.evaluation.metric_intervals import Metrics, estimate_metrics
 from medclf.evaluation.predictions import Predictions, select_split
 from medclf.overview.run_groups import RunGroup
 from medclf.overview.runs import PATIENCE, RunEntry
@@ -29,13 +29,13 @@ class OutOfFold:
 
     @property
     def label(self) -> str:
-        """What it is called beside others."""
+        """Return the name of the joined folds in tables and plots."""
         cut = f", split seed {self.split_seed}" if self.split_seed else ""
         return f"{self.setting.label}, seed {self.seed}{cut}"
 
 
 def join_folds(settings: Sequence[RunGroup], resamples: int, seed: int) -> tuple[list[OutOfFold], list[str]]:
-    """The joined tables, and in sentences what could not be joined.
+    """Return the joined tables, and sentences about what could not be joined.
 
     Args:
         settings: of which some have runs with ``dataset.splits.folds``.

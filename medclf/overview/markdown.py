@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 from medclf.comparison.conclusions import format_conclusion, format_p_value
 from medclf.comparison.paired_tests import Difference
-from medclf.evaluation.estimates import Estimate
+from medclf.evaluation.metric_intervals import Estimate
 from medclf.overview.cross_validation import OutOfFold
 from medclf.overview.overview import Overview
-from medclf.overview.paired import PairedComparison
+from medclf.overview.paired_group_differences import PairedComparison
 from medclf.overview.runs import select_finished
 from medclf.overview.tables import READING, format_cells, format_unfinished, list_reasons
 from medclf.utils.text_escaping import escape_markdown, markdown_table
@@ -18,7 +18,7 @@ Label = Callable[[str], str]
 
 
 def format_overview(result: Overview) -> str:
-    """The overview in Markdown."""
+    """Return the overview in Markdown."""
     parts = [f"# {escape_markdown(format_title(result))}", escape_markdown(format_summary(result))]
     if result.settings:
         parts += [
@@ -47,12 +47,12 @@ FOLDS = (
 
 
 def format_title(result: Overview) -> str:
-    """What it is of."""
+    """Return the title."""
     return f"Runs below {', '.join(folder.as_posix() for folder in result.folders)}"
 
 
 def format_summary(result: Overview) -> str:
-    """What there is, in a sentence or two."""
+    """Return the number of runs and settings, in a sentence or two."""
     done = len(select_finished(result.entries))
     where = f" Only runs with {', '.join(result.where)}." if result.where else ""
     settings = f"{len(result.settings)} setting{'s' if len(result.settings) != 1 else ''}"
@@ -62,7 +62,7 @@ def format_summary(result: Overview) -> str:
 
 
 def format_best_lines(result: Overview, label: Label = str) -> list[str]:
-    """The best of each dataset and monitor: chosen on validation, reported on test."""
+    """Return the best setting per dataset and monitor: chosen on validation, reported on test."""
     lines = []
     for best in (setting for setting in result.settings if setting.best):
         rivals = [s for s in result.settings if (s.dataset, s.monitor) == (best.dataset, best.monitor)]
@@ -75,7 +75,7 @@ def format_best_lines(result: Overview, label: Label = str) -> list[str]:
 
 
 def group_by_best(result: Overview) -> list[list[PairedComparison]]:
-    """The comparisons, those with the same best together."""
+    """Return the comparisons grouped by their best setting."""
     groups: dict[int, list[PairedComparison]] = {}
     for pair in result.compared:
         groups.setdefault(pair.best.number, []).append(pair)
@@ -83,7 +83,7 @@ def group_by_best(result: Overview) -> list[list[PairedComparison]]:
 
 
 def format_heading(pairs: Sequence[PairedComparison]) -> str:
-    """Of the comparisons with one best."""
+    """Return the heading of the comparisons with one best setting."""
     return f"{pairs[0].best.dataset}: against the best, {pairs[0].best.label}"
 
 
@@ -106,7 +106,7 @@ def _difference(row: Difference) -> str:
 
 
 def format_conclusions(pairs: Sequence[PairedComparison], label: Label = str) -> list[str]:
-    """What may be concluded of each setting's metrics; those of which nothing could be compared once."""
+    """Return the conclusions for each setting's metrics; settings that cannot be compared are named once."""
     lines = []
     for pair in pairs:
         if all(math.isnan(row.p) for row in pair.rows):
@@ -134,7 +134,7 @@ def _number(value: float) -> str:
 
 
 def list_notes(result: Overview, label: Label = str) -> list[str]:
-    """What was done, and what does not follow from it: sentences."""
+    """Return sentences about the methods and what does not follow from the results."""
     lines = [
         READING,
         "The validation figure is the one that chose each checkpoint, so it flatters; the test took part in no choice. "

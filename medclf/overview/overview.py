@@ -8,9 +8,9 @@ from typing import Any
 from medclf.evaluation.bootstrap import validate_resamples
 from medclf.metric_registry import LEADERBOARD, LEADERBOARD_TESTED, METRICS, suggest_metric
 from medclf.overview.cross_validation import OutOfFold, join_folds
-from medclf.overview.paired import PairedComparison, compare_with_best
-from medclf.overview.pooling import Resampler
+from medclf.overview.paired_group_differences import PairedComparison, compare_with_best
 from medclf.overview.run_groups import RunGroup, group_runs
+from medclf.overview.run_pooling import Resampler
 from medclf.overview.runs import RunEntry, find_runs, read_runs, select_finished
 from medclf.utils.errors import ConfigError, format_list, suggest
 

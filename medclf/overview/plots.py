@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medclf.metric_registry import METRICS, metric_title, monitor_label, monitor_phrase, monitored_metric
-from medclf.overview.pooling import get_value
 from medclf.overview.run_groups import RunGroup
+from medclf.overview.run_pooling import get_value
 from medclf.overview.tables import find_differing_keys
 from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label, new_axes
 from medclf.utils.csv_tables import read_numbers
@@ -26,7 +26,7 @@ COLOURED = len(COLOURS) - 1
 
 
 def draw_overview_plots(settings: Sequence[RunGroup], metrics: Sequence[str]) -> list[Plot]:
-    """A forest plot, validation against test, and validation curves; the latter two for each monitor."""
+    """Draw a forest plot, validation against test, and validation curves, the last two for each monitor."""
     pictures: list[Plot] = []
     for dataset in dict.fromkeys(setting.dataset for setting in settings):
         own = [setting for setting in settings if setting.dataset == dataset]
@@ -50,7 +50,7 @@ def _name(dataset: str, before: Sequence[Plot]) -> str:
 
 
 def forest_plot(name: str, settings: Sequence[RunGroup], metrics: Sequence[str]) -> Plot:
-    """A panel a metric, a line a setting: the mean over runs with its interval, and each run as a dot."""
+    """Draw a panel per metric, a line per setting: the mean over runs with its interval, each run as a dot."""
     shown, panels = settings[:MOST], metrics[:PANELS]
     labels = [escape_label(_label(setting), 60) for setting in shown]
     room = 0.3 + 0.075 * max(len(label) for label in labels)
@@ -111,7 +111,7 @@ def _label(setting: RunGroup) -> str:
 
 
 def scatter_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
-    """The monitored metric of validation against the same of test, a dot a run; None where test has no such metric.
+    """Plot the monitored metric on validation against test, a dot per run; None if test lacks the metric.
 
     Args:
         name: part of the file's.
@@ -152,7 +152,7 @@ def scatter_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
 
 
 def curves_plot(name: str, settings: Sequence[RunGroup]) -> Plot | None:
-    """The monitored metric of validation by epoch, a line a run; None where no run has a history.
+    """Plot the monitored validation metric by epoch, a line per run; None if no run has a history.
 
     Args:
         name: part of the file's.

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medclf.metric_registry import monitor_mode
-from medclf.overview.pooling import PooledMean, Resampler, compute_mean, test_means
+from medclf.overview.run_pooling import PooledMean, Resampler, compute_mean, test_means
 from medclf.overview.runs import PATIENCE, RunEntry, select_finished
 
 
@@ -38,23 +38,23 @@ class RunGroup:
 
     @property
     def done(self) -> list[RunEntry]:
-        """The finished runs."""
+        """Return the finished runs."""
         return select_finished(self.entries)
 
     @property
     def label(self) -> str:
-        """What it is called beside others."""
+        """Return the name of the setting in tables and plots."""
         return f"#{self.number} {self.model}"
 
     @property
     def runs(self) -> str:
-        """How many there are, and how many of them count."""
+        """Return the number of runs, and how many of them count."""
         done, all_of_them = len(self.done), len(self.entries)
         return str(done) if done == all_of_them else f"{done} of {all_of_them}"
 
 
 def group_runs(entries: Sequence[RunEntry], resampler: Resampler, begun: bool = False) -> list[RunGroup]:
-    """The settings: those of one dataset and monitor together, the best by validation first.
+    """Group runs by setting, by dataset and monitor, the best on validation first.
 
     Args:
         entries: all runs.
@@ -109,7 +109,7 @@ def _setting(members: list[RunEntry], varied: dict[tuple[str, str], list[str]], 
 
 
 def training_seconds(entry: RunEntry) -> float | None:
-    """How long a run trained; None where its record does not say."""
+    """Return how long a run trained; None if its record does not say."""
     seconds = entry.record.get("training_seconds")
     return float(seconds) if isinstance(seconds, int | float) else None
 

@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from medclf.config.run_files import read_metrics, read_record, validate_keys, verify_run_file
+from medclf.config.run_file_schemas import read_metrics, read_record, validate_keys, verify_run_file
 from medclf.evaluation.predictions import Predictions, select_split
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.utils.errors import DataError
-from medclf.utils.plain_data import flatten, read_yaml
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import flatten, read_yaml
+from medclf.utils.run_folder import Run
 
 ITS_OWN = (
     "seed", "resume", "resume_from", "sweep", "logger", "dataset.splits.seed", "dataset.splits.fold", "dataset.store",
@@ -58,33 +58,33 @@ class RunEntry:
 
     @property
     def dataset(self) -> str:
-        """Its name."""
+        """Return the name of the dataset."""
         return str(self.config.get("dataset.name", "?"))
 
     @property
     def model(self) -> str:
-        """Its name."""
+        """Return the name of the model."""
         return str(self.config.get("model.name", "?"))
 
     @property
     def monitor(self) -> str:
-        """The validation metric that chose its checkpoint."""
+        """Return the validation metric that chose the checkpoint."""
         return str((self.metrics or {}).get("monitor") or self.config.get("monitor", "?"))
 
     @property
     def validation(self) -> float:
-        """Its value at that checkpoint; NaN where there is none."""
+        """Return the monitored value at that checkpoint; NaN without one."""
         value = (self.metrics or {}).get("monitor_value")
         return math.nan if value is None else float(value)
 
     @property
     def repetition(self) -> tuple[Any, ...]:
-        """The seed, the seed of the split and the fold: what sets it apart from the other runs of its setting."""
+        """Return the seed, split seed and fold: what differs between runs of one setting."""
         return tuple(self.config.get(key) for key in ("seed", "dataset.splits.seed", "dataset.splits.fold"))
 
     @cached_property
     def setting(self) -> dict[str, Any]:
-        """The configuration without seeds, folds and what changes no outcome."""
+        """Return the configuration without seeds, folds and keys that change no outcome."""
         own = {*ITS_OWN, *(key for search, key in FOUND.items() if self.config.get(search))}
         return {key: value for key, value in self.config.items() if not own & {key, key.partition(".")[0]}}
 
@@ -96,17 +96,17 @@ class RunEntry:
 
 
 def select_finished(entries: Iterable[RunEntry]) -> list[RunEntry]:
-    """Those that have results."""
+    """Return the runs that have results."""
     return [entry for entry in entries if entry.test is not None]
 
 
 def read_runs(runs: Sequence[Run]) -> list[RunEntry]:
-    """What is known of each run; one whose files are damaged is there as such. Shows a bar where it takes long."""
+    """Return the record of each run, damaged ones marked as such, with a progress bar if it takes long."""
     return [_entry(run) for run in tqdm(runs, "Reading runs", leave=False, delay=PATIENCE)]
 
 
 def find_runs(folders: Sequence[Path]) -> list[Run]:
-    """Every run in or below the folders, in order, each once.
+    """Return every run in or below the folders, in order, each once.
 
     Raises:
         DataError: for a folder that is not there, or where no run is.

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from medclf.metric_registry import LEADERBOARD
-from medclf.overview.pooling import PooledMean, Resampler, get_value
 from medclf.overview.run_groups import RunGroup, group_runs, training_seconds
+from medclf.overview.run_pooling import PooledMean, Resampler, get_value
 from medclf.overview.runs import EMPTY, RunEntry
 from medclf.utils.errors import format_list
 from medclf.utils.text_escaping import escape_markdown, markdown_table
@@ -18,7 +18,7 @@ LONGEST = 48
 
 
 def leaderboard(entries: Sequence[RunEntry], metrics: Sequence[str] = LEADERBOARD) -> str:
-    """The settings as a Markdown table, the best by validation of each dataset marked, and unfinished runs by name."""
+    """Return the settings as a Markdown table, with the best on validation marked and unfinished runs named."""
     settings = group_runs(entries, Resampler(metrics, resamples=1000, seed=0), begun=True)
     head, rows = format_cells(settings, metrics)
     # nothing refers to their numbers here
@@ -60,7 +60,7 @@ def format_cells(
 
 
 def find_differing_keys(setting: RunGroup, short: bool = False) -> str:
-    """What sets it apart: ``optimizer.lr=0.01``; short, with the last part of each key."""
+    """Return the keys that distinguish a setting: ``optimizer.lr=0.01``, shortened to the last part of each."""
     if short:
         return ", ".join(_short(key, value) for key, value in setting.differs.items())
     return ", ".join(f"{key}={_cell(value)}" for key, value in setting.differs.items())
@@ -74,7 +74,7 @@ def _short(key: str, value: Any) -> str:
 
 
 def collect_values(setting: RunGroup, key: str) -> str:
-    """The values that a setting's finished runs have of a key."""
+    """Return the values that a setting's finished runs have for a key."""
     values = {_cell(entry.config[key]): None for entry in setting.done if key in entry.config}
     return format_list(values, 6)
 
@@ -112,7 +112,7 @@ def _cause(entry: RunEntry) -> str:
 
 
 def format_unfinished(entries: Sequence[RunEntry]) -> list[str]:
-    """A paragraph and a list of them, or nothing."""
+    """Return a paragraph and a list of unfinished runs, or nothing."""
     lines = [
         f"- {escape_markdown(run)}: {escape_markdown(status)}" + (f": {escape_markdown(cause)}" if cause else "")
         for run, status, cause in select_unfinished(entries)
@@ -121,7 +121,7 @@ def format_unfinished(entries: Sequence[RunEntry]) -> list[str]:
 
 
 def build_settings_frame(settings: Sequence[RunGroup], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """A row a setting, every figure a column of its own."""
+    """Return a row per setting with every figure in a column."""
     rows = []
     for setting in settings:
         row: dict[str, Any] = {"number": setting.number, "dataset": setting.dataset, "model": setting.model}
@@ -143,7 +143,7 @@ def _columns(name: str, mean: PooledMean) -> dict[str, float | str]:
 def build_runs_frame(
     entries: Sequence[RunEntry], settings: Sequence[RunGroup], metrics: Sequence[str], columns: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """A row a run, the unfinished too; ``number`` is that of its setting."""
+    """Return a row per run, unfinished ones included; ``number`` is that of its setting."""
     number = {id(entry): setting.number for setting in settings for entry in setting.entries}
     rows = []
     for entry in entries:

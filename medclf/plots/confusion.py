@@ -10,7 +10,7 @@ from medclf.plots.style import DPI, Plot, escape_label, select_shown_classes
 
 
 def confusion_plot(predictions: Predictions, part: str) -> Plot:
-    """The confusion matrix of a split; of many classes the most frequent, whose shares are of all their images."""
+    """Draw the confusion matrix of a split; of many classes the most frequent, as shares of all their images."""
     counts = confusion_matrix(predictions)
     figure = confusion_matrix_figure(counts.to_numpy(), predictions.classes, f"{part}, n = {len(predictions)}")
     note = select_shown_classes(counts.to_numpy().sum(1))[1]

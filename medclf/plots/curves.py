@@ -11,8 +11,8 @@ from medclf.evaluation.curves import (
     roc_curve,
     score_histogram,
 )
-from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.metric_intervals import Metrics
 from medclf.evaluation.predictions import Predictions
 from medclf.metric_registry import metric_label
 from medclf.plots.style import (
@@ -31,7 +31,7 @@ BANDS = 5
 
 
 def draw_curve_plots(evaluation: Evaluation) -> list[Plot]:
-    """The curves of the test split; those that need two classes only where there are two."""
+    """Draw the curves of the test split; those for two classes only where there are two."""
     pictures = [roc_plot(evaluation), precision_recall_plot(evaluation)]
     pictures += [reliability_plot(evaluation), histogram_plot(evaluation)]
     if evaluation.test.positive is not None:
@@ -92,7 +92,7 @@ def _curves(axes: Axes, data: pd.DataFrame, x: str, y: str, metrics: Metrics, na
 
 
 def reliability_plot(evaluation: Evaluation) -> Plot:
-    """How often predictions come true, before and after the temperature."""
+    """Draw observed against predicted frequencies, before and after temperature scaling."""
     test = evaluation.test
     figure, axes = new_axes()
     frames = {"before": reliability_curve(test), "after": reliability_curve(evaluation.calibrated)}
@@ -118,7 +118,7 @@ def reliability_plot(evaluation: Evaluation) -> Plot:
 
 
 def histogram_plot(evaluation: Evaluation) -> Plot:
-    """How the scores of each class are spread."""
+    """Draw the distribution of the scores of each class."""
     test = evaluation.test
     data = score_histogram(test)
     shown, note = _most_frequent(test, data)

@@ -79,7 +79,7 @@ def name_image(test: Predictions, rows: NDArray[np.int64]) -> list[NamedImage]:
 
 
 def grad_cam_page(test: Predictions, paths: list[str], maps: NDArray[np.float32], seen: ImageReader, name: str) -> Plot:
-    """Images beside the same under their Grad-CAM.
+    """Draw images next to their Grad-CAM overlays.
 
     Args:
         test: the predictions that hold the images.
@@ -121,7 +121,7 @@ class Cell(NamedTuple):
 
 
 def draw_sheet(cells: Sequence[Cell], title: str) -> Figure:
-    """A page of images, at least one."""
+    """Draw a page of at least one image."""
     columns = max(4, min(PER_ROW, len(cells)))
     height = -(-len(cells) // columns)
     figure = _blank_page(height, columns, title)
@@ -145,7 +145,7 @@ def _shown(image: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
 
 
 def image_page(images: NDArray[np.uint8], titles: Sequence[str], columns: int = 4) -> Figure:
-    """A page of images with a title over each.
+    """Draw a page of images with a title above each.
 
     Args:
         images: shape (n, channels, height, width), 1 or 3 channels.

@@ -33,7 +33,7 @@ class Plot:
     data: pd.DataFrame | None = None
 
     def png(self) -> bytes:
-        """The picture as a PNG file."""
+        """Return the plot as a PNG file."""
         stream = io.BytesIO()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing")  # names may be of any script
@@ -43,7 +43,7 @@ class Plot:
 
 
 def new_axes(width: float = 5.2, height: float = 5.0) -> tuple[Figure, Axes]:
-    """An empty picture of a size in inches, with one pair of axes."""
+    """Return empty axes in a figure of a size in inches."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     axes.grid(True, color="#e4e4e4", linewidth=0.6)
@@ -58,14 +58,14 @@ def get_line_style(index: int) -> dict[str, Any]:
 
 
 def add_legend(figure: Figure, axes: Axes) -> None:
-    """A legend below the axes, where it hides nothing; for more than six lines the picture grows."""
+    """Add a legend below the axes; for more than six lines the figure grows."""
     handles, labels = axes.get_legend_handles_labels()
     figure.set_figheight(figure.get_figheight() + 0.17 * max(0, len(labels) - 6))
     figure.legend(handles, labels, fontsize=8, loc="outside lower center", frameon=False)
 
 
 def escape_label(name: str, limit: int = 26) -> str:
-    """A name as it stands in a picture: a long one without its middle, and with no sign that Matplotlib reads.
+    """Return a name for a plot: a long one without its middle, and without signs that Matplotlib interprets.
 
     A dollar begins a formula, and a label that begins with an underscore comes into no legend. Control characters and
     those that change the direction of writing become a replacement character.

@@ -9,7 +9,7 @@ import pandas as pd
 from medclf.comparison.compare import Comparison
 from medclf.comparison.conclusions import format_conclusion, format_conclusions, format_p_value, list_cautions
 from medclf.comparison.paired_tests import Difference
-from medclf.evaluation.estimates import Estimate
+from medclf.evaluation.metric_intervals import Estimate
 from medclf.evaluation.summary import metrics_frame
 from medclf.metric_registry import published_rows
 from medclf.plots.comparison import differences_plot
@@ -19,7 +19,7 @@ from medclf.utils.text_escaping import escape_markdown, markdown_table
 
 
 def format_comparison(result: Comparison) -> str:
-    """The comparison in Markdown: the metrics of each classifier, each pair's differences and conclusions, cautions."""
+    """Return the comparison in Markdown: metrics, pairwise differences, conclusions and cautions."""
     origins = [f"- {escape_markdown(label)}: {escape_markdown(origin)}" for label, origin in result.origins.items()]
     parts = [_overview(result), "\n".join(origins)]
     for pair in result.pairs:

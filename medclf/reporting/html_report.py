@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select
 from markupsafe import Markup
 
 from medclf.comparison.conclusions import format_conclusion, format_p_value
-from medclf.evaluation.estimates import Estimate
 from medclf.evaluation.evaluate import Evaluation
+from medclf.evaluation.metric_intervals import Estimate
 from medclf.metric_registry import METRICS, THRESHOLD_RATES, card_names, headline_names, metric_label, metric_phrase
 from medclf.plots.style import Plot
 from medclf.reporting.limitations import list_limitations
@@ -77,7 +77,7 @@ def _in_markdown(value: Any) -> Any:
 
 
 def build_context(evaluation: Evaluation, about: RunSummary) -> dict[str, Any]:
-    """What the templates are filled with."""
+    """Return the variables of the templates."""
     test = evaluation.metrics["test"]
     classes = evaluation.test.classes
     shown = [name for name in headline_names(len(classes)) if name in test.overall]

@@ -15,7 +15,7 @@ WIDE = 0.1
 
 
 def list_limitations(evaluation: Evaluation, about: RunSummary) -> list[str]:
-    """Sentences; those that always hold come last."""
+    """Return the limitations as sentences; the general ones come last."""
     test, lines = evaluation.test, [*about.notes, *evaluation.remarks]
     lines += _small_classes(test)
     accuracy = evaluation.metrics["test"].overall["accuracy"]

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 
 from medclf.comparison.compare import Comparison
-from medclf.config.run_files import read_config, read_record
+from medclf.config.run_file_schemas import read_config, read_record
 from medclf.config.schema import TestTime
 from medclf.data.image_table import COLUMNS
-from medclf.evaluation.estimates import wilson_interval
+from medclf.evaluation.metric_intervals import wilson_interval
 from medclf.inference.ood import OODDetector
 from medclf.utils.csv_tables import read_frame
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 CHOSEN = ("checkpoint", "epoch", "monitor", "monitor_value")
 
@@ -56,29 +56,29 @@ class RunSummary:
 
     @property
     def members(self) -> list[str]:
-        """The folders of the runs that an ensemble or a cascade is of; empty for a run."""
+        """Return the run folders that an ensemble or cascade is made of; empty for a run."""
         return list(self.config.get("model", {}).get("members", []))
 
     @property
     def gate(self) -> str | None:
-        """The class that the first stage of a cascade holds back; None for all else."""
+        """Return the class that the first stage of a cascade holds back; None for all others."""
         gate: str | None = self.config.get("model", {}).get("gate")
         return gate
 
     @property
     def command(self) -> str:
-        """The line that repeats the run."""
+        """Return the line that repeats the run."""
         module = "medclf.cascade" if self.gate else "medclf.ensemble" if self.members else "medclf.train"
         return shlex.join(["python", "-m", module, *self.record.get("command", [])])
 
     def elsewhere(self, dataset: str, findings: list[str]) -> "RunSummary":
-        """The same model on the images of another dataset."""
+        """Return the summary of the same model on another dataset."""
         note = f"External validation: the images are those of {dataset}, the model is of {self.title}."
         title = f"{self.title}, tested on {dataset}"
         return replace(self, title=title, notes=[*self.notes, note, *findings], tested_on=dataset)
 
     def augmented(self) -> "RunSummary":
-        """The same with test-time augmentation."""
+        """Return the summary of the same run with test-time augmentation."""
         note = "Test-time augmentation: each probability is the mean over an image and its mirror image (tta=flip)."
         if self.tested_on is None:
             note += " The test images had been looked at before without it."
@@ -87,7 +87,7 @@ class RunSummary:
         return replace(self, title=f"{self.title}, tta=flip", notes=[*self.notes, note], tta="flip")
 
     def counts(self) -> pd.DataFrame | None:
-        """Images of each class and split, and patients in the last row."""
+        """Return the number of images per class and split, with patients in the last row."""
         if self.images is None:
             return None
         parts = [part for part in ("train", "val", "test") if (self.images["split"] == part).any()]
@@ -162,12 +162,12 @@ def _composed(members: list[str], gate: str | None) -> str:
 
 
 def summarize_table(path: Path, positive: str | None) -> RunSummary:
-    """What is known of anybody's table."""
+    """Return the summary of a predictions table without a run."""
     return RunSummary(title=path.name, positive=positive)
 
 
 def format_false_alarms(novelty: OODDetector) -> str:
-    """The rule, and its false alarms on validation and test with Wilson's intervals."""
+    """Return the rule and its false alarms on validation and test with Wilson's intervals."""
     return (
         f"An image is called unlike the training images where its distance from them is above {novelty.threshold:.4g} "
         "(Mahalanobis distance of the network's features). Of the images of the same dataset that it was not fitted "

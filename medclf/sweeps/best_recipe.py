@@ -17,7 +17,7 @@ NOT_CHOSEN = ("hpo", "launcher", "experiment", "local", "hydra", "evaluation")
 
 
 def build_recipe(config: DictConfig, trial: FrozenTrial, folder: Path) -> str:
-    """The text of ``best.yaml``: the choices of all groups, and the keys whose value is not the choice's own.
+    """Return the text of ``best.yaml``: the choice of each group, and keys that differ from that choice.
 
     Args:
         config: of the sweep, Hydra's node included.

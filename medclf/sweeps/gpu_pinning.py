@@ -28,7 +28,7 @@ class OneGPU(Callback):  # type: ignore[misc]  # Hydra has no types
 
 
 def list_gpus() -> list[str]:
-    """The names by which CUDA knows the GPUs that this process may use."""
+    """Return the CUDA names of the GPUs that this process may use."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
     tool = shutil.which("nvidia-smi")

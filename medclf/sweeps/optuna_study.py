@@ -19,7 +19,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from medclf.sweeps.jobs import compute_job_identity
+from medclf.sweeps.sweep_jobs import compute_job_identity
 from medclf.utils.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -97,14 +97,14 @@ def _is_within(distribution: BaseDistribution, value: object) -> bool:
 
 
 def get_search_space(config: DictConfig) -> tuple[dict[str, BaseDistribution], dict[str, Any]]:
-    """What is searched and what was typed besides, by key, as the sweeper reads them."""
+    """Return the searched keys and the other typed ones, as the sweeper reads them."""
     params = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     space, fixed = create_params_from_overrides([*params, *config.hydra.overrides.task])
     return {key: value for key, value in space.items() if key not in fixed}, fixed
 
 
 def list_combinations(space: dict[str, BaseDistribution]) -> list[dict[str, Any]]:
-    """Every combination of the values of a space, those of the last key changing fastest."""
+    """Return every combination of the values of a space, the last key changing fastest."""
     choices = [getattr(distribution, "choices", None) for distribution in space.values()]
     if None in choices:
         raise ConfigError(f"{list(space)[choices.index(None)]}: a grid needs single values: 0.001,0.003,0.01")

@@ -31,7 +31,7 @@ class SearchTrials:
 
 
 def search_plot(searched: SearchTrials) -> Plot:
-    """The value of each trial with the best so far, and below it a panel a key (the first eight): value by setting."""
+    """Plot the value of each trial with the best so far, and a panel for each of the first eight keys."""
     keys = list(searched.keys)[:PANELS]
     rows = -(-len(keys) // COLUMNS)
     figure = Figure(figsize=(3.2 * COLUMNS, 3.0 + 2.7 * rows), dpi=DPI, layout="constrained")

@@ -49,7 +49,7 @@ def write_search_results(config: DictConfig) -> None:
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """A row a trial, in the order in which they began: its value, the best so far, how it went, and its settings."""
+    """Return a row per trial in order of its start: value, best so far, state and settings."""
     keys = _keys(study)
     rows = [
         {

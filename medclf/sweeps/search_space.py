@@ -19,7 +19,7 @@ GRID_SHARES = (0.25, 0.5, 0.75)
 
 
 def add_search_space(composer: Composer, overrides: list[str], multirun: bool) -> list[str]:
-    """The overrides, with the search space of the config before them, an interval as a sweep over its two ends.
+    """Return the overrides after the configured search space, an interval as a sweep over its ends.
 
     Args:
         composer: of the command.

@@ -95,7 +95,7 @@ class LogPace(Callback):
     def on_train_batch_start(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """A batch has come."""
+        """Record when a batch arrives."""
         now = time.perf_counter()
         self._waited += now - self._since
         self._since = now
@@ -103,7 +103,7 @@ class LogPace(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Its step is done."""
+        """Record when its step ends."""
         now = time.perf_counter()
         self._worked += now - self._since
         self._since = now

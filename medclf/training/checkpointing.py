@@ -18,7 +18,7 @@ from torch.nn import Module
 from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import ConfigError, DataError, format_list
 from medclf.utils.random_state import State, get_random_state, set_random_state
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 from medclf.utils.write_errors import find_write_error, suggest_remedy, write_failure
 
 UNREADABLE = (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError, AttributeError)
@@ -114,7 +114,7 @@ class RandomStateCheckpoint(Callback):
     """Keeps the state of all random numbers in the checkpoints, so that a resumed run draws as it would have."""
 
     def state_dict(self) -> State:
-        """The state now."""
+        """Return the current random state."""
         return get_random_state()
 
     def load_state_dict(self, state_dict: State) -> None:
@@ -161,14 +161,14 @@ class BestCheckpoint(ModelCheckpoint):
     """
 
     def state_dict(self) -> dict[str, Any]:
-        """What is the best, by its file's name."""
+        """Return the best value, with the checkpoint's file name."""
         state = super().state_dict()
         best = {Path(path).name: score for path, score in state["best_k_models"].items()}
         names = {key: Path(state[key]).name for key in PATHS if state[key]}
         return {**state, **names, "best_k_models": best, "dirpath": ""}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The same, in the folder that the run lies in now."""
+        """Restore it for the folder where the run is now."""
         folder = Path(str(self.dirpath))
         state = self._newer(folder) or state_dict
         best = {str(folder / Path(name).name): score for name, score in state["best_k_models"].items()}
@@ -206,7 +206,7 @@ class LastCheckpoint(BestCheckpoint):
         self._first = True
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """A run that goes on has one already."""
+        """Write no checkpoint for a resumed run, which has one."""
         super().on_train_start(trainer, pl_module)
         self._written = time.monotonic() if trainer.ckpt_path else -math.inf
         self._first = True

@@ -19,10 +19,10 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from medclf.config.schema import TrainConfig
-from medclf.data.augmentation_views import DrawnViews, Flips, Views, are_flips
+from medclf.data.cacheable_augmentations import DrawnViews, Flips, Views, are_flips
 from medclf.data.checksummed_array import ChecksummedArray, DamagedArrayError, write_checksummed
 from medclf.data.datamodule import Features, ImageDataModule, ImageDataset
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.models.network import Network
 from medclf.training.module import ClassifierModule
 from medclf.utils.atomic_write import atomic_file
@@ -45,7 +45,7 @@ def open_feature_cache(
     folder: Path,
     progress: bool = True,
 ) -> NDArray[np.float32]:
-    """The features of a split's images, computed where they are not on disk, shape (views, images, features).
+    """Return the features of a split's images, computing missing ones, shape (views, images, features).
 
     The file's name holds a hash of all that they depend on: the backbone's weights, the images and their preprocessing,
     the views and the arithmetic. It is written whole, so that runs may share it, and checked when it is opened.
@@ -178,7 +178,7 @@ class ReuseFeatures(Callback):
 
 
 def plan_feature_reuse(config: TrainConfig, augment: v2.Transform) -> ReuseFeatures | None:
-    """The callback where features can be reused: a frozen backbone, and few views of an image or ``feature_views``."""
+    """Return the callback if features can be reused: a frozen backbone with few views of an image."""
     model, mixing = config.model, config.augmentation
     frozen = model.frozen or model.unfreeze_at is not None
     if not frozen or mixing.mixup or mixing.cutmix or model.feature_views == 0:

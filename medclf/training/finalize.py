@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from medclf.config.schema import TrainConfig
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import ImageTable
-from medclf.evaluation.estimates import Metrics
 from medclf.evaluation.evaluate import Evaluation, evaluate
+from medclf.evaluation.metric_intervals import Metrics
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.grad_cam import build_activation, save_grad_cam
 from medclf.inference.model_files import build_metadata
 from medclf.inference.ood import OODDetector
 from medclf.inference.ood_fitting import fit_to_training_images
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.models.state_dict import plain_state
 from medclf.reporting.run_summary import RunSummary, build_run_summary
-from medclf.reporting.write import write_outcome
+from medclf.reporting.write_results import write_outcome
 from medclf.training.loggers import list_viewers, log_results
 from medclf.training.module import ClassifierModule, PredictedRows
 from medclf.utils.atomic_write import atomic_file, write_csv
 from medclf.utils.errors import DataError
 from medclf.utils.file_digests import NOVELTY, WEIGHTS, file_digest
-from medclf.utils.plain_data import write_json
-from medclf.utils.process import Terminated
-from medclf.utils.run_dir import Run, RunFacts, is_main_process
+from medclf.utils.json_yaml import write_json
+from medclf.utils.process_lifecycle import Terminated
+from medclf.utils.run_folder import Run, RunFacts, is_main_process
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ def save_best(
 def describe_model(
     module: ClassifierModule, config: TrainConfig, table: ImageTable, evaluation: Evaluation
 ) -> dict[str, Any]:
-    """What one must know to use the weights: what ``build_metadata`` gives, and of what the network is built.
+    """Return what is needed to use the weights: the metadata, and the parts of the network.
 
     ``mean`` and ``sd`` are for pixels of 0 to 1. ``sigmoid`` is the probability of the second class.
     """

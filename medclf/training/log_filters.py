@@ -41,7 +41,7 @@ def quieten() -> None:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Only warnings of Lightning: a search tells of each of its trials."""
+    """Show only warnings of Lightning, since a search reports each of its trials."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -16,10 +16,10 @@ from PIL import Image
 from medclf.config.callback_schemas import CSV_LOGGER, MLFLOW_LOGGER, TENSORBOARD_LOGGER, WANDB_LOGGER
 from medclf.config.component_registry import LOGGERS, TARGET, build_component
 from medclf.config.schema import TrainConfig
-from medclf.evaluation.estimates import Metrics
+from medclf.evaluation.metric_intervals import Metrics
 from medclf.training.tensorboard import collect_hyperparameters, list_metric_rows, log_to_tensorboard
 from medclf.utils.errors import ConfigError
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 COLUMNS = ["metric", "value [95 % interval]", "n"]
 TRACKING_URI = "MLFLOW_TRACKING_URI"

@@ -41,7 +41,7 @@ class CrossEntropy(nn.Module):
 
 
 def class_weights(config: LossConfig, labels: Sequence[str], classes: Sequence[str]) -> list[float]:
-    """The weight of each class.
+    """Return the weight of each class.
 
     ``auto``: images / (classes * images of the class), as scikit-learn's ``balanced``. By name: 1 for those not named.
 

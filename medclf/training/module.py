@@ -82,7 +82,7 @@ class ClassifierModule(lightning.LightningModule):
         self.ood: OODDetector | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, channels, height, width), values 0 to 255, to logits (n, classes)."""
+        """Map images (n, channels, height, width), values 0 to 255, to logits (n, classes)."""
         return torch.as_tensor(self.network(images))
 
     def on_train_start(self) -> None:
@@ -129,7 +129,7 @@ class ClassifierModule(lightning.LightningModule):
         self._log_epoch("val", logits, target, self.loss(logits, target))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer of the config over all that learns, and the schedule of its learning rate."""
+        """Return the optimizer of all trainable parameters and the learning-rate schedule."""
         optimizer = build_optimizer(self.hparams["optimizer"], self.hparams["model"], self.network, self.trust_code)
         schedule = build_schedule(
             self.hparams["scheduler"], optimizer, self.trainer.estimated_stepping_batches, self.hparams["monitor"]

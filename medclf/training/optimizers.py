@@ -12,7 +12,7 @@ LATE_BACKBONE_LR_SCALE = 0.1
 def build_optimizer(
     optimizer: dict[str, Any], model: dict[str, Any], network: Network, trust_code: bool = False
 ) -> torch.optim.Optimizer:
-    """The optimizer of the config over what learns: a parameter group for the head, and one for the backbone.
+    """Return the optimizer, with one parameter group for the head and one for the backbone.
 
     A backbone that stays frozen is in no group. One that learns later is in its group from the start, so that schedules
     and checkpoints know it; without gradients until then, no optimizer touches it.

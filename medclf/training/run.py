@@ -17,7 +17,7 @@ from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import PARTS, ImageTable
-from medclf.data.scan import RunImages, load_run_images
+from medclf.data.scan_images import RunImages, load_run_images
 from medclf.data.training_overlap import save_fingerprints
 from medclf.evaluation.subgroups import validate_subgroups
 from medclf.inference.precision import choose_precision
@@ -30,9 +30,9 @@ from medclf.training.tensorboard import complete_events
 from medclf.training.trainer import build_module, build_trainer
 from medclf.training.tuner import run_tuner
 from medclf.utils.errors import ConfigError, DataError, MedclfError
-from medclf.utils.plain_data import read_yaml, write_yaml
-from medclf.utils.process import Terminated, keep_freed_memory
-from medclf.utils.run_dir import Run, RunFacts, is_main_process
+from medclf.utils.json_yaml import read_yaml, write_yaml
+from medclf.utils.process_lifecycle import Terminated, keep_freed_memory
+from medclf.utils.run_folder import Run, RunFacts, is_main_process
 
 log = logging.getLogger(__name__)
 RESTORING = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)

@@ -9,7 +9,7 @@ from medclf.metric_registry import monitor_mode
 
 
 def build_schedule(config: dict[str, Any], optimizer: Optimizer, steps: float, monitor: str) -> dict[str, Any] | None:
-    """A schedule of the learning rate as Lightning takes it, or None.
+    """Return a learning-rate schedule in Lightning's form, or None.
 
     Args:
         config: of group ``scheduler`` as a plain dict.

@@ -13,7 +13,7 @@ from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from medclf.config.schema import TrainConfig
-from medclf.evaluation.estimates import Metrics
+from medclf.evaluation.metric_intervals import Metrics
 
 
 def log_to_tensorboard(
@@ -91,7 +91,7 @@ def _markdown(metrics: Metrics) -> str:
 
 
 def collect_hyperparameters(config: TrainConfig) -> dict[str, Any]:
-    """What one would compare runs by, flat."""
+    """Return the settings by which runs are compared, with flat keys."""
     return {
         "dataset": config.dataset.name,
         "model": config.model.name,

@@ -18,7 +18,7 @@ from medclf.training.loggers import build_loggers
 from medclf.training.losses import class_weights
 from medclf.training.module import ClassifierModule
 from medclf.utils.errors import ConfigError
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 def build_trainer(config: TrainConfig, run: Run, more: Sequence[Callback] = ()) -> lightning.Trainer:
@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 
 def build_module(config: TrainConfig, data: ImageDataModule) -> ClassifierModule:
-    """The module of a config for the images of a data module, with the pretrained weights that the config names.
+    """Return the module of a configuration with its pretrained weights.
 
     Raises:
         ConfigError: for parts that do not fit, and weights that cannot be had.

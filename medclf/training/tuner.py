@@ -18,8 +18,8 @@ from medclf.training.module import ClassifierModule
 from medclf.training.trainer import build_module
 from medclf.utils.atomic_write import atomic_file
 from medclf.utils.errors import ConfigError
-from medclf.utils.plain_data import read_yaml
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import read_yaml
+from medclf.utils.run_folder import Run
 
 log = logging.getLogger(__name__)
 STEPS_AN_EPOCH = 4
@@ -27,7 +27,7 @@ TAKEN_OVER = ("accelerator", "precision", "accumulate_grad_batches", "gradient_c
 
 
 def run_tuner(config: TrainConfig, data: ImageDataModule, run: Run, loggers: Sequence[Logger]) -> TrainConfig:
-    """The config with what the Tuner finds; a resumed run keeps what was found at its start.
+    """Return the configuration with the Tuner's values; a resumed run keeps those found at its start.
 
     Raises:
         ConfigError: where nothing is found.

@@ -20,7 +20,7 @@ class DataError(MedclfError):
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """The nearest of the known words as a question, or nothing: ``"did you mean 'busi'? "``."""
+    """Return the nearest known word as a question, or nothing: ``"did you mean 'busi'? "``."""
     nearest = suggest_word(word, known)
     return f"did you mean '{nearest}'? " if nearest else ""
 

@@ -10,7 +10,7 @@ State = dict[str, Any]
 
 
 def get_random_state() -> State:
-    """Those of torch (on every GPU too), NumPy and Python."""
+    """Return the random states of torch (on every GPU too), NumPy and Python."""
     kind, keys, *rest = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),

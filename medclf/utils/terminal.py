@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from medclf.utils.errors import MedclfError
-from medclf.utils.process import Terminated, ended_by_signals
+from medclf.utils.process_lifecycle import Terminated, ended_by_signals
 from medclf.utils.write_errors import EVERYWHERE, find_write_error, suggest_remedy, write_failure
 
 INTERRUPTED = 130

@@ -13,8 +13,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.web_demo.answer import Answer
 from medclf.web_demo.page import read_asset, render_answer, render_refusal
+from medclf.web_demo.prediction_answer import Answer
 from medclf.web_demo.server import HOST
 from medclf.web_demo.uploads import BusyError, TooLargeError, Upload, Uploads
 
@@ -28,7 +28,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 def build_app(ask: Callable[[bytes], Answer], page: str, max_mb: float) -> Starlette:
-    """The application.
+    """Return the application.
 
     Args:
         ask: answers for a file's bytes, or raises UnreadableImageError; one call at a time.

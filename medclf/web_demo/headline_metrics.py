@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from medclf.config.run_files import read_metrics
-from medclf.inference.metadata import ModelMetadata
+from medclf.config.run_file_schemas import read_metrics
+from medclf.inference.model_metadata import ModelMetadata
 from medclf.metric_registry import demo_names, metric_label
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 class HeadlineMetric(NamedTuple):
@@ -20,7 +20,7 @@ class HeadlineMetric(NamedTuple):
 
 
 def get_headline_metrics(path: Path, facts: ModelMetadata) -> list[HeadlineMetric]:
-    """The test metrics that lie in the run folder of a ``best.json``; none where it lies in no run folder.
+    """Return the test metrics of the run that a ``best.json`` lies in; none outside a run.
 
     Raises:
         DataError: when they are there and damaged.

@@ -4,10 +4,10 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from medclf.inference.metadata import ModelMetadata
+from medclf.inference.model_metadata import ModelMetadata
 from medclf.utils.text_escaping import escape_html
-from medclf.web_demo.answer import SAID, Answer
 from medclf.web_demo.headline_metrics import HeadlineMetric
+from medclf.web_demo.prediction_answer import SAID, Answer
 
 TEMPLATES = Environment(
     loader=PackageLoader("medclf.web_demo", "page"),
@@ -20,22 +20,22 @@ TEMPLATES = Environment(
 
 
 def render_page(facts: ModelMetadata, figures: list[HeadlineMetric], max_mb: float) -> str:
-    """The page, before anything is dropped."""
+    """Return the page before any image is given."""
     name = facts.model.name if facts.model is not None else f"{facts.kind} of {len(facts.members)} models"
     template = TEMPLATES.get_template("page.html.j2")
     return template.render(facts=facts, name=name, figures=figures, max_mb=max_mb, kinds=SAID)
 
 
 def render_answer(answer: Answer) -> str:
-    """What is shown for an image."""
+    """Return the HTML for an image."""
     return TEMPLATES.get_template("answer.html.j2").render(answer=answer)
 
 
 def render_refusal(message: str) -> str:
-    """What is shown for a file that is not taken."""
+    """Return the HTML for a refused file."""
     return TEMPLATES.get_template("refused.html.j2").render(message=message)
 
 
 def read_asset(name: str) -> str:
-    """A file of the page."""
+    """Return a file of the page."""
     return files("medclf.web_demo").joinpath("page", name).read_text(encoding="utf-8")

@@ -44,7 +44,7 @@ def listen(port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """What one types into a browser."""
+    """Return the address to open in a browser."""
     return f"http://{HOST}:{listening.getsockname()[1]}"
 
 

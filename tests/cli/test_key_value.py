@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medclf.cli.key_value import format_help, parse_words, split_list
+from medclf.cli.key_value_arguments import format_help, parse_words, split_list
 from medclf.config.command_schemas import CompareConfig, ExportConfig, PredictConfig, ReportConfig
 from medclf.utils.errors import ConfigError
 

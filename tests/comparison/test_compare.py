@@ -5,7 +5,7 @@ from helpers.run_folders import FOUR, make_run, predictions
 
 from medclf.comparison.compare import select_metrics, select_predictions
 from medclf.comparison.sources import read_sources
-from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.predictions import save_predictions, select_split
 from medclf.metric_registry import comparison_names
 from medclf.utils.errors import ConfigError, DataError, MedclfError

@@ -7,8 +7,8 @@ from medclf.config.composition import Composer
 from medclf.config.resume import build_resumed_config
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.utils.errors import ConfigError
-from medclf.utils.plain_data import write_json, write_yaml
-from medclf.utils.run_dir import Run
+from medclf.utils.json_yaml import write_json, write_yaml
+from medclf.utils.run_folder import Run
 
 STARTED = ["model=resnet18", "callbacks=early_stopping", "trainer.max_epochs=2", "+callbacks.stop._target_=mine.Stop"]
 

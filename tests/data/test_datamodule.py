@@ -9,7 +9,7 @@ from medclf.config.composition import Composer
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.data.augmentation import build_augmentation
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.scan import load_image_table
+from medclf.data.scan_images import load_image_table
 
 
 def augmentation(name):

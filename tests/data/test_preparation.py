@@ -8,9 +8,9 @@ import torch
 from helpers.images import dataset
 
 from medclf.config.command_schemas import PrepareConfig
-from medclf.data.dataset_validation import validate_export_folder
 from medclf.data.image_table import ImageTable
 from medclf.data.preparation import export
+from medclf.data.quick_checks import validate_export_folder
 from medclf.utils.errors import ConfigError
 
 

@@ -9,7 +9,7 @@ from scipy.stats import binom, norm
 
 from medclf.evaluation.bootstrap import bootstrap_metrics
 from medclf.evaluation.delong import delong_interval
-from medclf.evaluation.estimates import wilson_interval
+from medclf.evaluation.metric_intervals import wilson_interval
 from medclf.evaluation.metrics import compute_metrics
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from medclf.evaluation.curves import (
     roc_curve,
     score_histogram,
 )
-from medclf.evaluation.estimates import wilson_interval
+from medclf.evaluation.metric_intervals import wilson_interval
 
 
 @pytest.mark.parametrize("kind", ["random", "skilled", "perfect", "inverted", "tied"])

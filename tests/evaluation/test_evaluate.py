@@ -7,8 +7,8 @@ from helpers.prediction_samples import config
 from scipy.special import expit, softmax
 
 from medclf.evaluation.calibration import Temperature, apply_temperature, fit_temperature
-from medclf.evaluation.estimates import estimate_metrics
 from medclf.evaluation.evaluate import FrozenDecision, evaluate
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point
 from medclf.evaluation.predictions import select_split
 from medclf.evaluation.summary import metrics_frame

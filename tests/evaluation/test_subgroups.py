@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers.prediction_samples import sample
 
-from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.subgroups import COLUMNS, compute_subgroups, validate_subgroups
 from medclf.metric_registry import subgroup_names
 from medclf.utils.errors import ConfigError

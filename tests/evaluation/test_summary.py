@@ -8,7 +8,7 @@ import pytest
 from helpers.evaluations import evaluated
 from helpers.prediction_samples import called, sample
 
-from medclf.evaluation.estimates import Estimate, Metrics, estimate_metrics
+from medclf.evaluation.metric_intervals import Estimate, Metrics, estimate_metrics
 from medclf.evaluation.summary import (
     COLUMNS,
     metrics_frame,

@@ -15,8 +15,8 @@ from helpers.export_models import CNN, RESNET, TEMPERATURE, calibrated, own_of, 
 import medclf
 from medclf.config.schema import ImageSpecConfig
 from medclf.export import main
+from medclf.exporting.export_metadata import describe_inputs
 from medclf.exporting.graph import MaxWindows
-from medclf.exporting.metadata import describe_inputs
 
 SUFFIX = {"onnx": ".onnx", "torch": ".pt2", "openvino": ".xml"}
 FORMATS = pytest.mark.parametrize("name", list(SUFFIX))

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from helpers.signing import sign_model
-from medclf.inference.metadata import FORMAT
+from medclf.inference.model_metadata import FORMAT
 from medclf.models.network import build_network
 from medclf.models.state_dict import plain_state
 

@@ -13,7 +13,7 @@ from medclf.config.schema import EvaluationConfig, validate_config
 from medclf.evaluation.evaluate import evaluate
 from medclf.evaluation.predictions import save_predictions
 from medclf.reporting.run_summary import RunSummary
-from medclf.reporting.write import build_results_json
+from medclf.reporting.write_results import build_results_json
 
 JUDGED = validate_config(Composer("train").compose(["evaluation=quick"]).evaluation, EvaluationConfig)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medclf.comparison.alignment import align_predictions
 from medclf.comparison.paired_tests import compute_differences
-from medclf.evaluation.estimates import estimate_metrics
+from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.predictions import predictions_table, save_predictions, select_split
 
 TWO = ("NORMAL", "PNEUMONIA")

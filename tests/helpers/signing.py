@@ -2,9 +2,9 @@
 
 import json
 
-from medclf.config.run_files import compute_run_digests
+from medclf.config.run_file_schemas import compute_run_digests
 from medclf.utils.file_digests import file_digest, model_digests
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 def change(path, **values):

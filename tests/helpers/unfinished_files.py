@@ -43,7 +43,7 @@ def leave_unfinished(path: Path) -> Path:
 HOLD = """
 import sys
 from pathlib import Path
-from medclf.utils.run_dir import lock_run
+from medclf.utils.run_folder import lock_run
 with lock_run(Path(sys.argv[1]), "hydra.run.dir"):
     print("held", flush=True)
     sys.stdin.read()

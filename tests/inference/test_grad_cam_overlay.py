@@ -9,7 +9,13 @@ from torch import nn
 
 from medclf.inference import grad_cam as module
 from medclf.inference.grad_cam import overlay_grad_cam
-from medclf.inference.modules import CalibratedNetwork, CascadeModel, Classifier, EnsembleModel, FlipAveraging
+from medclf.inference.probability_models import (
+    CalibratedNetwork,
+    CascadeModel,
+    Classifier,
+    EnsembleModel,
+    FlipAveraging,
+)
 from medclf.models.network import Network
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medclf.inference.metadata import read_metadata
 from medclf.inference.model_files import copy_model, validate_model, write_composite
+from medclf.inference.model_metadata import read_metadata
 from medclf.utils.errors import ConfigError, DataError
 
 

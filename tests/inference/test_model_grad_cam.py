@@ -7,7 +7,7 @@ import torch
 from test_grad_cam_overlay import half, model_of, part
 
 from medclf.inference.grad_cam import build_model_activation, class_activation
-from medclf.inference.modules import CalibratedNetwork, CascadeModel
+from medclf.inference.probability_models import CalibratedNetwork, CascadeModel
 from medclf.models.network import Network
 
 

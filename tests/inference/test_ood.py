@@ -18,7 +18,7 @@ from medclf.inference.ood_fitting import fit_ood_detector
 from medclf.inference.predictor import Predictor
 from medclf.reporting.run_summary import format_false_alarms
 from medclf.utils.errors import DataError
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 def drawn(rows, columns, seed):

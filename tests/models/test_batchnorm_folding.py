@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from medclf.models.backbones import ResNet, SmallCNN
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.models.network import Network
 
 ROUNDING = {"rtol": 1e-5, "atol": 1e-4}

@@ -7,10 +7,10 @@ from helpers.overviews import make
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from medclf.overview.plots import MOST, draw_overview_plots
-from medclf.overview.pooling import Resampler
 from medclf.overview.run_groups import group_runs
+from medclf.overview.run_pooling import Resampler
 from medclf.overview.runs import read_runs
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 
 def settings(root, count, seeds=1, **changes):

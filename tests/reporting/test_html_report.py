@@ -11,7 +11,7 @@ from medclf.config.composition import Composer
 from medclf.metric_registry import headline_names, metric_label
 from medclf.reporting.limitations import list_limitations
 from medclf.reporting.run_summary import RunSummary, summarize_table
-from medclf.reporting.write import write_outcome
+from medclf.reporting.write_results import write_outcome
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 HOSTILE = ["<script>alert('x')</script>", 'b" onload="x | $y$ {{ 7*7 }}']

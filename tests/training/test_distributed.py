@@ -26,12 +26,12 @@ from medclf.config.schema import TrainConfig, validate_config
 from medclf.data import datamodule
 from medclf.data.dataloader import BalancedSampler
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.scan import load_image_table
+from medclf.data.scan_images import load_image_table
 from medclf.evaluation.evaluate import evaluate
 from medclf.training.finalize import predict_splits
 from medclf.training.module import ClassifierModule
 from medclf.utils.errors import ConfigError
-from medclf.utils.run_dir import is_main_process
+from medclf.utils.run_folder import is_main_process
 
 TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 SPLITS = {"train": {"cat": 29, "dog": 14}, "val": {"cat": 7, "dog": 4}, "test": {"cat": 8, "dog": 5}}

@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from medclf.data.augmentation_views import Flips
+from medclf.data.cacheable_augmentations import Flips
 from medclf.data.checksummed_array import write_checksummed
 from medclf.data.datamodule import ImageDataset
 from medclf.data.image_cache import ImageCache
-from medclf.models.conv_fusion import fold_batchnorm
+from medclf.models.conv_batchnorm_fusion import fold_batchnorm
 from medclf.models.network import Network
 from medclf.training.feature_cache import open_feature_cache
 

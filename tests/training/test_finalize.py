@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from helpers.commands import TINY_PHANTOM
 
-from medclf.config.run_files import compute_run_digests
+from medclf.config.run_file_schemas import compute_run_digests
 from medclf.data.image_table import COLUMNS
 from medclf.training import run as training
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 READ: list[Path] | None = None
 """Files opened for reading while this is a list."""

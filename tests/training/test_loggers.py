@@ -19,7 +19,7 @@ from medclf.config.composition import Composer
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.training.loggers import build_loggers, list_viewers, log_figure, log_results
 from medclf.utils.errors import ConfigError
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 MLFLOW = "lightning.pytorch.loggers.MLFlowLogger"
 

@@ -17,7 +17,7 @@ import torch
 from helpers.commands import TINY_PHANTOM, train_process
 from lightning.pytorch.callbacks import Callback
 
-from medclf.utils.run_dir import Run
+from medclf.utils.run_folder import Run
 
 RECIPE = [
     *TINY_PHANTOM,
@@ -281,7 +281,7 @@ def test_another_network_or_other_images_are_refused(train, interrupted, word, e
 
 
 def test_two_processes_do_not_go_on_with_one_run(train, interrupted):
-    from medclf.utils.run_dir import Run
+    from medclf.utils.run_folder import Run
 
     holder = subprocess.Popen(
         [sys.executable, "-c", "import sys; from filelock import FileLock; l = FileLock(sys.argv[1]); l.acquire(); "

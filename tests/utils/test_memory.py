@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from medclf.utils.process import keep_freed_memory
+from medclf.utils.process_lifecycle import keep_freed_memory
 
 ROUNDS = 20
 BLOCKS = {
@@ -20,7 +20,7 @@ import sys
 
 import torch
 
-from medclf.utils.process import keep_freed_memory
+from medclf.utils.process_lifecycle import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
@@ -57,7 +57,7 @@ def test_a_block_of_a_size_that_was_freed_before_costs_no_page(megabytes, code):
 
 @pytest.mark.parametrize(("system", "library"), [("linux", ""), ("linux", "musl"), ("darwin", "glibc")])
 def test_another_c_library_is_left_as_it_is(monkeypatch, system, library):
-    monkeypatch.setattr("medclf.utils.process.sys.platform", system)
-    monkeypatch.setattr("medclf.utils.process.platform.libc_ver", lambda: (library, ""))
-    monkeypatch.delattr("medclf.utils.process.ctypes.CDLL")
+    monkeypatch.setattr("medclf.utils.process_lifecycle.sys.platform", system)
+    monkeypatch.setattr("medclf.utils.process_lifecycle.platform.libc_ver", lambda: (library, ""))
+    monkeypatch.delattr("medclf.utils.process_lifecycle.ctypes.CDLL")
     assert keep_freed_memory() is False

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medclf.data.pixel_conversion import UnreadableImageError
-from medclf.web_demo.answer import guess_file_name
+from medclf.web_demo.prediction_answer import guess_file_name
 
 DICM = bytes(128) + b"DICM"
 

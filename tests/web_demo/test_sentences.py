@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from medclf.inference.loading import Model
-from medclf.inference.metadata import ModelMetadata
-from medclf.inference.modules import Classifier, ProbabilityModel
+from medclf.inference.model_metadata import ModelMetadata
 from medclf.inference.predictor import PredictedBatch
-from medclf.web_demo.answer import describe_ood, explain_decision, format_percent, format_threshold
+from medclf.inference.probability_models import Classifier, ProbabilityModel
+from medclf.web_demo.prediction_answer import describe_ood, explain_decision, format_percent, format_threshold
 
 
 class Given(ProbabilityModel):

@@ -30,7 +30,7 @@ from medclf.data.zip_members import (
 from medclf.utils.atomic_write import atomic_folder, remove_abandoned
 from medclf.utils.errors import DataError, format_list
 from medclf.utils.file_limits import ARCHIVE_RATIO
-from medclf.utils.plain_data import read_json
+from medclf.utils.json_yaml import read_json
 from medclf.utils.write_errors import write_failure
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ RECORD = ".medclf-archive.json"
 
 
 def find_archive(config: DatasetConfig) -> Path | None:
-    """The archive that holds a dataset: root itself, or the file in root that ``archive`` names; None where none is."""
+    """Return the archive of a dataset: root itself or the file in root named by ``archive``; None without one."""
     root = Path(config.root)
     candidates = [root] if config.archive is None else [root, root / config.archive]
     return next((path for path in candidates if path.suffix.lower() in SUFFIXES and path.is_file()), None)

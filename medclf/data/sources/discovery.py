@@ -27,7 +27,7 @@ def find_images(config: DatasetConfig) -> FoundImages:
 
 
 def image_root(config: DatasetConfig) -> Path:
-    """The folder that the images' paths are below: root, or where its archive is extracted."""
+    """Return the folder that image paths are relative to: root, or where its archive is extracted."""
     archive = find_archive(config)
     return Path(config.root) if archive is None else archive.with_suffix("")
 

@@ -98,7 +98,7 @@ def _discovered_classes(root: Path, config: DatasetConfig) -> list[str]:
 
 
 def class_of_folder(classes: list[str], folders: dict[str, str | list[str]]) -> dict[str, str]:
-    """The class that each folder name, or label of a table, means: its own name where nothing else is said."""
+    """Return the class of each folder name or table label: its own name unless another is configured."""
     class_of: dict[str, str] = {}
     for label in classes:
         names = folders.get(label, label)

@@ -19,7 +19,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
 def find_array_images(root: Path, config: DatasetConfig) -> FoundImages:
-    """The images of the arrays below root; an image's path is ``train_images.npy#INDEX``.
+    """Find the images of the arrays below root; an image's path is ``train_images.npy#INDEX``.
 
     Raises:
         DataError: for a missing array, one of pickled objects or of another shape, and more than one label an image.

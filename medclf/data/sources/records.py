@@ -32,7 +32,7 @@ class FoundImages:
 
 
 def match_group(path: str, pattern: str | None) -> str:
-    """The patient that a file's name tells, or its whole path: an image that is a patient of its own."""
+    """Return the patient in a file's name, or its whole path: an image that is a patient of its own."""
     found = bounded_search("dataset.group_pattern", pattern, PurePosixPath(path).name) if pattern else None
     if found is None:
         return path
