@@ -1,17 +1,12 @@
 """The Python API: what the commands do, as functions that return tables and leave their process as it was."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
 
 from medclf.cli.python_call import (
     TrainingCall,
@@ -27,17 +22,15 @@ from medclf.config.messages import format_value
 from medclf.config.schema import TestTime, TrainConfig, validate_content
 from medclf.config.trainer_schema import Accelerator, Precision
 from medclf.config.validation import validate_dataset_config, validate_run_folder, validate_train_config
-from medclf.utils.errors import ConfigError, DataError
+from medclf.inference.trained_model import PathLike
+from medclf.inference.trained_model import TrainedModel as TrainedModel
+from medclf.utils.errors import ConfigError
 from medclf.utils.file_limits import DEFAULT_MAX_MEGAPIXELS
 from medclf.utils.quoting import format_override
 from medclf.utils.run_folder import Run, lock_run
 
 if TYPE_CHECKING:
-    from medclf.inference.predictor import NetworkInputs, Predictor
-
-PathLike = str | os.PathLike[str]
-ImageInput = PathLike | Image.Image | NDArray[np.uint8]
-"""A file, an image of Pillow, or pixels of 0 to 255: uint8, shape (height, width) or (height, width, 3)."""
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +39,7 @@ class TrainedRun:
 
     ``metrics`` has a row for each metric of each split: ``split``, ``metric``, ``class`` (empty: over all), ``value``,
     ``low`` and ``high`` (95 % interval), ``n``, ``method``, ``reason``. ``predictions`` has a row for each validation
-    and test image. ``plots`` are PNG files; none where ``evaluation.pictures`` was off.
+    and test image. ``plots`` are PNG files; none where ``evaluation.plots`` was off.
     """
 
     folder: Path
@@ -61,59 +54,6 @@ class TrainedRun:
             options: those of ``medclf.load_model``.
         """
         return load_model(self.folder, **options)
-
-
-class TrainedModel:
-    """A trained model that predicts the class of images.
-
-    Args:
-        predictor: the model on its device.
-    """
-
-    def __init__(self, predictor: "Predictor") -> None:
-        self._predictor = predictor
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes in the order of the probabilities."""
-        return list(self._predictor.model.classes)
-
-    def predict(
-        self, images: ImageInput | Iterable[ImageInput], batch_size: int = 32, progress: bool = False
-    ) -> pd.DataFrame:
-        """Predict images as ``python -m medclf.predict`` does.
-
-        Args:
-            images: one image or several: paths, images of Pillow, or uint8 arrays of shape (height, width) or
-                (height, width, 3).
-            batch_size: images at once.
-            progress: whether to show a bar.
-
-        Returns:
-            A row for each image, in order: ``path`` (empty for an image in memory), ``predicted_class`` at the
-            operating point, a calibrated probability ``prob_<class>`` for each class, ``distance`` from the training
-            images where the model measures it, ``flag`` (empty, ``unreadable`` or ``unlike training``) and ``reason``.
-            An image that cannot be read has a row without class and probabilities, which says why.
-
-        Raises:
-            DataError: for what is not an image: another type, dtype or shape.
-            ConfigError: for a batch size that is not a positive whole number.
-        """
-        from medclf.inference.batch_predict import build_rows, predict_stream
-        from medclf.inference.output import build_header
-
-        size = validate_content({"input": "images", "batch_size": batch_size}, PredictConfig).batch_size
-        model = self._predictor.model
-        items = _list_images(images)
-        readers = [_build_reader(self._predictor, item, place) for place, item in enumerate(items)]
-        rows: dict[int, list[str | float]] = {}
-        for part in predict_stream(self._predictor, lambda row: readers[row](), len(items), size, progress):
-            rows |= build_rows(model, part)
-        header = build_header(model.classes, model.novelty is not None)
-        shown = [_show_path(item) for item in items]
-        frame = pd.DataFrame([[shown[row], *rows[row]] for row in sorted(rows)], columns=header)
-        numbers = [name for name in header if name.startswith("prob_") or name == "distance"]
-        return frame.assign(**{name: pd.to_numeric(frame[name]).astype(float) for name in numbers})
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +136,7 @@ def load_run(path: PathLike) -> TrainedRun:
     """
     from medclf.config.run_file_schemas import verify_run_file
     from medclf.evaluation.summary import read_metrics_frame
-    from medclf.reporting.evaluate_input_validation import is_own_predictions
+    from medclf.reporting.evaluate_input_validation import load_own_predictions
 
     run = Run(_check_path("run", path).absolute())
     validate_run_folder(run, needs_model=False)
@@ -204,7 +144,7 @@ def load_run(path: PathLike) -> TrainedRun:
     return TrainedRun(
         folder=run.folder,
         metrics=read_metrics_frame(run.metrics_table),
-        predictions=is_own_predictions(run),
+        predictions=load_own_predictions(run),
         plots=sorted(run.figures.glob("*.png")),
     )
 
@@ -309,67 +249,3 @@ def _check_path(key: str, path: PathLike) -> Path:
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str) or not os.fspath(path):
         raise ConfigError(f"{key}={format_value(str(path))}: must be a path; pass text or a pathlib.Path")
     return Path(path)
-
-
-def _list_images(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
-    if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
-        return [images]
-    if not isinstance(images, Iterable):
-        return [images]  # refused with its type
-    return list(images)
-
-
-def _build_reader(predictor: "Predictor", image: ImageInput, place: int) -> Callable[[], "NetworkInputs"]:
-    """Return a function that gives what the model sees of an image; it raises UnreadableImageError.
-
-    Raises:
-        DataError: for what is not an image.
-    """
-    if isinstance(image, Image.Image):
-        return partial(_read_pillow, predictor, image)
-    if isinstance(image, np.ndarray):
-        return partial(predictor.look, Image.fromarray(_check_array(image, place)))
-    if not isinstance(image, str | os.PathLike) or not isinstance(os.fspath(image), str):
-        raise DataError(
-            f"images[{place}]: is {type(image).__name__}; pass a path, an image of Pillow or a NumPy array of uint8"
-        )
-    return _build_file_reader(predictor, os.fspath(image))
-
-
-_LOADING = Lock()
-"""One thread at a time decodes images of Pillow, of which two may share a file."""
-
-
-def _read_pillow(predictor: "Predictor", image: Image.Image) -> "NetworkInputs":
-    with _LOADING:
-        return predictor.look(image)
-
-
-def _build_file_reader(predictor: "Predictor", path: str) -> Callable[[], "NetworkInputs"]:
-    from medclf.data.decoding_budget import decoding_memory
-    from medclf.inference.inputs import InputImages
-
-    files = InputImages([path])
-
-    def read() -> "NetworkInputs":
-        with decoding_memory():
-            return predictor.see(files.root, path, files.content(0))
-
-    return read
-
-
-def _check_array(pixels: NDArray[Any], place: int) -> NDArray[np.uint8]:
-    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if pixels.dtype != np.uint8 or not fits or pixels.size == 0:
-        raise DataError(
-            f"images[{place}]: is an array of {pixels.dtype} and shape {pixels.shape}; pass uint8 values from 0 to 255 "
-            "of shape (height, width) or (height, width, 3), and several images as a list"
-        )
-    return np.ascontiguousarray(pixels)
-
-
-def _show_path(image: ImageInput) -> str:
-    """Return a path as text that any file can hold; an image in memory has none."""
-    if isinstance(image, Image.Image | np.ndarray):
-        return ""
-    return os.fspath(image).encode("utf-8", "backslashreplace").decode()

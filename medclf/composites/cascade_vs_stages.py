@@ -11,7 +11,7 @@ from medclf.composites.stages import Stage, Stages
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions, select_split
 from medclf.metric_registry import METRICS, comparison_names
-from medclf.reporting.evaluate_input_validation import is_own_predictions
+from medclf.reporting.evaluate_input_validation import load_own_predictions
 from medclf.reporting.run_summary import StageComparison
 
 OF_DECISIONS = ",".join(name for name in comparison_names(2) if METRICS[name].basis == "decisions")
@@ -84,7 +84,7 @@ def _compared(
 
 def _test_of(stage: Stage, paths: list[str]) -> Predictions:
     """What a stage alone predicts of some of its test images, in their order."""
-    table = is_own_predictions(stage.run).set_index("path", drop=False)
+    table = load_own_predictions(stage.run).set_index("path", drop=False)
     point = stage.facts.operating_point
     return select_split(table.loc[paths], "test", stage.facts.positive, point.threshold, point.gate)
 

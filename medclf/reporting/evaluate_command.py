@@ -18,7 +18,7 @@ from medclf.evaluation.summary import metrics_table
 from medclf.inference.training_run_images import find_run_images, replace_probabilities
 from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam
-from medclf.reporting.evaluate_input_validation import find_predictions_file, is_own_predictions
+from medclf.reporting.evaluate_input_validation import find_predictions_file, load_own_predictions
 from medclf.reporting.run_summary import RunSummary, summarize_run, summarize_table
 from medclf.reporting.write_results import write_outcome
 from medclf.utils.csv_tables import read_numbers
@@ -54,7 +54,7 @@ def evaluate_run(config: EvaluateConfig, folder: Path, typed: frozenset[str]) ->
 
 def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
     about = summarize_run(run, read_metrics(run))
-    table = is_own_predictions(run)
+    table = load_own_predictions(run)
     settings, positive = _as_the_run(config.evaluation, about, typed), config.positive or about.positive
     evaluation = evaluate(table, settings, positive, gate=about.gate)
     seen, history = build_image_reader(about), _history(run)
@@ -70,7 +70,7 @@ def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder
 
     about = summarize_run(run, read_metrics(run)).augmented()
     _log_notes(about)
-    images = is_own_predictions(run)
+    images = load_own_predictions(run)
     engine = build_predictor(run, config)
     dataset, root = find_run_images(about.config)
     probabilities = predict_probabilities(engine, root, list(images["path"]))
@@ -97,7 +97,7 @@ def _judge_elsewhere(
     positive = config.positive or about.positive
     # the model's own operating point, unless another rule was typed: evaluation=quick is none
     rule = _as_the_run(config.evaluation, about, typed - {"evaluation"})
-    validation = select_split(is_own_predictions(run), "val", positive, gate=about.gate)
+    validation = select_split(load_own_predictions(run), "val", positive, gate=about.gate)
     chosen = FrozenDecision(choose_operating_point(validation, rule), fit_temperature(validation))
     engine = build_predictor(run, config)
     elsewhere = predict_external(run, engine, dataset, config.class_map)

@@ -26,7 +26,7 @@ def validate_predictions(config: EvaluateConfig) -> None:
     table = (
         load_predictions(find_predictions_file(config))
         if config.run is None
-        else is_own_predictions(Run(Path(config.run)))
+        else load_own_predictions(Run(Path(config.run)))
     )
     validate_positive("positive", config.positive, get_classes(table))
     if config.dataset is None:
@@ -46,7 +46,7 @@ def validate_images(config: EvaluateConfig) -> None:
     if (dataset.phantom is not None and not Path(dataset.root).exists()) or not is_extracted(dataset):
         return  # it is made, or extracted, when the work begins
     found = find_images(dataset)
-    match_classes(found.classes, get_classes(is_own_predictions(run)), config.class_map)
+    match_classes(found.classes, get_classes(load_own_predictions(run)), config.class_map)
     validate_subgroups(config.evaluation.subgroups, list(found.images[0].attributes))
 
 
@@ -61,10 +61,10 @@ def validate_predicting(config: EvaluateConfig) -> None:
     run = Run(Path(config.run))
     validate_model(run.best_facts, config.trust_code)
     if config.dataset is None:
-        validate_run_images(run, is_own_predictions(run))
+        validate_run_images(run, load_own_predictions(run))
 
 
-def is_own_predictions(run: Run) -> pd.DataFrame:
+def load_own_predictions(run: Run) -> pd.DataFrame:
     """Read the predictions table of a run.
 
     Raises:
