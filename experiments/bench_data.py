@@ -72,8 +72,8 @@ def start(root: Path, store: Path) -> dict[str, float]:
     import torch
 
     from medclf.data.augmentation import build_augmentation
+    from medclf.data.build_image_table import load_image_table
     from medclf.data.datamodule import ImageDataModule
-    from medclf.data.scan_images import load_image_table
 
     config = _config(root, store)
     before = _peak()

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
-from medclf.config.paths import conf_dir
+from medclf.config.conf_folder import conf_dir
 from medclf.evaluation.curves import confusion_matrix
 from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.evaluation.predictions import Predictions, select_split

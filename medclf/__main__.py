@@ -4,7 +4,7 @@ import runpy
 import sys
 
 from medclf.utils.errors import ConfigError, format_list, suggest
-from medclf.utils.terminal import command_errors
+from medclf.utils.safe_terminal import command_errors
 
 COMMANDS = {
     "audit": "find out what is in a dataset and what is wrong with it",

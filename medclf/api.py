@@ -18,10 +18,10 @@ from medclf.cli.python_call import (
     save_overrides,
 )
 from medclf.config.command_schemas import AuditConfig, EvaluateConfig, PredictConfig
+from medclf.config.consistency_validation import validate_dataset_config, validate_run_folder, validate_train_config
 from medclf.config.messages import format_value
 from medclf.config.schema import TestTime, TrainConfig, validate_content
 from medclf.config.trainer_schema import Accelerator, Precision
-from medclf.config.validation import validate_dataset_config, validate_run_folder, validate_train_config
 from medclf.inference.trained_model import PathLike
 from medclf.inference.trained_model import TrainedModel as TrainedModel
 from medclf.utils.errors import ConfigError
@@ -172,7 +172,7 @@ def load_model(
         ConfigError: for a path without a model, a device that is not there, code that is not trusted.
         DataError: for a model that is damaged.
     """
-    from medclf.inference.model_files import validate_model
+    from medclf.inference.composite_model_files import validate_model
     from medclf.inference.model_metadata import find_model_file
 
     place = _check_path("model", path)

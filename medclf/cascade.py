@@ -1,7 +1,7 @@
 """``python -m medclf.cascade stage1=RUN stage2=RUN``: healthy or ill, and then which disease. Imports no torch."""
 
 from medclf.cli import key_value_arguments
-from medclf.cli.common import choose_output_folder
+from medclf.cli.results_folder import choose_output_folder
 from medclf.config.command_schemas import CascadeConfig
 
 

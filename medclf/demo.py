@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from medclf.cli import key_value_arguments
 from medclf.config.command_schemas import DemoConfig
-from medclf.inference.model_files import validate_model
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.model_metadata import find_model_file
 from medclf.utils.errors import ConfigError
 from medclf.utils.process_lifecycle import importing_libraries

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medclf.cli import hydra_app
 from medclf.config.command_schemas import EvaluateConfig
-from medclf.config.validation import validate_evaluate_config
+from medclf.config.consistency_validation import validate_evaluate_config
 
 
 def check(config: EvaluateConfig) -> None:

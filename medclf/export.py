@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from medclf.cli import key_value_arguments
-from medclf.cli.common import validate_writable
+from medclf.cli.results_folder import validate_writable
 from medclf.config.command_schemas import ExportConfig
 from medclf.exporting.formats import check_installed, list_files
 from medclf.exporting.samples import list_images
-from medclf.inference.model_files import validate_model
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.model_metadata import find_model_file
 from medclf.utils.process_lifecycle import importing_libraries
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from medclf.cli import key_value_arguments
-from medclf.cli.common import default_output_folder, validate_writable
+from medclf.cli.results_folder import default_output_folder, validate_writable
 from medclf.config.command_schemas import PredictConfig
-from medclf.inference.model_files import validate_model
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.model_metadata import find_model_file
 from medclf.utils.process_lifecycle import exit_process, importing_libraries
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from medclf.cli import hydra_app
 from medclf.config.command_schemas import PrepareConfig
-from medclf.config.validation import validate_dataset_config
+from medclf.config.consistency_validation import validate_dataset_config
 
 
 def check(config: PrepareConfig) -> None:

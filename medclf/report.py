@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medclf.cli import key_value_arguments
-from medclf.cli.common import choose_output_folder, write_results
+from medclf.cli.results_folder import choose_output_folder, write_results
 from medclf.config.command_schemas import ReportConfig
 
 

@@ -8,12 +8,12 @@ from medclf.config.schema import TrainConfig
 from medclf.utils.process_lifecycle import exit_process, importing_libraries
 
 if TYPE_CHECKING:
-    from medclf.data.scan_images import RunImages  # pandas, which --help does not import
+    from medclf.data.build_image_table import RunImages  # pandas, which --help does not import
 
 
 def check(config: TrainConfig) -> None:
     """Refuse what cannot be trained. Raises ConfigError or DataError."""
-    from medclf.config.validation import validate_train_config as check_config
+    from medclf.config.consistency_validation import validate_train_config as check_config
     from medclf.data.quick_checks import validate_image_files  # pandas, which --help does not pay
 
     check_config(config)

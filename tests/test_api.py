@@ -28,7 +28,7 @@ from omegaconf.basecontainer import BaseContainer
 from PIL import Image
 
 import medclf
-from medclf.config.paths import conf_dir
+from medclf.config.conf_folder import conf_dir
 from medclf.evaluation.summary import read_metrics_frame
 
 WORDS = [*TINY_PHANTOM, "evaluation.pictures=true", "evaluation.gallery=0", "evaluation.grad_cam=0"]

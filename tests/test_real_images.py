@@ -10,8 +10,8 @@ import pytest
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
 from medclf.config.schema import DatasetConfig, TrainConfig, validate_config
+from medclf.data.build_image_table import load_image_table
 from medclf.data.image_cache import open_image_cache
-from medclf.data.scan_images import load_image_table
 from medclf.data.sources.discovery import find_images
 
 resolvers.register_resolvers()

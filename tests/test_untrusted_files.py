@@ -25,12 +25,12 @@ from medclf.config.composition import Composer
 from medclf.config.resume import build_resumed_config, find_run_to_resume, validate_same_setup
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.evaluation.predictions_io import load_predictions
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.loading import load_model
-from medclf.inference.model_files import validate_model
 from medclf.inference.model_metadata import find_model_file, read_metadata
 from medclf.inference.training_run_images import load_run_dataset
 from medclf.overview.runs import read_runs
-from medclf.reporting.run_summary import summarize_run
+from medclf.reporting.run_description import summarize_run
 from medclf.training.checkpointing import find_whole_checkpoint
 from medclf.training.trainer import build_trainer
 from medclf.utils.errors import MedclfError

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from medclf.cli import resolvers
 from medclf.cli.hydra_validation import parse_arguments, validate_flags, validate_hydra_node, validate_trust
-from medclf.cli.output_folders import (
+from medclf.cli.output_folder_validation import (
     rename_output,
     validate_cache_outside_images,
     validate_folder_name,
@@ -24,13 +24,13 @@ from medclf.cli.output_folders import (
 )
 from medclf.config import distributed
 from medclf.config.composition import Composer
+from medclf.config.conf_folder import conf_dir
 from medclf.config.overrides import expand_jobs, get_key, parse_overrides
-from medclf.config.paths import conf_dir
 from medclf.config.resume import build_resumed_config, find_run_to_resume, load_first_process_config
 from medclf.config.schema import Checked, StrictModel, TrainConfig, validate_config
 from medclf.sweeps import sweep_jobs as sweep_jobs
 from medclf.sweeps.search_space import add_search_space
-from medclf.utils import terminal
+from medclf.utils import safe_terminal
 from medclf.utils.errors import ConfigError
 from medclf.utils.quoting import format_override
 from medclf.utils.run_folder import Run, is_main_process, is_used, lock_run
@@ -52,7 +52,7 @@ def run_hydra_command(task: Task, name: str, kind: type[Checked], check: Callabl
         kind: what its configuration must look like.
         check: raises what a user should mend, in the configuration and in the images that it names.
     """
-    with terminal.command_errors():
+    with safe_terminal.command_errors():
         resolvers.register_resolvers()
         # Hydra hands exceptions on instead of printing a traceback of its own
         os.environ.setdefault("HYDRA_FULL_ERROR", "1")

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from medclf.cli.common import format_dashed
+from medclf.cli.option_suggestions import format_dashed
 from medclf.config.composition import Composer
 from medclf.config.field_types import plain_name
 from medclf.config.messages import format_value

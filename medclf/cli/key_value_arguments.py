@@ -8,12 +8,12 @@ from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 
-from medclf.cli.common import format_dashed
+from medclf.cli.option_suggestions import format_dashed
 from medclf.config.field_types import path_text
 from medclf.config.messages import format_validation_errors, format_value
 from medclf.config.schema import Checked, StrictModel
 from medclf.utils.errors import ConfigError, format_list, suggest
-from medclf.utils.terminal import command_errors
+from medclf.utils.safe_terminal import command_errors
 
 OPENING, CLOSING = "[{(", "]})"
 

@@ -13,7 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 
 from medclf.cli.hydra_validation import SUBFOLDER, validate_trust
-from medclf.cli.output_folders import validate_cache_outside_images, validate_folder_name, validate_outside_images
+from medclf.cli.output_folder_validation import (
+    validate_cache_outside_images,
+    validate_folder_name,
+    validate_outside_images,
+)
 from medclf.cli.resolvers import register_resolvers
 from medclf.config import distributed
 from medclf.config.composition import Composer

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from medclf.comparison.alignment import align_predictions
 from medclf.comparison.paired_tests import Difference, compute_differences
 from medclf.comparison.sources import Source, has_several_seeds, read_sources
-from medclf.config.paths import conf_dir
+from medclf.config.conf_folder import conf_dir
 from medclf.config.schema import EvaluationConfig, validate_config
 from medclf.evaluation.bootstrap import validate_resamples
 from medclf.evaluation.metric_intervals import Metrics, estimate_metrics

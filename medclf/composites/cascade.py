@@ -12,7 +12,7 @@ from medclf.composites.ensemble import AGAIN, get_monitored_value
 from medclf.composites.stages import Stages
 from medclf.config.run_file_schemas import compute_run_digests
 from medclf.config.schema import EvaluationConfig
-from medclf.data.fingerprint import validate_unchanged_images
+from medclf.data.image_fingerprints import validate_unchanged_images
 from medclf.data.image_table import ImageTable
 from medclf.data.preprocessing import read_network_input
 from medclf.data.training_overlap import join_fingerprints
@@ -21,22 +21,22 @@ from medclf.evaluation.operating_point import OperatingPoint
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
 from medclf.inference.batch_predict import predict_probabilities
+from medclf.inference.composite_model_files import build_metadata, write_composite
 from medclf.inference.grad_cam import save_model_grad_cam
 from medclf.inference.loading import load_model
-from medclf.inference.model_files import build_metadata, write_composite
 from medclf.inference.model_metadata import FORMAT
 from medclf.inference.precision import choose_device
 from medclf.inference.predictor import Predictor
 from medclf.inference.training_run_images import find_run_images
 from medclf.reporting import comparison_report as comparison_report
-from medclf.reporting.run_summary import RunSummary, StageComparison, build_run_summary
+from medclf.reporting.run_description import RunSummary, StageComparison, build_run_summary
 from medclf.reporting.write_results import write_outcome
 from medclf.utils.errors import ConfigError, DataError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.utils.json_yaml import read_json, write_json, write_yaml
 from medclf.utils.run_folder import Run
-from medclf.utils.terminal import print_message
+from medclf.utils.safe_terminal import print_message
 from medclf.utils.text_escaping import escape_markdown
 from medclf.utils.write_errors import write_failure
 

@@ -12,7 +12,7 @@ from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions, select_split
 from medclf.metric_registry import METRICS, comparison_names
 from medclf.reporting.evaluate_input_validation import load_own_predictions
-from medclf.reporting.run_summary import StageComparison
+from medclf.reporting.run_description import StageComparison
 
 OF_DECISIONS = ",".join(name for name in comparison_names(2) if METRICS[name].basis == "decisions")
 """Metrics that a threshold changes."""

@@ -18,17 +18,17 @@ from medclf.data.training_overlap import join_fingerprints
 from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.predictions import PROBABILITY, get_classes, save_predictions
 from medclf.evaluation.summary import metrics_table
-from medclf.inference.model_files import build_metadata, validate_model, write_composite
+from medclf.inference.composite_model_files import build_metadata, validate_model, write_composite
 from medclf.metric_registry import monitored_metric
 from medclf.reporting.evaluate_command import build_image_reader
-from medclf.reporting.run_summary import build_run_summary
+from medclf.reporting.run_description import build_run_summary
 from medclf.reporting.write_results import write_outcome
 from medclf.utils.csv_tables import read_frame
 from medclf.utils.errors import ConfigError, DataError, format_list
 from medclf.utils.file_digests import file_digest
 from medclf.utils.json_yaml import write_yaml
 from medclf.utils.run_folder import Run
-from medclf.utils.terminal import print_message
+from medclf.utils.safe_terminal import print_message
 from medclf.utils.write_errors import write_failure
 
 AGAIN = "type the command again with another folder for its output"

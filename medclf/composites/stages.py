@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from medclf.config.run_file_schemas import read_config
-from medclf.inference.model_files import validate_model
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.model_metadata import ModelMetadata, find_model_file
 from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.run_folder import Run

@@ -12,13 +12,18 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 
-from medclf.config.config_files import format_yaml_error, list_options, validate_config_folder, validate_readable
+from medclf.config.conf_folder import conf_dir
 from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.limits import MAX_NAME
 from medclf.config.messages import format_value
 from medclf.config.overrides import parse_overrides
-from medclf.config.paths import conf_dir
 from medclf.config.trainer_schema import TrainerConfig
+from medclf.config.user_config_validation import (
+    format_yaml_error,
+    list_options,
+    validate_config_folder,
+    validate_readable,
+)
 from medclf.utils.errors import ConfigError, format_list, suggest
 from medclf.utils.quoting import quote_value
 

@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from medclf.config.schema import DatasetConfig
+from medclf.data.build_image_table import DatasetScan, build_image_table, scan_dataset
 from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan_images import DatasetScan, build_image_table, scan_dataset
 from medclf.utils.errors import format_list
 
 SENSITIVITIES = (0.8, 0.9, 0.95)

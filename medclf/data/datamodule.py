@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from medclf.config.distributed import validate_workers
 from medclf.config.schema import DatasetConfig
-from medclf.data.cacheable_augmentations import Views
+from medclf.data.augmentation_views import Views
 from medclf.data.dataloader import BalancedSampler, ResumableLoader
 from medclf.data.image_cache import ImageCache, open_image_cache
 from medclf.data.image_table import PARTS, ImageTable

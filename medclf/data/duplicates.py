@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from medclf.data.fingerprint import Fingerprint
+from medclf.data.image_fingerprints import Fingerprint
 from medclf.utils.errors import DataError
 
 BLOCK = 64

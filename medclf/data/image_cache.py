@@ -23,7 +23,7 @@ from tqdm import tqdm
 from medclf.config.schema import DatasetConfig
 from medclf.data.checksummed_array import ChecksummedArray, DamagedArrayError, write_checksummed
 from medclf.data.decoding_budget import decoding_memory
-from medclf.data.fingerprint import forget_fingerprint
+from medclf.data.image_fingerprints import forget_fingerprint
 from medclf.data.image_io import read_bytes
 from medclf.data.image_table import ImageTable
 from medclf.data.pixel_conversion import UnreadableImageError

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from medclf.data.decoding_budget import DECODING, READING, decoding_memory, reserve_memory
+from medclf.data.header_validation import detect_format, validate_header, validate_scans, validate_tags
 from medclf.data.image_formats import FORMATS, is_dicom
-from medclf.data.image_headers import detect_format, validate_header, validate_scans, validate_tags
 from medclf.data.pixel_conversion import UnreadableImageError, scale_rows, validate_size
 from medclf.data.sources.medmnist import load_array
 from medclf.utils.errors import DataError

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from medclf.config.command_schemas import PrepareConfig
 from medclf.config.schema import DatasetConfig
+from medclf.data.build_image_table import load_image_table
 from medclf.data.image_cache import ImageCache, open_image_cache
 from medclf.data.image_table import COLUMNS, ImageTable
-from medclf.data.scan_images import load_image_table
 from medclf.utils.atomic_write import atomic_folder, remove_abandoned
 from medclf.utils.errors import DataError
 from medclf.utils.file_names import distinct_file_names, safe_file_name

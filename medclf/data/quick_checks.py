@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from medclf.config.command_schemas import PrepareConfig
+from medclf.config.consistency_validation import validate_loss, validate_monitor, validate_positive
 from medclf.config.schema import TrainConfig
-from medclf.config.validation import validate_loss, validate_monitor, validate_positive
 from medclf.data.sources.discovery import find_images, image_root, is_extracted, validate_classes
 from medclf.data.splits import expected_train_images, validate_batch_size
 from medclf.utils.errors import ConfigError

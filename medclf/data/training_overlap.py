@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.data.duplicates import find_duplicates
-from medclf.data.fingerprint import Fingerprint
+from medclf.data.image_fingerprints import Fingerprint
 from medclf.data.image_table import ImageTable
 from medclf.utils.atomic_write import write_csv
 from medclf.utils.csv_tables import read_frame

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from medclf.config.consistency_validation import validate_positive
 from medclf.config.schema import EvaluationConfig
-from medclf.config.validation import validate_positive
 from medclf.evaluation.calibration import Temperature, calibrate, fit_temperature
 from medclf.evaluation.metric_intervals import Estimate, Metrics, estimate_metrics
 from medclf.evaluation.operating_point import OperatingPoint, choose_operating_point, list_rules

@@ -19,7 +19,7 @@ from medclf.inference.loading import Model
 from medclf.inference.predictor import Predictor
 from medclf.utils.errors import ConfigError, MedclfError
 from medclf.utils.json_yaml import write_json
-from medclf.utils.terminal import print_message
+from medclf.utils.safe_terminal import print_message
 
 SHOWN = 300
 """Letters of an exporter's reason; torch adds whole graphs."""

@@ -21,12 +21,12 @@ from medclf.inference.loading import Model, load_model
 from medclf.inference.model_metadata import ModelMetadata
 from medclf.inference.output import UNLIKE, UNREADABLE, PredictionFolder, PredictionRows, Row, Settings, build_header
 from medclf.inference.predictor import NetworkInputs, PredictedBatch, Predictor
-from medclf.inference.replaced_images import FileStamps, stamp_file
+from medclf.inference.resume_stamps import FileStamps, stamp_file
 from medclf.utils.errors import DataError
 from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.utils.process_lifecycle import keep_freed_memory
 from medclf.utils.run_folder import Run
-from medclf.utils.terminal import print_message
+from medclf.utils.safe_terminal import print_message
 
 if TYPE_CHECKING:
     from medclf.config.command_schemas import PredictConfig

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medclf.config.schema import DatasetConfig
+from medclf.data.build_image_table import DatasetScan, build_test_table, scan_dataset
 from medclf.data.preprocessing import read_network_input
-from medclf.data.scan_images import DatasetScan, build_test_table, scan_dataset
 from medclf.data.training_overlap import find_training_overlap, read_fingerprints
 from medclf.evaluation.predictions import predictions_table
 from medclf.inference.batch_predict import predict_probabilities

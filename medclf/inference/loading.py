@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from medclf.config.schema import ImageSpecConfig
-from medclf.inference.model_files import validate_model
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.model_metadata import ModelMetadata, get_network_config, is_builtin, read_metadata
 from medclf.inference.ood import OODDetector
 from medclf.inference.probability_models import (

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from medclf.inference.inputs import InputImages
-from medclf.inference.replaced_images import FileStamps
+from medclf.inference.resume_stamps import FileStamps
 from medclf.utils.atomic_write import remove_leftovers
 from medclf.utils.errors import ConfigError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.json_yaml import read_json, write_json
 from medclf.utils.run_folder import is_used, package_versions, utc_now
-from medclf.utils.terminal import INTERRUPTED
+from medclf.utils.safe_terminal import INTERRUPTED
 from medclf.utils.write_errors import suggest_remedy, write_failure
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from medclf.config.run_file_schemas import read_config
 from medclf.config.schema import DatasetConfig, validate_content
-from medclf.data.fingerprint import validate_unchanged_images
+from medclf.data.image_fingerprints import validate_unchanged_images
 from medclf.data.sources.discovery import image_root
 from medclf.evaluation.predictions import PROBABILITY
 from medclf.utils.errors import DataError

@@ -13,7 +13,7 @@ from torchvision.models import get_model_weights
 
 from medclf.models.backbones import ResNet
 from medclf.models.network import Network
-from medclf.models.state_dict import State, own_state
+from medclf.models.tensor_names import State, own_state
 from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.regular_files import special_kind
 

@@ -10,7 +10,7 @@ from medclf.metric_registry import LEADERBOARD, LEADERBOARD_TESTED, METRICS, sug
 from medclf.overview.cross_validation import OutOfFold, join_folds
 from medclf.overview.paired_group_differences import PairedComparison, compare_with_best
 from medclf.overview.run_groups import RunGroup, group_runs
-from medclf.overview.run_pooling import Resampler
+from medclf.overview.run_means import Resampler
 from medclf.overview.runs import RunEntry, find_runs, read_runs, select_finished
 from medclf.utils.errors import ConfigError, format_list, suggest
 

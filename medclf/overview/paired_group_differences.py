@@ -11,7 +11,7 @@ from medclf.comparison.alignment import align_predictions
 from medclf.comparison.paired_tests import Difference, bootstrap_p_value, holm_correction
 from medclf.metric_registry import BOOTSTRAP
 from medclf.overview.run_groups import RunGroup
-from medclf.overview.run_pooling import IMAGE, Floats, Population, Resampler, compute_interval, get_reason, get_value
+from medclf.overview.run_means import IMAGE, Floats, Population, Resampler, compute_interval, get_reason, get_value
 from medclf.overview.runs import RunEntry
 from medclf.utils.errors import DataError
 

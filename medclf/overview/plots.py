@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from medclf.metric_registry import METRICS, metric_title, monitor_label, monitor_phrase, monitored_metric
 from medclf.overview.run_groups import RunGroup
-from medclf.overview.run_pooling import get_value
+from medclf.overview.run_means import get_value
 from medclf.overview.tables import find_differing_keys
 from medclf.plots.style import COLOURS, DPI, GREY, Plot, escape_label, new_axes
 from medclf.utils.csv_tables import read_numbers

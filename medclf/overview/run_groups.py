@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from medclf.metric_registry import monitor_mode
-from medclf.overview.run_pooling import PooledMean, Resampler, compute_mean, test_means
+from medclf.overview.run_means import PooledMean, Resampler, compute_mean, test_means
 from medclf.overview.runs import PATIENCE, RunEntry, select_finished
 
 

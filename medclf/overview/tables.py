@@ -8,7 +8,7 @@ import pandas as pd
 
 from medclf.metric_registry import LEADERBOARD
 from medclf.overview.run_groups import RunGroup, group_runs, training_seconds
-from medclf.overview.run_pooling import PooledMean, Resampler, get_value
+from medclf.overview.run_means import PooledMean, Resampler, get_value
 from medclf.overview.runs import EMPTY, RunEntry
 from medclf.utils.errors import format_list
 from medclf.utils.text_escaping import escape_markdown, markdown_table

@@ -32,7 +32,7 @@ from medclf.plots.style import Plot
 from medclf.plots.style import save_plots as save_pictures
 from medclf.utils.atomic_write import write_csv, write_text
 from medclf.utils.file_names import safe_file_name
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 from medclf.utils.text_escaping import escape_html
 
 

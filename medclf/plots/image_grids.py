@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medclf.evaluation.predictions import Predictions
 from medclf.plots.style import COLOURS, DPI, Plot, escape_label
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 
 ImageReader = Callable[[str], NDArray[np.uint8] | None]
 """Gives an image by its path as the network sees it, (channels, size, size); None where it cannot be had."""

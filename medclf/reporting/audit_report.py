@@ -11,12 +11,12 @@ from PIL import Image
 
 from medclf.config.schema import DatasetConfig
 from medclf.data.audit import Audit, examine_dataset
+from medclf.data.build_image_table import DatasetScan
 from medclf.data.image_io import decode_image
 from medclf.data.image_table import ImageTable
-from medclf.data.scan_images import DatasetScan
 from medclf.plots.image_grids import image_page
 from medclf.utils.atomic_write import atomic_file, write_csv, write_text
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 
 log = logging.getLogger(__name__)
 SIDE = 192

@@ -14,7 +14,7 @@ from medclf.evaluation.summary import metrics_frame
 from medclf.metric_registry import published_rows
 from medclf.plots.comparison import differences_plot
 from medclf.utils.atomic_write import write_bytes, write_csv, write_text
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 from medclf.utils.text_escaping import escape_markdown, markdown_table
 
 

@@ -19,7 +19,7 @@ from medclf.inference.training_run_images import find_run_images, replace_probab
 from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam
 from medclf.reporting.evaluate_input_validation import find_predictions_file, load_own_predictions
-from medclf.reporting.run_summary import RunSummary, summarize_run, summarize_table
+from medclf.reporting.run_description import RunSummary, summarize_run, summarize_table
 from medclf.reporting.write_results import write_outcome
 from medclf.utils.csv_tables import read_numbers
 from medclf.utils.run_folder import Run

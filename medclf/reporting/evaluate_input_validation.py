@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from medclf.config.command_schemas import EvaluateConfig
+from medclf.config.consistency_validation import validate_positive
 from medclf.config.run_file_schemas import verify_run_file
-from medclf.config.validation import validate_positive
 from medclf.data.sources.discovery import find_images, is_extracted
 from medclf.evaluation.predictions import get_attributes, get_classes
 from medclf.evaluation.predictions_io import load_predictions
 from medclf.evaluation.subgroups import validate_subgroups
 from medclf.inference.class_mapping import match_classes, validate_not_own_images
-from medclf.inference.model_files import validate_model
+from medclf.inference.composite_model_files import validate_model
 from medclf.inference.training_run_images import validate_run_images
 from medclf.utils.run_folder import Run
 

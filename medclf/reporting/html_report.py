@@ -18,10 +18,10 @@ from medclf.evaluation.metric_intervals import Estimate
 from medclf.metric_registry import METRICS, THRESHOLD_RATES, card_names, headline_names, metric_label, metric_phrase
 from medclf.plots.style import Plot
 from medclf.reporting.limitations import list_limitations
-from medclf.reporting.run_summary import RunSummary
+from medclf.reporting.run_description import RunSummary
 from medclf.utils.atomic_write import write_text
 from medclf.utils.errors import format_list
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 from medclf.utils.text_escaping import escape_html, escape_markdown
 
 FAILURES = ("misclassified", "grad_cam_wrong")

@@ -7,7 +7,7 @@ import numpy as np
 from medclf.evaluation.evaluate import Evaluation
 from medclf.evaluation.predictions import Predictions
 from medclf.metric_registry import MAX_SHOWN_CLASSES
-from medclf.reporting.run_summary import RunSummary
+from medclf.reporting.run_description import RunSummary
 from medclf.utils.errors import format_list
 
 FEW_PATIENTS = 30

@@ -11,7 +11,7 @@ from medclf.plots.image_grids import ImageReader
 from medclf.plots.run_plots import GradCam, draw_run_plots
 from medclf.plots.style import save_plots
 from medclf.reporting.html_report import write_report
-from medclf.reporting.run_summary import RunSummary
+from medclf.reporting.run_description import RunSummary
 from medclf.utils.atomic_write import write_csv
 from medclf.utils.json_yaml import write_json
 

@@ -20,7 +20,7 @@ from medclf.sweeps.optuna_study import load_study
 from medclf.sweeps.search_plot import SearchTrials, search_plot
 from medclf.utils.atomic_write import write_bytes
 from medclf.utils.errors import MedclfError
-from medclf.utils.terminal import fail, print_message
+from medclf.utils.safe_terminal import fail, print_message
 
 LOGARITHMIC = (LogUniformDistribution, IntLogUniformDistribution)
 

@@ -7,11 +7,11 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from omegaconf import DictConfig
 
 from medclf.config.composition import Composer
-from medclf.config.config_files import list_options
+from medclf.config.conf_folder import conf_dir
 from medclf.config.hydra_plugins import validate_plugins
 from medclf.config.limits import MAX_JOBS
 from medclf.config.overrides import parse_overrides, validate_combinations
-from medclf.config.paths import conf_dir
+from medclf.config.user_config_validation import list_options
 from medclf.utils.errors import ConfigError, format_list, suggest
 
 GRID_SHARES = (0.25, 0.5, 0.75)

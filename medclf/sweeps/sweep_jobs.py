@@ -20,11 +20,11 @@ from medclf.utils.atomic_write import write_text
 from medclf.utils.errors import ConfigError, MedclfError, format_list
 from medclf.utils.json_yaml import read_json
 from medclf.utils.run_folder import Run, lock_run
-from medclf.utils.terminal import escape_control, print_message
+from medclf.utils.safe_terminal import escape_control, print_message
 from medclf.utils.write_errors import format_unwritable
 
 if TYPE_CHECKING:
-    from medclf.data.scan_images import RunImages  # pandas, which --help does not import
+    from medclf.data.build_image_table import RunImages  # pandas, which --help does not import
 
 log = logging.getLogger(__name__)
 JOBS = "MEDCLF_SWEEP"
@@ -46,7 +46,7 @@ class _ImageSlot:
 
     def load(self, dataset: DatasetConfig) -> "RunImages":
         """Return the images of a dataset, which are scanned if they are not held."""
-        from medclf.data.scan_images import load_run_images
+        from medclf.data.build_image_table import load_run_images
 
         if self._held is None or self._held[0] != dataset:
             self._held = dataset, load_run_images(dataset, progress=False)

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from tqdm import tqdm
 
 from medclf.config.schema import TrainConfig
-from medclf.data.cacheable_augmentations import DrawnViews, Flips, Views, are_flips
+from medclf.data.augmentation_views import DrawnViews, Flips, Views, are_flips
 from medclf.data.checksummed_array import ChecksummedArray, DamagedArrayError, write_checksummed
 from medclf.data.datamodule import Features, ImageDataModule, ImageDataset
 from medclf.models.conv_batchnorm_fusion import fold_batchnorm

@@ -19,13 +19,13 @@ from medclf.evaluation.evaluate import Evaluation, evaluate
 from medclf.evaluation.metric_intervals import Metrics
 from medclf.evaluation.predictions import predictions_table, save_predictions
 from medclf.evaluation.summary import metrics_table
+from medclf.inference.composite_model_files import build_metadata
 from medclf.inference.grad_cam import build_activation, save_grad_cam
-from medclf.inference.model_files import build_metadata
 from medclf.inference.ood import OODDetector
 from medclf.inference.ood_fitting import fit_to_training_images
 from medclf.models.conv_batchnorm_fusion import fold_batchnorm
-from medclf.models.state_dict import plain_state
-from medclf.reporting.run_summary import RunSummary, build_run_summary
+from medclf.models.tensor_names import plain_state
+from medclf.reporting.run_description import RunSummary, build_run_summary
 from medclf.reporting.write_results import write_outcome
 from medclf.training.loggers import list_viewers, log_results
 from medclf.training.module import ClassifierModule, PredictedRows

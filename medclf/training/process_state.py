@@ -14,7 +14,7 @@ import cv2
 import torch
 
 from medclf.utils.random_state import get_random_state, set_random_state
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 
 LOGGERS = ("medclf", "lightning")
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")

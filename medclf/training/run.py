@@ -15,9 +15,9 @@ from medclf.config.schema import TrainConfig
 from medclf.config.trainer_validation import validate_batches
 from medclf.data.audit import audit_findings
 from medclf.data.augmentation import build_augmentation
+from medclf.data.build_image_table import RunImages, load_run_images
 from medclf.data.datamodule import ImageDataModule
 from medclf.data.image_table import PARTS, ImageTable
-from medclf.data.scan_images import RunImages, load_run_images
 from medclf.data.training_overlap import save_fingerprints
 from medclf.evaluation.subgroups import validate_subgroups
 from medclf.inference.precision import choose_precision

@@ -19,7 +19,7 @@ from medclf.utils.atomic_write import remove_leftovers
 from medclf.utils.errors import ConfigError, DataError, MedclfError
 from medclf.utils.json_yaml import read_json, write_json
 from medclf.utils.quoting import format_command, format_override
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 from medclf.utils.write_errors import find_write_error, format_unwritable, suggest_remedy, write_failure
 
 LOCK = ".lock"

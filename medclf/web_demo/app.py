@@ -16,7 +16,7 @@ from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.web_demo.page import read_asset, render_answer, render_refusal
 from medclf.web_demo.prediction_answer import Answer
 from medclf.web_demo.server import HOST
-from medclf.web_demo.uploads import BusyError, TooLargeError, Upload, Uploads
+from medclf.web_demo.upload_memory import BusyError, TooLargeError, Upload, Uploads
 
 log = logging.getLogger(__name__)
 MB = 10**6

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medclf.data.header_validation import detect_format
 from medclf.data.image_formats import FORMATS, has_dicom
-from medclf.data.image_headers import detect_format
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.inference.grad_cam import overlay_grad_cam
 from medclf.inference.loading import Model, load_model

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, recall_score
 
 from medclf import cascade, compare, evaluate, report, train
-from medclf.config.paths import conf_dir
+from medclf.config.conf_folder import conf_dir
 from medclf.data.image_io import decode_image
 from medclf.inference.loading import load_model
 from medclf.inference.predictor import Predictor

@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from medclf.cli import resolvers
 from medclf.config import trainer_schema
 from medclf.config.composition import Composer
+from medclf.config.conf_folder import conf_dir
+from medclf.config.consistency_validation import validate_train_config
 from medclf.config.overrides import expand_jobs
-from medclf.config.paths import conf_dir
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.config.trainer_schema import TrainerConfig, list_trainer_arguments
-from medclf.config.validation import validate_train_config
 from medclf.utils.errors import ConfigError
 
 resolvers.register_resolvers()

@@ -9,9 +9,9 @@ from torch import nn
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
-from medclf.config.paths import conf_dir
+from medclf.config.conf_folder import conf_dir
+from medclf.config.consistency_validation import validate_train_config
 from medclf.config.schema import TrainConfig, validate_config
-from medclf.config.validation import validate_train_config
 from medclf.data.augmentation import build_augmentation
 from medclf.models.network import build_network
 

@@ -13,9 +13,9 @@ import pytest
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
+from medclf.config.consistency_validation import validate_train_config
 from medclf.config.schema import TrainConfig, to_plain_data, validate_content
 from medclf.config.trainer_schema import TrainerConfig
-from medclf.config.validation import validate_train_config
 from medclf.utils.errors import ConfigError
 
 resolvers.register_resolvers()

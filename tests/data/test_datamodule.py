@@ -8,8 +8,8 @@ from helpers.images import dataset, write_classes
 from medclf.config.composition import Composer
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.data.augmentation import build_augmentation
+from medclf.data.build_image_table import load_image_table
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.scan_images import load_image_table
 
 
 def augmentation(name):

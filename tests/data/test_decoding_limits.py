@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medclf.data import image_headers, image_io
+from medclf.data import header_validation, image_io
 from medclf.data.decoding_budget import MemoryBudget, decoding_memory, reserve_memory
 from medclf.data.image_io import decode_image
 from medclf.data.pixel_conversion import UnreadableImageError, to_eight_bits
@@ -132,16 +132,16 @@ def test_a_webp_canvas_is_checked_before_the_decoder_allocates_it(tmp_path, monk
 def test_tags_that_share_their_bytes_are_refused(tmp_path):
     """Each tag would be a copy of the whole file: 300 kB become 7 GB."""
     many = [(1000 + at, 1, 3900, 8) for at in range(200)]
-    assert reason_of(tmp_path, tiff(*BASE, *many)) == image_headers.TAGS_TOO_LARGE
+    assert reason_of(tmp_path, tiff(*BASE, *many)) == header_validation.TAGS_TOO_LARGE
 
 
 def test_exif_tags_that_share_their_bytes_are_refused(tmp_path):
     exif = tiff((274, SHORT, 1, 1), *[(1000 + at, 1, 3900, 8) for at in range(200)])
-    assert reason_of(tmp_path, encoded("PNG", exif=exif)) == image_headers.TAGS_TOO_LARGE
+    assert reason_of(tmp_path, encoded("PNG", exif=exif)) == header_validation.TAGS_TOO_LARGE
 
 
 def test_strips_without_number_are_refused(tmp_path):
-    count = image_headers.MAX_STRIPS + 1
+    count = header_validation.MAX_STRIPS + 1
     content = tiff(*BASE, (273, LONG, count, 200), size=4 * count + 1000)
     assert "strips or tiles, over" in reason_of(tmp_path, content)
 
@@ -154,7 +154,7 @@ def test_tiles_larger_than_the_limit_are_refused(tmp_path):
 def test_a_jpeg_of_many_scans_is_refused(tmp_path, monkeypatch):
     content = encoded("JPEG", progressive=True)
     assert decode_image(tmp_path, "x", grey=True, content=content).size == (64, 64)
-    monkeypatch.setattr(image_headers, "MAX_SCANNED_PIXELS", 20 * 64 * 64)
+    monkeypatch.setattr(header_validation, "MAX_SCANNED_PIXELS", 20 * 64 * 64)
     assert "scans of 64x64 pixels" in reason_of(tmp_path, content + b"\xff\xda" * 20)
 
 

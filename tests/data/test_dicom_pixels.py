@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from medclf.data.fingerprint import compute_fingerprint
+from medclf.data.image_fingerprints import compute_fingerprint
 from medclf.data.image_io import decode_image, read_image
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.file_limits import MAX_INFLATION, SMALL_INFLATION

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from medclf.data import duplicates
 from medclf.data.duplicates import BLOCK, DuplicateGroups, _near_pairs, find_duplicates, hamming_distance, link_groups
-from medclf.data.fingerprint import Fingerprint, compute_fingerprints
+from medclf.data.image_fingerprints import Fingerprint, compute_fingerprints
 from medclf.utils.errors import DataError
 
 

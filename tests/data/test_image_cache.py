@@ -18,10 +18,10 @@ from helpers.unfinished_files import leave_unfinished
 from PIL import Image
 
 from medclf.data import image_cache as module
+from medclf.data.build_image_table import load_image_table
 from medclf.data.image_cache import open_image_cache
 from medclf.data.image_io import decode_image, read_bytes
 from medclf.data.preprocessing import preprocess, read_preprocessed
-from medclf.data.scan_images import load_image_table
 from medclf.utils.errors import DataError
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from helpers.images import dataset, write_classes
 
-from medclf.config.validation import validate_dataset_config
+from medclf.config.consistency_validation import validate_dataset_config
 from medclf.data.sources.discovery import find_images
 from medclf.data.sources.records import FoundImage, FoundImages
 from medclf.data.splits import split_images

@@ -9,7 +9,7 @@ import torch
 from helpers.signing import sign_model
 from medclf.inference.model_metadata import FORMAT
 from medclf.models.network import build_network
-from medclf.models.state_dict import plain_state
+from medclf.models.tensor_names import plain_state
 
 CNN = {"_target_": "medclf.models.backbones.SmallCNN", "channels": [4, 8], "grid": 5}
 """Its last pooling has windows of several sizes."""

@@ -12,7 +12,7 @@ from medclf.config.composition import Composer
 from medclf.config.schema import EvaluationConfig, validate_config
 from medclf.evaluation.evaluate import evaluate
 from medclf.evaluation.predictions import save_predictions
-from medclf.reporting.run_summary import RunSummary
+from medclf.reporting.run_description import RunSummary
 from medclf.reporting.write_results import build_results_json
 
 JUDGED = validate_config(Composer("train").compose(["evaluation=quick"]).evaluation, EvaluationConfig)

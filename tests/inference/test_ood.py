@@ -16,7 +16,7 @@ from medclf.inference.loading import load_model
 from medclf.inference.ood import OODDetector
 from medclf.inference.ood_fitting import fit_ood_detector
 from medclf.inference.predictor import Predictor
-from medclf.reporting.run_summary import format_false_alarms
+from medclf.reporting.run_description import format_false_alarms
 from medclf.utils.errors import DataError
 from medclf.utils.run_folder import Run
 

@@ -18,8 +18,8 @@ from helpers.signing import sign_model
 from PIL import Image
 
 from medclf.config.schema import ImageSpecConfig
+from medclf.data.build_image_table import load_image_table
 from medclf.data.image_cache import open_image_cache
-from medclf.data.scan_images import load_image_table
 from medclf.evaluation.calibration import apply_temperature
 from medclf.inference import contact_sheet
 from medclf.inference.loading import load_model

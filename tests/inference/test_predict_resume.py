@@ -20,7 +20,7 @@ from helpers.prediction_inputs import NAMES, table_of, write_odd
 from medclf.inference.inputs import find_inputs
 from medclf.inference.output import PredictionRows
 from medclf.inference.predictor import Predictor
-from medclf.inference.replaced_images import FileStamps, stamp_file
+from medclf.inference.resume_stamps import FileStamps, stamp_file
 from medclf.predict import main
 
 MANY = (*NAMES, *(f"more/{index}.png" for index in range(4)))

@@ -12,7 +12,7 @@ import torch
 from test_network import build_network, config
 from torchvision.models import ResNet18_Weights, resnet18, resnet50
 
-from medclf.models.state_dict import plain_state
+from medclf.models.tensor_names import plain_state
 from medclf.models.weights import load_weights
 from medclf.utils.errors import ConfigError
 

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from medclf.overview.plots import MOST, draw_overview_plots
 from medclf.overview.run_groups import group_runs
-from medclf.overview.run_pooling import Resampler
+from medclf.overview.run_means import Resampler
 from medclf.overview.runs import read_runs
 from medclf.utils.run_folder import Run
 

@@ -10,7 +10,7 @@ from helpers.evaluations import evaluated, history, seen
 from medclf.config.composition import Composer
 from medclf.metric_registry import headline_names, metric_label
 from medclf.reporting.limitations import list_limitations
-from medclf.reporting.run_summary import RunSummary, summarize_table
+from medclf.reporting.run_description import RunSummary, summarize_table
 from medclf.reporting.write_results import write_outcome
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}

@@ -5,12 +5,12 @@ from helpers.commands import TINY_PHANTOM
 
 from medclf.cli import resolvers
 from medclf.config.composition import Composer
-from medclf.config.config_files import list_options
+from medclf.config.conf_folder import conf_dir
+from medclf.config.consistency_validation import validate_train_config
 from medclf.config.hydra_plugins import explain_missing_plugin
 from medclf.config.overrides import expand_jobs
-from medclf.config.paths import conf_dir
 from medclf.config.schema import TrainConfig, validate_config
-from medclf.config.validation import validate_train_config
+from medclf.config.user_config_validation import list_options
 from medclf.sweeps.search_space import add_search_space, list_grid_values
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper._impl")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from helpers.commands import TINY_PHANTOM, train_process
 
-from medclf.data import scan_images
+from medclf.data import build_image_table
 
 ONE_EPOCH = [*TINY_PHANTOM, "trainer.max_epochs=1"]
 DIVERGES = "optimizer.lr=1e30"
@@ -93,13 +93,13 @@ def test_a_changed_image_makes_another_job(train, tmp_path):
 def scans(monkeypatch):
     """The number of images in each scan that looks into images."""
     counts = []
-    compute = scan_images.compute_fingerprints
+    compute = build_image_table.compute_fingerprints
 
     def counted(root, paths, *rest):
         counts.append(len(paths))
         return compute(root, paths, *rest)
 
-    monkeypatch.setattr(scan_images, "compute_fingerprints", counted)
+    monkeypatch.setattr(build_image_table, "compute_fingerprints", counted)
     return counts
 
 

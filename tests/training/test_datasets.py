@@ -74,17 +74,17 @@ def test_every_file_that_cannot_be_read_is_named_at_once(train, tmp_path):
 
 
 def test_files_without_permission(train, tmp_path, monkeypatch):
-    from medclf.data import fingerprint
+    from medclf.data import image_fingerprints
 
     write_classes(tmp_path / "images", {"a": 20, "b": 20})
-    read = fingerprint.read_bytes
+    read = image_fingerprints.read_bytes
 
     def refuse(root, path, *limit):
         if path == "b/image (3).png":
             return read(root, "b", *limit)  # a folder cannot be read as a file, whoever one is
         return read(root, path, *limit)
 
-    monkeypatch.setattr(fingerprint, "read_bytes", refuse)
+    monkeypatch.setattr(image_fingerprints, "read_bytes", refuse)
     answer = train("dataset=folder", "dataset.root=images", *TINY)
     assert answer.code == 2
     assert "b/image (3).png: a folder, not a file" in answer.err

@@ -24,9 +24,9 @@ from medclf.config import distributed
 from medclf.config.composition import Composer
 from medclf.config.schema import TrainConfig, validate_config
 from medclf.data import datamodule
+from medclf.data.build_image_table import load_image_table
 from medclf.data.dataloader import BalancedSampler
 from medclf.data.datamodule import ImageDataModule
-from medclf.data.scan_images import load_image_table
 from medclf.evaluation.evaluate import evaluate
 from medclf.training.finalize import predict_splits
 from medclf.training.module import ClassifierModule

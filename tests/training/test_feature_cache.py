@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torchvision.transforms import v2
 
-from medclf.data.cacheable_augmentations import Flips
+from medclf.data.augmentation_views import Flips
 from medclf.data.checksummed_array import write_checksummed
 from medclf.data.datamodule import ImageDataset
 from medclf.data.image_cache import ImageCache

@@ -9,8 +9,8 @@ from torch import nn
 
 from medclf.config.composition import Composer
 from medclf.config.schema import TrainConfig, validate_config
+from medclf.data.build_image_table import load_image_table
 from medclf.data.datamodule import Features, ImageDataModule
-from medclf.data.scan_images import load_image_table
 from medclf.training import finalize
 from medclf.training.finalize import predict_split
 from medclf.training.trainer import build_module

@@ -12,7 +12,7 @@ import pytest
 from medclf.web_demo import connections
 from medclf.web_demo.app import build_app
 from medclf.web_demo.server import build_server, listen
-from medclf.web_demo.uploads import BusyError, TooLargeError, Uploads
+from medclf.web_demo.upload_memory import BusyError, TooLargeError, Uploads
 
 SECONDS = 0.4
 """That the server of these tests waits for headers, and for an upload."""

@@ -13,7 +13,7 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile, ZipI
 import pytest
 from helpers.images import dataset, write_classes
 
-from medclf.data.scan_images import load_image_table
+from medclf.data.build_image_table import load_image_table
 from medclf.data.sources import archive
 from medclf.data.sources.discovery import extract_archive, find_images, image_root, is_extracted
 from medclf.utils.errors import DataError

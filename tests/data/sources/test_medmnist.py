@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers.images import dataset
 
+from medclf.data.build_image_table import load_image_table
 from medclf.data.image_io import decode_image
-from medclf.data.scan_images import load_image_table
 from medclf.data.sources.medmnist import load_array
 from medclf.utils.errors import DataError
 

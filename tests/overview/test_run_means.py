@@ -12,8 +12,8 @@ from medclf.evaluation.metric_intervals import estimate_metrics
 from medclf.metric_registry import BOOTSTRAP
 from medclf.overview.paired_group_differences import compare_with_best
 from medclf.overview.run_groups import group_runs
-from medclf.overview.run_pooling import Population, Resampler, compute_interval
-from medclf.overview.run_pooling import test_means as means_of
+from medclf.overview.run_means import Population, Resampler, compute_interval
+from medclf.overview.run_means import test_means as means_of
 from medclf.overview.runs import read_runs
 from medclf.overview.tables import leaderboard
 from medclf.utils.errors import DataError

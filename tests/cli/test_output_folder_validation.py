@@ -9,7 +9,11 @@ from helpers.images import dataset, write_classes
 from helpers.unfinished_files import locked
 
 from medclf.audit import main as audit
-from medclf.cli.output_folders import validate_cache_outside_images, validate_folder_name, validate_outside_images
+from medclf.cli.output_folder_validation import (
+    validate_cache_outside_images,
+    validate_folder_name,
+    validate_outside_images,
+)
 from medclf.utils import atomic_write
 from medclf.utils.errors import ConfigError
 

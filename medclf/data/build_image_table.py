@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medclf.config.schema import DatasetConfig
 from medclf.data.duplicates import DuplicateGroups, find_duplicates, hamming_distance, link_groups
-from medclf.data.fingerprint import Fingerprint, compute_fingerprints
+from medclf.data.image_fingerprints import Fingerprint, compute_fingerprints
 from medclf.data.image_table import COLUMNS, ImageTable, attributes_frame
 from medclf.data.phantom import ensure_phantom
 from medclf.data.sources.discovery import extract_archive, find_images, image_root

@@ -11,7 +11,7 @@ from medclf.config.overrides import parse_overrides
 from medclf.config.schema import DatasetConfig
 from medclf.utils.errors import ConfigError
 from medclf.utils.quoting import format_override
-from medclf.utils.terminal import escape_control
+from medclf.utils.safe_terminal import escape_control
 
 HIDDEN = (".", "__MACOSX")
 """Beginnings of the names of folders in which no images are looked for."""

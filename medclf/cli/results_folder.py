@@ -1,14 +1,13 @@
-"""What the commands share: the folder of results, and the message about an option that begins with a dash."""
+"""The folder that a command writes: which one it is, whether it can be written, and saving results to it."""
 
 import os
-import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 
-from medclf.utils import terminal
-from medclf.utils.errors import ConfigError, format_list, suggest_word
+from medclf.utils import safe_terminal
+from medclf.utils.errors import ConfigError, format_list
 from medclf.utils.run_folder import is_used
 from medclf.utils.write_errors import write_failure
 
@@ -64,36 +63,9 @@ def write_results(folder: Path, text: str, save: Callable[[Path], None]) -> None
             f"output={folder}: cannot be written: {write_failure(error)}; name a folder elsewhere"
         ) from error
     files = format_list(sorted(file.name for file in folder.iterdir()))
-    terminal.print_message(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
+    safe_terminal.print_message(f"{text}\nWritten to {folder.as_posix()}: {files}\n")
 
 
 def default_output_folder(command: str) -> Path:
     """Return the path of a new folder below ``runs/COMMAND``."""
     return Path("runs", command, f"{datetime.now():%Y%m%d-%H%M%S}_{token_hex(3)}")
-
-
-def format_dashed(word: str, following: Sequence[str], known: Sequence[str]) -> str:
-    """Return the message about a word such as ``--output``: options are ``key=value``.
-
-    Args:
-        word: typed, beginning with a dash.
-        following: the words after it, the first of which may be its value.
-        known: keys of the command.
-    """
-    name, sign, value = word.lstrip("-").partition("=")
-    name = {"o": "output"}.get(name, name.replace("-", "_"))
-    closest = _find_closest(name, known) if name else ""
-    if not closest:
-        return f"{word}: options are typed as key=value; --help lists them"
-    if not sign:
-        value = next((text for text in following[:1] if not text.startswith("-")), "VALUE")
-    typed = f"{closest}={value}"
-    return f"{word}: options are typed as key=value: {shlex.quote(typed)}"
-
-
-def _find_closest(name: str, known: Sequence[str]) -> str:
-    if name in known:
-        return name
-    beginning = [key for key in known if key.startswith(name)]
-    inner = [key for key in known if key.endswith(f".{name}")]
-    return next(iter(inner), beginning[0] if len(beginning) == 1 else suggest_word(name, known))

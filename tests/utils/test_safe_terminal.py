@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from medclf.utils import terminal
-from medclf.utils.terminal import escape_control
+from medclf.utils import safe_terminal
+from medclf.utils.safe_terminal import escape_control
 
 SPEAK = """
 import logging, sys
@@ -56,7 +56,7 @@ def test_control_characters_are_shown_and_not_obeyed(text, shown):
 def test_a_log_message_has_no_control_characters_whoever_writes_it(tmp_path, monkeypatch):
     before = logging.getLogRecordFactory()
     try:
-        terminal.prepare_streams()
+        safe_terminal.prepare_streams()
         handler = logging.FileHandler(tmp_path / "train.log", encoding="utf-8")
         logger = logging.getLogger("someone.else")
         logger.addHandler(handler)
@@ -70,7 +70,7 @@ def test_a_log_message_has_no_control_characters_whoever_writes_it(tmp_path, mon
 
 def test_an_error_message_has_no_control_characters(capsys):
     with pytest.raises(SystemExit) as stop:
-        terminal.fail("class a\x1b[2J")
+        safe_terminal.fail("class a\x1b[2J")
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: class a\\x1b[2J\n"
 

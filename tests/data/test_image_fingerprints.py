@@ -13,8 +13,8 @@ import pytest
 from helpers.images import write_image
 from PIL import Image
 
-from medclf.data import fingerprint as module
-from medclf.data.fingerprint import compute_fingerprints
+from medclf.data import image_fingerprints as module
+from medclf.data.image_fingerprints import compute_fingerprints
 from medclf.data.pixel_conversion import UnreadableImageError
 from medclf.utils.errors import DataError
 

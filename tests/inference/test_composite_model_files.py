@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medclf.inference.model_files import copy_model, validate_model, write_composite
+from medclf.inference.composite_model_files import copy_model, validate_model, write_composite
 from medclf.inference.model_metadata import read_metadata
 from medclf.utils.errors import ConfigError, DataError
 

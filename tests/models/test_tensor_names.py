@@ -5,7 +5,7 @@ import torch
 from test_network import MEAN, SD, build_network, config
 from torchvision.models import resnet18
 
-from medclf.models.state_dict import own_state, plain_state
+from medclf.models.tensor_names import own_state, plain_state
 
 MLP = {"_target_": "medclf.models.heads.MLPHead", "hidden": [5, 4]}
 MODELS = {"resnet18, linear": config("resnet18"), "resnet18, MLP": config("resnet18", **MLP), "cnn": config()}

@@ -8,7 +8,7 @@ import pytest
 from helpers.images import dataset, write_classes, write_image
 from PIL import Image
 
-from medclf.data.scan_images import load_image_table
+from medclf.data.build_image_table import load_image_table
 from medclf.utils.errors import DataError
 
 

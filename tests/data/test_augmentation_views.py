@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from medclf.data.cacheable_augmentations import DrawnViews, Flips, are_flips
+from medclf.data.augmentation_views import DrawnViews, Flips, are_flips
 
 BOTH = v2.Compose([v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.3)])
 
