@@ -31,7 +31,7 @@ import medclf
 from medclf.config.conf_folder import conf_dir
 from medclf.evaluation.summary import read_metrics_frame
 
-WORDS = [*TINY_PHANTOM, "evaluation.pictures=true", "evaluation.gallery=0", "evaluation.grad_cam=0"]
+WORDS = [*TINY_PHANTOM, "evaluation.plots=true", "evaluation.gallery=0", "evaluation.grad_cam=0"]
 
 
 def process_state():
@@ -310,7 +310,7 @@ def test_a_table_in_memory_is_evaluated_as_its_file(command, tmp_path):
     frame.index = range(100, 160)
     frame.to_csv(tmp_path / "table.csv", index=False)
     words = ["evaluation.resamples=100", "evaluation.operating_point=youden", "positive=cat"]
-    answer = command(main, "predictions=table.csv", *words, "evaluation.pictures=false", "hydra.run.dir=out")
+    answer = command(main, "predictions=table.csv", *words, "evaluation.plots=false", "hydra.run.dir=out")
     assert answer.code == 0, answer.text
     with nothing_changes():
         found = medclf.evaluate_predictions(frame, words)

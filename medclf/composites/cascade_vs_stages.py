@@ -1,6 +1,6 @@
 """A cascade beside either of its stages alone, on the same test images. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +14,9 @@ from medclf.metric_registry import METRICS, comparison_names
 from medclf.reporting.evaluate_input_validation import load_own_predictions
 from medclf.reporting.run_description import StageComparison
 
-OF_DECISIONS = ",".join(name for name in comparison_names(2) if METRICS[name].basis == "decisions")
+OF_DECISIONS = tuple(name for name in comparison_names(2) if METRICS[name].basis == "decisions")
 """Metrics that a threshold changes."""
-OF_THE_ILL = ",".join(name for name in comparison_names(3) if not METRICS[name].needs)
+OF_THE_ILL = tuple(name for name in comparison_names(3) if not METRICS[name].needs)
 """Metrics that are defined where no image is healthy."""
 
 
@@ -71,7 +71,7 @@ def _compared(
     cascade: Predictions,
     paths: Mapping[str, str],
     evaluation: Evaluation,
-    metrics: str | None = None,
+    metrics: Sequence[str] | None = None,
 ) -> Comparison:
     alone = _as_cascade(_test_of(stage, [paths[path] for path in cascade.table["path"]]), cascade)
     origins = {

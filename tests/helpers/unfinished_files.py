@@ -10,7 +10,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from medclf.utils.atomic_write import atomic_file
-with written_whole(Path(sys.argv[1])) as file:
+with atomic_file(Path(sys.argv[1])) as file:
     file.write(b"half of it")
     file.flush()
     print("written", flush=True)

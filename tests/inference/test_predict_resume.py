@@ -116,11 +116,11 @@ def test_killed(predict, finished, tmp_path):
     assert predict("output=whole").code == 0
     code = (
         "import os, signal; from medclf import predict; from medclf.inference.predictor import Predictor\n"
-        "calls, own = [], Engine.predict\n"
+        "calls, own = [], Predictor.predict\n"
         "def killed(self, images):\n"
         "    calls.append(len(images))\n"
         "    return os.kill(os.getpid(), signal.SIGKILL) if len(calls) > 3 else own(self, images)\n"
-        "Engine.predict = killed\n"
+        "Predictor.predict = killed\n"
         "predict.main()"
     )
     words = [f"run={finished[0]}", "input=images", "output=killed", "batch_size=2"]

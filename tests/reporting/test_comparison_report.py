@@ -52,7 +52,7 @@ def test_of_four_classes_the_means_are_weighted():
 
 def test_several_seeds_of_each_are_not_warned_of():
     folders = [make_run(f"{model}{seed}", model, seed) for model in ("cnn", "resnet50") for seed in (0, 1)]
-    said = written(*folders, metrics="accuracy")
+    said = written(*folders, metrics=["accuracy"])
     assert "another seed" not in said
     assert "p (Holm)" in said
     assert said.count("## ") == 6
@@ -60,5 +60,5 @@ def test_several_seeds_of_each_are_not_warned_of():
 
 def test_too_few_resamples_for_so_many_pairs_are_said():
     runs = [make_run(f"{seed}", "cnn", seed) for seed in range(3)]
-    said = written(*runs, metrics="brier", resamples=100)
+    said = written(*runs, metrics=["brier"], resamples=100)
     assert "100 resamples are too few for 3 pairs" in said

@@ -99,7 +99,7 @@ def test_the_end_of_a_run_reads_nothing_that_this_process_has_written_or_decoded
         return finalize(*arguments)
 
     monkeypatch.setattr(training, "finalize_training", watched)
-    words = ["evaluation.pictures=true", "evaluation.grad_cam=2", "evaluation.gallery=2", "hydra.run.dir=run"]
+    words = ["evaluation.plots=true", "evaluation.grad_cam=2", "evaluation.gallery=2", "hydra.run.dir=run"]
     answer = train(*TINY_PHANTOM, "trainer.max_epochs=1", *words)
     read = [path.relative_to(tmp_path) if path.is_relative_to(tmp_path) else path for path in READ]
     assert answer.code == 0, answer.text

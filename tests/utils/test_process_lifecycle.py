@@ -40,7 +40,7 @@ def test_what_was_written_is_there_and_what_was_to_be_done_at_the_end_is_done():
     ],
 )
 def test_who_is_not_alone_ends_as_ever(others):
-    code = f"{others}\nfrom medclf.utils.process_lifecycle import exit_process; leave(); print('is still here')"
+    code = f"{others}\nfrom medclf.utils.process_lifecycle import exit_process; exit_process(); print('is still here')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "is still here\n"), done.stderr
 
