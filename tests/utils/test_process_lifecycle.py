@@ -47,8 +47,8 @@ def test_who_is_not_alone_ends_as_ever(others):
 
 WAIT = """
 import os, sys, time
-from medclf.utils import terminal
-with terminal.command():
+from medclf.utils import safe_terminal
+with safe_terminal.command_errors():
     try:
         {before}
         print("ready", flush=True)

@@ -11,9 +11,9 @@ from medclf.utils.safe_terminal import escape_control
 
 SPEAK = """
 import logging, sys
-from medclf.utils import terminal
+from medclf.utils import safe_terminal
 from medclf.utils.errors import ConfigError
-with terminal.command():
+with safe_terminal.command_errors():
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     for number in range(int(sys.argv[1])):
         logging.info("line %d: %s", number, sys.argv[2])
