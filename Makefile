@@ -44,5 +44,5 @@ tensorboard: setup ## look at the runs in a browser
 	$(BIN)/tensorboard --logdir runs $(ARGS)
 
 clean: ## remove .venv and caches; runs/ and data/ stay
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
