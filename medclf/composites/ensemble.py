@@ -39,7 +39,7 @@ SHARED = ("monitor", "dataset", "evaluation")
 def build_ensemble(paths: Sequence[Path], folder: Path) -> None:
     """Average the predictions of runs and leave in a folder what a run leaves, the model too where each has one.
 
-    Operating point and temperature are chosen anew, on the validation images.
+    Operating point and temperature are chosen again on the validation images.
 
     Raises:
         ConfigError, DataError: for runs that cannot be averaged, before the folder is made.

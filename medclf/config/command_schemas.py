@@ -35,7 +35,7 @@ class EvaluateConfig(TypedModel):
     """The whole configuration of ``python -m medclf.evaluate``: a ``run`` or a table of ``predictions``.
 
     With ``dataset`` the run's model is tested on its images; ``class_map`` gives the model's name of a class there, or
-    None to leave its images out. With ``tta`` and no ``dataset`` it predicts its own images anew. ``trust_code`` lets
+    None to leave its images out. With ``tta`` and no ``dataset`` it predicts its own images again. ``trust_code`` lets
     the model be of the user's own code.
     """
 
@@ -59,8 +59,8 @@ class PredictConfig(StrictModel):
         python -m medclf.predict model=best.pth input=TABLE.csv
 
     The output folder gets predictions.csv, a row an image: calibrated probabilities, the class at the threshold of the
-    model, and a flag with its reason where an image cannot be read or is unlike those of the training. What broke off
-    goes on where the same line is typed again, with its output=FOLDER.
+    model, and a flag with its reason where an image cannot be read or is unlike those of the training. To
+    resume an interrupted prediction, type the same line again with its output=FOLDER.
     """
 
     run: str | None = Field(None, description="a run folder")

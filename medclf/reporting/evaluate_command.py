@@ -64,7 +64,7 @@ def _judge_run(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: 
 
 
 def _judge_again(run: Run, config: EvaluateConfig, typed: frozenset[str], folder: Path) -> Evaluation:
-    """With test-time augmentation, threshold and temperature being chosen anew."""
+    """Evaluate with test-time augmentation; threshold and temperature are chosen again."""
     from medclf.inference.batch_predict import build_predictor, predict_probabilities
     from medclf.inference.grad_cam import save_model_grad_cam  # torch
 
