@@ -8,7 +8,7 @@ import pandas as pd
 from medclf.comparison.conclusions import format_conclusions
 from medclf.composites.cascade_test_images import CascadeCohort, select_cohort
 from medclf.composites.cascade_vs_stages import compare_stages
-from medclf.composites.ensemble import AGAIN, get_monitored_value
+from medclf.composites.ensemble import AGAIN, get_monitored_value, make_folder
 from medclf.composites.stages import Stages
 from medclf.config.run_file_schemas import compute_run_digests
 from medclf.config.schema import EvaluationConfig
@@ -31,14 +31,13 @@ from medclf.inference.training_run_images import find_run_images
 from medclf.reporting import comparison_report as comparison_report
 from medclf.reporting.run_description import RunSummary, StageComparison, build_run_summary
 from medclf.reporting.write_results import write_outcome
-from medclf.utils.errors import ConfigError, DataError
+from medclf.utils.errors import DataError
 from medclf.utils.file_digests import file_digest
 from medclf.utils.file_limits import HIGHEST_MAX_MEGAPIXELS
 from medclf.utils.json_yaml import read_json, write_json, write_yaml
 from medclf.utils.run_folder import Run
 from medclf.utils.safe_terminal import print_message
 from medclf.utils.text_escaping import escape_markdown
-from medclf.utils.write_errors import write_failure
 
 NOT_CHOSEN = OperatingPoint("most probable", None, "the threshold is not chosen yet")
 
@@ -61,12 +60,7 @@ def build_cascade(stages: Stages, folder: Path, target: float, accelerator: str,
     for stage in (stages.first, stages.second):
         load_model(stage.model, trust_code)
     choose_device(accelerator)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"output={folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
-        ) from error
+    make_folder(folder)
     run, config = Run(folder), _config(stages, target)
     with run.at_work(again=AGAIN) as facts:
         facts.split_hash, facts.findings = _save_images(stages, judged, run), judged.notes

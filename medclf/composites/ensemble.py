@@ -49,12 +49,7 @@ def build_ensemble(paths: Sequence[Path], folder: Path) -> None:
     members = [_member(source) for source in sources.values()]
     config = _config(members)
     evaluation = evaluate(table, EvaluationConfig.model_validate(config["evaluation"]), config["dataset"]["positive"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"output={folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
-        ) from error
+    make_folder(folder)
     run = Run(folder)
     with run.at_work(again=AGAIN) as facts:
         first = read_record(members[0])
@@ -104,6 +99,20 @@ def _save_model(members: Sequence[Run], run: Run, facts: dict[str, Any]) -> str:
     write_composite(run.best_facts, "ensemble", sources, facts)
     run.note(best_json_sha256=file_digest(run.best_facts))
     return f"Model:   {run.shown}/checkpoints/{run.best_facts.name}"
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a model that is made of several runs.
+
+    Raises:
+        ConfigError: for one that cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"output={folder}: cannot be made: {write_failure(error)}; name a folder elsewhere"
+        ) from error
 
 
 def get_monitored_value(evaluation: Evaluation, monitor: str) -> dict[str, Any]:
